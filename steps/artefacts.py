@@ -1,0 +1,318 @@
+"""The files between the stages: georeferenced rasters of a known kind, and small JSON documents.
+
+Every raster is a tiled GeoTIFF that QGIS opens. Its kind fixes data type, scale, offset and no-data value, and is
+stamped into the file, so that a stage that is handed a wrong or an old file says so instead of computing nonsense.
+Writing is atomic: a file appears under its name only when it is complete.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from steps import __version__
+from steps.errors import StepError
+
+#: Rows that a stage reads, computes and writes at a time are a multiple of this (the height of a file's tiles).
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A north-up pixel grid.
+
+    Attributes
+    ----------
+    epsg
+        EPSG code of the projection.
+    left, top
+        Map coordinates of the upper left corner of the upper left pixel, m.
+    resolution
+        Pixel size, m.
+    width, height
+        Number of columns and rows.
+    """
+
+    epsg: int
+    left: float
+    top: float
+    resolution: float
+    width: int
+    height: int
+
+    @property
+    def transform(self) -> Affine:
+        """Pixel (column, row) to map coordinates."""
+        return Affine(self.resolution, 0, self.left, 0, -self.resolution, self.top)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height, self.width
+
+    def at(self, resolution: int) -> "Grid":
+        """Return the grid of the same area with another pixel size (m) that divides it."""
+        rows, columns = (round(n * self.resolution / resolution) for n in self.shape)
+        return Grid(self.epsg, self.left, self.top, resolution, columns, rows)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the numbers in a raster mean: physical value = stored number * scale + offset.
+
+    Attributes
+    ----------
+    name
+        Stamped into the file as the tag ARTEFACT.
+    dtype
+        NumPy data type of the stored numbers.
+    nodata
+        Stored number of pixels without a value, or None.
+    scale, offset
+        Conversion to the physical value. For a kind whose bands differ, `scales` gives them by band name.
+    """
+
+    name: str
+    dtype: str
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    scales: Mapping[str, float] | None = None
+
+
+#: Reflectance, at the top of the atmosphere or at the surface: the one internal scale. Stored = reflectance * 10000
+#: + 1000, so it is the number of an L1C or L2A product of baseline 04.00 and later; 1 is the lowest valid number
+#: (reflectance -0.0999), 0 is no data, rounding is at most 5e-5.
+REFLECTANCE_SCALE, REFLECTANCE_OFFSET = 1e-4, -0.1
+TOA = Kind("toa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
+BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
+#: Bit flags of a pixel, see `MASK_NODATA` and following.
+MASK = Kind("mask", "uint8")
+MASK_NODATA, MASK_SATURATED, MASK_DEFECTIVE = 1, 2, 4
+#: Sun and view angles in degrees at the 5 km nodes; the bands are `sun_zenith`, `sun_azimuth`, `view_zenith_B01` ...
+ANGLES = Kind("angles", "float32", float("nan"))
+#: Terrain: elevation (m), slope and aspect (degrees), cosine of the local solar incidence, sky-view factor (0-1),
+#: cast shadow (1 = in shadow).
+TERRAIN = Kind(
+    "terrain",
+    "int16",
+    -32768,
+    scales={
+        "elevation": 1.0,
+        "slope": 0.01,
+        "aspect": 0.02,
+        "cos_incidence": 1e-4,
+        "sky_view": 1e-4,
+        "cast_shadow": 1.0,
+    },
+)
+#: Bands `SCL` (classes 0-11), `CLD` and `SNW` (cloud and snow probability, percent).
+CLASSIFICATION = Kind("classification", "uint8", 0)
+#: Aerosol optical thickness at 550 nm.
+AOT = Kind("aot550", "uint16", 0, 1e-3)
+#: Column water vapour, g/cm2.
+WVP = Kind("water_vapour", "uint16", 0, 1e-3)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and rename it to `path` when the block ends without an exception.
+
+    Works for files and folders. On an exception what was written is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        if path.is_dir():
+            shutil.rmtree(path)
+        part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping) -> None:
+    """Write a JSON document atomically, with sorted keys so that equal documents are equal files."""
+    with atomic(path) as part:
+        part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON document; raise `StepError` if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise StepError(f"{path}: cannot be read ({problem}); run the stage that makes it again") from problem
+
+
+def check_space(path: Path, size: float) -> None:
+    """Raise `StepError` unless `size` more bytes fit on the disk that holds `path`."""
+    folder = next(p for p in Path(path).absolute().parents if p.exists())
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise StepError(
+            f"{path}: the disk is full: {size / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; "
+            "free some space or choose another output folder"
+        )
+
+
+class RasterWriter:
+    """An open raster to write rows or whole bands to; made by `create`."""
+
+    def __init__(self, dataset, bands: Sequence[str], dtype: str):
+        self._dataset, self._bands, self._dtype = dataset, list(bands), dtype
+
+    def write(self, band: str, values: np.ndarray, row: int = 0) -> None:
+        """Write stored numbers of shape (rows, width) of one band, from row `row` on."""
+        if values.dtype != self._dtype:
+            raise TypeError(f"{band}: {self._dtype} expected, {values.dtype} given")
+        window = Window(0, row, self._dataset.width, values.shape[0])
+        self._dataset.write(values, self._bands.index(band) + 1, window=window)
+
+
+@contextlib.contextmanager
+def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress: bool = False, **tags):
+    """Open a raster for writing, block by block if wanted; it appears at `path` when the block ends.
+
+    Parameters
+    ----------
+    path, kind, grid, bands
+        The file, what its numbers mean, its pixel grid, and the names of its bands.
+    compress
+        Zstandard, for rasters that are mostly constant; others are stored raw, which is the fastest.
+    tags
+        Facts of the stage to keep in the file.
+
+    Yields
+    ------
+    RasterWriter
+
+    Raises
+    ------
+    StepError
+        If the disk is full or the file cannot be written.
+    """
+    size = grid.width * grid.height * len(bands) * np.dtype(kind.dtype).itemsize
+    profile = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": len(bands),
+        "dtype": kind.dtype,
+        "crs": f"EPSG:{grid.epsg}",
+        "transform": grid.transform,
+        "nodata": kind.nodata,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "interleave": "band",
+        "bigtiff": "if_safer",
+    }
+    if compress:
+        profile.update(compress="zstd", zstd_level=1)
+    else:
+        check_space(path, size)
+    with atomic(path) as part:
+        try:
+            with rasterio.open(part, "w", **profile) as dataset:
+                dataset.descriptions = tuple(bands)
+                dataset.scales = tuple(_scale(kind, band) for band in bands)
+                dataset.offsets = (kind.offset,) * len(bands)
+                dataset.update_tags(ARTEFACT=kind.name, SOFTWARE=f"Sen2Flow {__version__}", **tags)
+                yield RasterWriter(dataset, bands, kind.dtype)
+        except RasterioError as problem:
+            check_space(path, size)
+            raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
+        if not compress and part.stat().st_size < size:
+            raise StepError(f"{path}: only part of it could be written; free some disk space")
+
+
+def write(path: Path, kind: Kind, grid: Grid, bands: Mapping[str, np.ndarray], **options) -> None:
+    """Write whole bands of stored numbers; `options` as for `create`."""
+    with create(path, kind, grid, list(bands), **options) as raster:
+        for band, values in bands.items():
+            raster.write(band, values)
+
+
+def _scale(kind: Kind, band: str) -> float:
+    return kind.scales[band] if kind.scales else kind.scale
+
+
+def _check_kind(path: Path, kind: Kind, found: str | None) -> None:
+    if found != kind.name:
+        raise StepError(
+            f"{path}: a raster of kind {kind.name} is expected and this is {found or 'none of ours'}; "
+            "delete it and run the stage that makes it again"
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: Kind):
+    try:
+        with rasterio.open(path) as dataset:
+            _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
+            yield dataset
+    except RasterioError as problem:
+        message = f"{path}: cannot be read ({problem}); delete it and run the stage that makes it again"
+        raise StepError(message) from problem
+
+
+def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
+    """Read the stored numbers of one band, or of a slice of its rows.
+
+    Raises
+    ------
+    StepError
+        If the file cannot be read, is of another kind, or has no such band.
+    """
+    with _opened(path, kind) as dataset:
+        if band not in dataset.descriptions:
+            raise StepError(f"{path}: has no band {band}; delete it and run the stage that makes it again")
+        window = rows and Window.from_slices(rows, slice(0, dataset.width), height=dataset.height)
+        return dataset.read(dataset.descriptions.index(band) + 1, window=window)
+
+
+def values(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
+    """Read one band as float32 physical values, NaN where there is no data."""
+    stored = read(path, kind, band, rows)
+    result = stored * np.float32(_scale(kind, band)) + np.float32(kind.offset)
+    if kind.nodata is not None:
+        result[stored == kind.nodata] = np.nan
+    return result
+
+
+def bands_of(path: Path, kind: Kind) -> tuple[str, ...]:
+    """Return the names of a raster's bands."""
+    with _opened(path, kind) as dataset:
+        return dataset.descriptions
+
+
+def tags_of(path: Path, kind: Kind) -> dict[str, str]:
+    """Return the facts that the stage kept in the file."""
+    with _opened(path, kind) as dataset:
+        return dataset.tags()
+
+
+def grid_of(path: Path, kind: Kind) -> Grid:
+    """Return the pixel grid of a raster."""
+    with _opened(path, kind) as dataset:
+        t = dataset.transform
+        return Grid(dataset.crs.to_epsg(), t.c, t.f, t.a, dataset.width, dataset.height)
+
+
+def row_blocks(height: int, rows: int = BLOCK) -> Iterator[slice]:
+    """Cut `height` rows into slices of `rows` rows, a multiple of `BLOCK`."""
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))

@@ -1,0 +1,112 @@
+"""Turn the `run` function of a step into its command line, from its signature and docstring alone."""
+
+import argparse
+import errno
+import inspect
+import logging
+import os
+import sys
+import time
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from steps.errors import StepError
+
+_MENDS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another output folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another output folder",
+    errno.EFBIG: "the file grew over the allowed size: raise the limit or choose another output folder",
+    errno.EACCES: "permission denied: choose an output folder you may write to",
+    errno.EPERM: "permission denied: choose an output folder you may write to",
+    errno.EROFS: "the file system is read-only: choose an output folder you may write to",
+}
+
+
+def parser(run: Callable) -> argparse.ArgumentParser:
+    """Build the argument parser of a step.
+
+    Parameters
+    ----------
+    run
+        The step's function. Each parameter becomes an option `--name`; its annotation is the type
+        (`Path`, `str`, `int`, `float`, `bool`, `list[...]`, `Literal[...]`, or one of these `| None`).
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        With the further options `--threads` and `--log`, which every step has.
+    """
+    module = sys.modules[run.__module__]
+    name = getattr(module.__spec__, "name", run.__module__).removesuffix(".__main__")
+    result = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=inspect.getdoc(run),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for parameter in inspect.signature(run, eval_str=True).parameters.values():
+        if parameter.name != "threads":
+            result.add_argument("--" + parameter.name.replace("_", "-"), **_option(parameter))
+    result.add_argument("--threads", type=int, default=1, help="threads to use (default: %(default)s)")
+    result.add_argument("--log", type=Path, help="also write messages to this file")
+    return result
+
+
+def _option(parameter: inspect.Parameter) -> dict:
+    kind, option = parameter.annotation, {}
+    if isinstance(kind, types.UnionType):
+        kind = next(t for t in typing.get_args(kind) if t is not type(None))
+    if typing.get_origin(kind) is list:
+        option["nargs"] = "*"
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is typing.Literal:
+        option["choices"] = typing.get_args(kind)
+        kind = str
+    if kind is bool:
+        option["action"] = argparse.BooleanOptionalAction
+    else:
+        option["type"] = kind
+    if parameter.default is inspect.Parameter.empty:
+        option["required"] = True
+    else:
+        option.update(default=parameter.default, help="default: %(default)s")
+    return option
+
+
+def _set_up_log(path: Path | None) -> None:
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.WARNING)
+    handlers: list[logging.Handler] = [console]
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logging.getLogger("rasterio").setLevel(logging.ERROR)
+
+
+def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
+    """Run a step from its command line.
+
+    Exit code 0 on success, 2 with one line on `StepError` or an output that cannot be written; any other
+    exception is a defect of ours and keeps its traceback.
+    """
+    arguments = vars(parser(run).parse_args(argv))
+    threads, log = arguments.pop("threads"), arguments.pop("log")
+    logger = logging.getLogger(parser(run).prog.removeprefix("python -m "))
+    if "threads" in inspect.signature(run).parameters:
+        arguments["threads"] = threads
+    os.environ["GDAL_NUM_THREADS"] = str(threads)
+    start = time.perf_counter()
+    try:
+        _set_up_log(log)
+        run(**arguments)
+    except StepError as problem:
+        logger.error("%s", " ".join(str(problem).split()))
+        sys.exit(2)
+    except OSError as problem:
+        if problem.errno not in _MENDS:
+            raise
+        logger.error("%s: %s", problem.filename or "output", _MENDS[problem.errno])
+        sys.exit(2)
+    logger.info("done in %.2f s", time.perf_counter() - start)

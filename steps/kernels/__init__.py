@@ -1,0 +1,17 @@
+"""Compiled kernels: pure functions on arrays, no files, no configuration.
+
+Importing this package points Numba's cache at a folder named for the sources of all compiled code, because Numba
+does not notice an edit to a function or constant that another file's kernel was compiled with. Compiled code lives
+here and in `steps/atmosphere`; both import this package before numba.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from steps.cache import cache_folder
+
+_here = Path(__file__).parent
+_sources = sorted(_here.glob("*.py")) + sorted((_here.parent / "atmosphere").glob("*.py"))
+_digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources)).hexdigest()[:12]
+os.environ["NUMBA_CACHE_DIR"] = str(cache_folder() / "numba" / _digest)

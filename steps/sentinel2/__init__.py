@@ -1,0 +1,1 @@
+"""What is known of Sentinel-2 and its product formats."""

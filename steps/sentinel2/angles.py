@@ -1,0 +1,49 @@
+"""Sun and view angles between the 5 km nodes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import ANGLES, bands_of, grid_of, values
+
+
+class AngleGrid:
+    """The angles of a scene at its 5 km nodes, interpolated bilinearly.
+
+    Directions are interpolated as tan(zenith) times the unit vector of the azimuth, which has no jump at north and
+    none at nadir.
+    """
+
+    def __init__(self, path: Path):
+        self._grid = grid_of(path, ANGLES)
+        self._nodes = {band: values(path, ANGLES, band).astype("f8") for band in bands_of(path, ANGLES)}
+
+    def sun(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return sun zenith and azimuth in degrees at map coordinates `x`, `y` (m; equal shapes)."""
+        return self._direction("sun_zenith", "sun_azimuth", x, y)
+
+    def view(self, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return view zenith and azimuth of a band in degrees at map coordinates `x`, `y` (m; equal shapes)."""
+        return self._direction(f"view_zenith_{band}", f"view_azimuth_{band}", x, y)
+
+    def _direction(self, zenith: str, azimuth: str, x, y):
+        tangent = np.tan(np.radians(self._nodes[zenith]))
+        azimuth = np.radians(self._nodes[azimuth])
+        east = self._bilinear(tangent * np.sin(azimuth), x, y)
+        north = self._bilinear(tangent * np.cos(azimuth), x, y)
+        return np.degrees(np.arctan(np.hypot(east, north))), np.degrees(np.arctan2(east, north)) % 360
+
+    def _bilinear(self, nodes, x, y):
+        g = self._grid
+        column = np.clip((np.asarray(x) - g.left) / g.resolution - 0.5, 0, g.width - 1)
+        row = np.clip((g.top - np.asarray(y)) / g.resolution - 0.5, 0, g.height - 1)
+        j, i = (np.minimum(v.astype(int), n - 2) for v, n in ((column, g.width), (row, g.height)))
+        u, v = column - j, row - i
+        upper = nodes[i, j] * (1 - u) + nodes[i, j + 1] * u
+        lower = nodes[i + 1, j] * (1 - u) + nodes[i + 1, j + 1] * u
+        return upper * (1 - v) + lower * v
+
+
+def relative_azimuth(sun_azimuth: np.ndarray, view_azimuth: np.ndarray) -> np.ndarray:
+    """Return the difference of two azimuths folded to 0-180 degrees (0 = sun and sensor on the same side)."""
+    return np.abs((np.asarray(sun_azimuth) - view_azimuth + 180) % 360 - 180)

@@ -1,0 +1,148 @@
+"""What the pipeline knows of one product, read once from its XML and kept as `metadata.json`."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import Grid, read_json, write_json
+
+
+@dataclass(frozen=True)
+class SpectralResponse:
+    """Relative response of one band.
+
+    Attributes
+    ----------
+    start, step
+        First wavelength and spacing, nm.
+    values
+        Response at start, start + step, ...; any scale.
+    """
+
+    start: float
+    step: float
+    values: tuple[float, ...]
+
+    @property
+    def wavelength(self) -> np.ndarray:
+        """Wavelengths of `values`, nm."""
+        return self.start + self.step * np.arange(len(self.values))
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of the product.
+
+    Attributes
+    ----------
+    offset
+        RADIO_ADD_OFFSET of the L1C product (0 where it has none).
+    solar_irradiance
+        W/m2/um.
+    response
+        From the product itself where it carries it.
+    """
+
+    offset: float
+    solar_irradiance: float
+    response: SpectralResponse
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Auxiliary data of the granule (AUX_ECMWFT, AUX_CAMSFO); None where the product has none.
+
+    Attributes
+    ----------
+    ozone
+        Tile-mean column, cm-atm (0.300 = 300 DU).
+    water_vapour
+        Tile-mean column, g/cm2.
+    pressure
+        Tile-mean sea-level pressure, hPa.
+    latitude, longitude
+        Of the grid points of `cams`, degrees.
+    cams
+        Variable name (`aod550`, `duaod550`, ...) to its values at the grid points, rows north to south.
+    """
+
+    ozone: float | None = None
+    water_vapour: float | None = None
+    pressure: float | None = None
+    latitude: tuple[tuple[float, ...], ...] | None = None
+    longitude: tuple[tuple[float, ...], ...] | None = None
+    cams: dict[str, tuple[tuple[float, ...], ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One Level-1C product.
+
+    Attributes
+    ----------
+    product
+        Name without `.SAFE`.
+    satellite
+        `S2A`, `S2B`, `S2C`, ...
+    tile
+        MGRS tile with its T: `T31TCJ`.
+    sensing_time
+        Mean of the tile, ISO 8601, UTC.
+    baseline
+        Processing baseline of the L1C product: `05.10`.
+    quantification
+        DN per unit reflectance (10000).
+    earth_sun
+        U, the metadata's factor of the Earth-Sun distance.
+    grid
+        At 10 m.
+    sun_zenith, sun_azimuth
+        Tile means, degrees.
+    bands
+        By name, in the order of the `bandId`.
+    auxiliary
+        Auxiliary data of the granule.
+    defaults
+        A sentence for every default that stood in for something the product lacks.
+    """
+
+    product: str
+    satellite: str
+    tile: str
+    sensing_time: str
+    baseline: str
+    quantification: float
+    earth_sun: float
+    grid: Grid
+    sun_zenith: float
+    sun_azimuth: float
+    bands: dict[str, Band]
+    auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    defaults: tuple[str, ...] = ()
+
+    def write(self, path: Path) -> None:
+        """Write to a JSON file."""
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Scene":
+        """Read from a JSON file.
+
+        Raises
+        ------
+        StepError
+            If it is missing or broken.
+        """
+        d = read_json(path)
+        bands = {
+            name: Band(b["offset"], b["solar_irradiance"], SpectralResponse(**b["response"]))
+            for name, b in d.pop("bands").items()
+        }
+        return cls(
+            grid=Grid(**d.pop("grid")),
+            bands=dict(sorted(bands.items(), key=lambda item: item[0].replace("8A", "08A"))),
+            auxiliary=Auxiliary(**d.pop("auxiliary")),
+            **d,
+        )
