@@ -1,0 +1,181 @@
+"""The pipeline as users run it: whole runs of the demo scene, and what is rerun after a change."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST_STAGES = {"demo", "import_l1c", "resample", "dem_20m", "dem", "scene_classification"}
+
+
+class Checkout:
+    """A copy of the project to run, edit and break."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "steps", "config", "envs"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+
+    def bash(self, command, check=True):
+        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        env = os.environ | {"PYTHONPATH": str(self.folder), "PATH": paths}
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=env, capture_output=True, text=True)
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def snakemake(self, arguments="", check=True):
+        return self.bash(f"snakemake --cores 2 --config keep_intermediates=true {arguments}", check)
+
+    def planned(self, arguments=""):
+        """Return the rules that a run would execute."""
+        output = self.snakemake(f"{arguments} --dry-run --quiet progress").stdout
+        return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all"}
+
+    def edit(self, path, old, new):
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The demo scene, processed."""
+    result = Checkout(tmp_path_factory.mktemp("project"))
+    result.snakemake()
+    return result
+
+
+@pytest.fixture(scope="module")
+def product(checkout):
+    """The folder that holds the demo's reports, COGs and quicklooks."""
+    return next((checkout.folder / "results").glob("S2A_MSIL2A_*.SAFE")).with_suffix("")
+
+
+def test_formatted_and_lint_free():
+    for command in (["snakefmt", "--check", "Snakefile", "workflow"], ["snakemake", "--lint"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command] if command[0] == "snakemake" else command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_demo_gives_all_products(checkout, product):
+    assert (product / "cog/item.json").exists()
+    assert {p.name for p in (product / "quicklook").iterdir()} == {
+        f"{name}.png" for name in ("tci_toa", "tci_boa", "scl", "aot", "wvp")
+    }
+    assert not list((checkout.folder / "results").rglob("*.part*"))
+
+
+@pytest.mark.slow
+def test_demo_numbers_make_sense(product):
+    quality = json.loads((product / "report/quality.json").read_text())
+    assert 0.02 < quality["mean_aot550"] < 0.25
+    assert 0.2 < quality["mean_water_vapour"] < 1.5
+    assert quality["nodata_percentage"] == 0
+    clouds = sum(quality["class_percentages"][k] for k in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
+    assert clouds < 2
+    assert any("ozone" in sentence.lower() for sentence in quality["defaults"])
+
+
+@pytest.mark.slow
+def test_finished_product_is_not_processed_again(checkout):
+    assert checkout.planned() == set()
+
+
+@pytest.mark.slow
+def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
+    (checkout.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
+    planned = checkout.planned("--configfile mine.yaml")
+    assert not planned & FIRST_STAGES
+    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+
+
+@pytest.mark.slow
+def test_edited_kernel_reruns_just_its_users(checkout):
+    path = checkout.folder / "steps/kernels/adjacency.py"
+    original = path.read_text()
+    path.write_text(original + "\n# edited\n")
+    planned = checkout.planned()
+    path.write_text(original)
+    assert "reflectance" in planned
+    assert not planned & (FIRST_STAGES | {"aerosol", "water_vapour"})
+    assert checkout.planned() == set()
+
+
+@pytest.mark.slow
+def test_failed_stage_leaves_nothing_and_is_rerun_alone(checkout, product):
+    wvp = product / "work/water_vapour/wvp_20m.tif"
+    before = wvp.read_bytes()
+    step = "steps/water_vapour.py"
+    checkout.edit(step, "def run(", "raise SystemExit(3)\n\n\ndef run(")
+    done = checkout.snakemake(check=False)
+    assert done.returncode != 0
+    assert "water_vapour" in done.stderr
+    assert not wvp.exists()
+    assert not list(wvp.parent.glob(".*"))
+    checkout.edit(step, "raise SystemExit(3)\n\n\n", "")
+    planned = checkout.planned()
+    assert "water_vapour" in planned
+    assert not planned & (FIRST_STAGES | {"aerosol"})
+    checkout.snakemake()
+    assert wvp.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
+    aot = product / "work/aerosol/aot_20m.tif"
+    before = aot.read_bytes()
+    printed = checkout.snakemake("--dry-run --printshellcmds --forcerun aerosol").stdout
+    command = re.search(r"^\s*(python -m steps\.aerosol .*)$", printed, re.M).group(1)
+    aot.unlink()
+    checkout.bash(command)
+    assert aot.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("ouput=here", "ouput"),
+        ("input=nowhere.SAFE", "nowhere.SAFE"),
+        ("formats='[jpeg]'", "jpeg"),
+    ],
+)
+def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
+    done = Checkout(tmp_path).bash(f"snakemake --cores 1 --config {arguments}", check=False)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_rule_calls_its_step_as_the_step_is_defined():
+    import importlib
+
+    from steps.cli import parser
+
+    rules = "".join(p.read_text() for p in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    commands = re.findall(r"shell:\n((?:\s+\".*\"\n)+)", rules)
+    assert len(commands) > 15
+    for command in commands:
+        text = "".join(re.findall(r'"(.*)"', command))
+        module = re.search(r"python -m (steps\.\w+)", text).group(1)
+        if module == "steps.atmosphere":
+            module += ".__main__"
+        options = {a for action in parser(importlib.import_module(module).run)._actions for a in action.option_strings}
+        assert set(re.findall(r"--[\w-]+", text)) <= options, module

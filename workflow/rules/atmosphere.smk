@@ -1,0 +1,82 @@
+# What the air holds: the look-up table, aerosol and water vapour.
+
+
+rule atmosphere:
+    output:
+        lut=LUT,
+    log:
+        f"{OUT}/logs/atmosphere_{config['aerosol']['model']}.log",
+    cache: True
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=1000,
+    params:
+        model=config["aerosol"]["model"],
+    shell:
+        "python -m steps.atmosphere --aerosol {params.model} --lut {output.lut:q} --threads {threads} --log {log:q}"
+
+
+rule aerosol:
+    input:
+        stack=of("resample/toa_20m.tif"),
+        classification=of("classification/scl_20m.tif"),
+        terrain=of("dem/terrain_20m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        lut=ancient(LUT),
+        code=step("aerosol"),
+    output:
+        aot=work("aerosol/aot_20m.tif"),
+        report=work("aerosol/aerosol.json"),
+    log:
+        kept("logs/aerosol.log"),
+    benchmark:
+        kept("benchmarks/aerosol.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2000,
+    params:
+        method=config["aerosol"]["method"],
+        aot550=config["aerosol"]["aot550"],
+        smoothing_km=config["aerosol"]["smoothing_km"],
+    shell:
+        "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
+        " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
+        " --aot {output.aot:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
+        " --smoothing-km {params.smoothing_km} --threads {threads} --log {log:q}"
+
+
+rule water_vapour:
+    input:
+        stack=of("resample/toa_20m.tif"),
+        classification=of("classification/scl_20m.tif"),
+        terrain=of("dem/terrain_20m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        aot=of("aerosol/aot_20m.tif"),
+        lut=ancient(LUT),
+        code=step("water_vapour"),
+    output:
+        wvp=work("water_vapour/wvp_20m.tif"),
+        report=work("water_vapour/water_vapour.json"),
+    log:
+        kept("logs/water_vapour.log"),
+    benchmark:
+        kept("benchmarks/water_vapour.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2000,
+    params:
+        method=config["water_vapour"]["method"],
+        column=config["water_vapour"]["column"],
+    shell:
+        "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
+        " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
+        " --lut {input.lut:q} --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
+        " --column {params.column} --threads {threads} --log {log:q}"

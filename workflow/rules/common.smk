@@ -1,0 +1,131 @@
+import ast
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+import steps
+from steps.cache import cache_folder
+from steps.errors import StepError
+from steps.demo import DEMO_PRODUCT
+from steps.atmosphere.tables import lut_path
+from steps.sentinel2.l1c import product_name
+from steps.sentinel2.names import l2a_name
+
+min_version("9.20")
+validate(config, schema="../schemas/config.schema.yaml")
+
+# Stages run with the interpreter that runs Snakemake, and find tables and compiled kernels where the config says.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+if config["cache"]:
+    os.environ["SEN2FLOW_CACHE"] = config["cache"]
+
+OUT = config["output"].rstrip("/")
+DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
+LUT = str(lut_path(config["aerosol"]["model"]))
+CONDA = "../../envs/sen2flow.yaml"
+CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
+CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
+BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
+
+
+def table(path):
+    """The column `input` of a table of products."""
+    import pandas
+
+    try:
+        return list(pandas.read_csv(path, dtype=str)["input"].dropna())
+    except (OSError, ValueError, KeyError) as problem:
+        raise StepError(
+            f"{path}: not a table with a column `input` ({problem}); see config/products.csv"
+        ) from problem
+
+
+def l1c_products():
+    """Level-2A product name to the L1C product it is made from."""
+    products = {}
+    for path in (
+        table(config["input"])
+        if config["input"].endswith(".csv")
+        else [config["input"]]
+    ):
+        name = l2a_name(DEMO_PRODUCT if path == "demo" else product_name(Path(path)))
+        if name in products:
+            raise StepError(
+                f"{path}: the same product as {products[name]}; remove one of them"
+            )
+        products[name] = DEMO if path == "demo" else path
+    return products
+
+
+try:
+    L1C = l1c_products()
+except StepError as problem:
+    print(f"ERROR: {problem}", file=sys.stderr)
+    os._exit(2)
+
+
+wildcard_constraints:
+    product=r"S2[A-Z]_MSIL2A_\w+",
+    res="10|20|60",
+
+
+def of(path):
+    """An intermediate file, given by its path below the product's folder `work`, as an input."""
+    return f"{OUT}/{{product}}/work/{path}"
+
+
+def work(path, kind=str):
+    """The same as an output of the given kind (`directory`), removed when no longer needed unless the config keeps it."""
+    return kind(of(path)) if config["keep_intermediates"] else temp(kind(of(path)))
+
+
+def kept(path):
+    """A file that stays, given by its path below the product's folder."""
+    return f"{OUT}/{{product}}/{path}"
+
+
+@lru_cache
+def code_of(module):
+    """The file of a module of ours and of every one that it imports, found without importing any."""
+    root = Path(steps.__file__).parents[1]
+    base = root.joinpath(*module.split("."))
+    path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    if not path.exists():
+        return frozenset()
+    found = {str(path)}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            ]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "steps" and name != module:
+                found |= code_of(name)
+    return frozenset(found)
+
+
+def step(name):
+    """The code of a stage, as input of its rule: an edited stage or kernel reruns just what uses it."""
+    return sorted(code_of(f"steps.{name}"))
+
+
+def optional(flag, value):
+    """A command-line option, or nothing where the config has no value."""
+    return f"{flag} '{value}'" if value else ""
+
+
+def final_files(product):
+    files = [f"{OUT}/{product}/report/quality.json", f"{OUT}/{product}/quicklook"]
+    if "safe" in config["formats"]:
+        files.append(f"{OUT}/{product}.SAFE")
+    if "cog" in config["formats"]:
+        files.append(f"{OUT}/{product}/cog")
+    return files

@@ -1,0 +1,160 @@
+# From the L1C product to co-registered top-of-atmosphere reflectance and terrain.
+
+
+rule demo:
+    input:
+        code=step("demo"),
+    output:
+        directory(DEMO),
+    log:
+        f"{OUT}/demo/demo.log",
+    conda:
+        CONDA
+    resources:
+        mem_mb=1000,
+    shell:
+        "python -m steps.demo --safe {output:q} --log {log:q}"
+
+
+rule import_l1c:
+    input:
+        l1c=lambda wildcards: L1C[wildcards.product],
+        code=step("import_l1c"),
+    output:
+        metadata=work("import/metadata.json"),
+        angles=work("import/angles.tif"),
+        toa_10m=work("import/toa_10m.tif"),
+        toa_20m=work("import/toa_20m.tif"),
+        toa_60m=work("import/toa_60m.tif"),
+        mask=work("import/mask_20m.tif"),
+    log:
+        kept("logs/import_l1c.log"),
+    benchmark:
+        kept("benchmarks/import_l1c.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=3000,
+    params:
+        ozone=config["ozone"],
+    shell:
+        "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
+        " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
+        " --mask {output.mask:q} --ozone {params.ozone} --threads {threads} --log {log:q}"
+
+
+rule resample:
+    input:
+        toa_10m=of("import/toa_10m.tif"),
+        toa_20m=of("import/toa_20m.tif"),
+        toa_60m=of("import/toa_60m.tif"),
+        code=step("resample"),
+    output:
+        stack=work("resample/toa_{res}m.tif"),
+    log:
+        kept("logs/resample_{res}m.log"),
+    benchmark:
+        kept("benchmarks/resample_{res}m.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=1500,
+    shell:
+        "python -m steps.resample --toa-10m {input.toa_10m:q} --toa-20m {input.toa_20m:q} --toa-60m {input.toa_60m:q}"
+        " --resolution {wildcards.res} --stack {output.stack:q} --threads {threads} --log {log:q}"
+
+
+rule dem_20m:
+    input:
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        dem=[config["dem"]] if config["dem"] else [],
+        code=step("dem"),
+    output:
+        terrain=work("dem/terrain_20m.tif"),
+    log:
+        kept("logs/dem_20m.log"),
+    benchmark:
+        kept("benchmarks/dem_20m.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2500,
+    params:
+        dem=optional("--dem", config["dem"]),
+        altitude=config["altitude"],
+    shell:
+        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q} --resolution 20"
+        " --terrain {output.terrain:q} {params.dem} --altitude {params.altitude} --threads {threads} --log {log:q}"
+
+
+rule dem:
+    input:
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        coarse=of("dem/terrain_20m.tif"),
+        dem=[config["dem"]] if config["dem"] else [],
+        code=step("dem"),
+    output:
+        terrain=work("dem/terrain_{res}m.tif"),
+    log:
+        kept("logs/dem_{res}m.log"),
+    benchmark:
+        kept("benchmarks/dem_{res}m.tsv")
+    wildcard_constraints:
+        res="10|60",
+    conda:
+        CONDA
+    resources:
+        mem_mb=2500,
+    params:
+        dem=optional("--dem", config["dem"]),
+        altitude=config["altitude"],
+    shell:
+        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q} --resolution {wildcards.res}"
+        " --coarse {input.coarse:q} --terrain {output.terrain:q} {params.dem} --altitude {params.altitude}"
+        " --threads {threads} --log {log:q}"
+
+
+rule scene_classification:
+    input:
+        stack=of("resample/toa_20m.tif"),
+        mask=of("import/mask_20m.tif"),
+        metadata=of("import/metadata.json"),
+        terrain=of("dem/terrain_20m.tif"),
+        layers=[
+            path
+            for key, path in config["classification"].items()
+            if key in CCI_LAYERS and path
+        ],
+        code=step("scene_classification"),
+    output:
+        classification=work("classification/scl_20m.tif"),
+        classification_60m=work("classification/scl_60m.tif"),
+    log:
+        kept("logs/scene_classification.log"),
+    benchmark:
+        kept("benchmarks/scene_classification.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2500,
+    params:
+        layers=" ".join(
+            optional(f"--{key.replace('_', '-')}", config["classification"][key])
+            for key in CCI_LAYERS
+        ),
+        snow=(
+            "--snow-possible"
+            if config["classification"]["snow_possible"]
+            else "--no-snow-possible"
+        ),
+        median_filter=config["classification"]["median_filter"],
+    shell:
+        "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
+        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
+        " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
+        " --median-filter {params.median_filter} --threads {threads} --log {log:q}"

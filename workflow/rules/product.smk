@@ -1,0 +1,162 @@
+# What users open: SAFE, COGs with a STAC item, quicklooks and the quality report.
+
+
+rule quality_report:
+    input:
+        metadata=of("import/metadata.json"),
+        classification=of("classification/scl_20m.tif"),
+        terrain=of("dem/terrain_20m.tif"),
+        reports=[
+            of("aerosol/aerosol.json"),
+            of("water_vapour/water_vapour.json"),
+            *(of(f"reflectance/reflectance_{res}m.json") for res in (10, 20, 60)),
+            *(
+                of(f"terrain/terrain_{res}m.json")
+                for res in (10, 20, 60)
+                if CORRECT_TERRAIN
+            ),
+        ],
+        code=step("quality_report"),
+    output:
+        quality=kept("report/quality.json"),
+    log:
+        kept("logs/quality_report.log"),
+    benchmark:
+        kept("benchmarks/quality_report.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=500,
+    shell:
+        "python -m steps.quality_report --metadata {input.metadata:q} --classification {input.classification:q}"
+        " --terrain {input.terrain:q} --reports {input.reports:q} --quality {output.quality:q} --log {log:q}"
+
+
+rule write_images:
+    input:
+        boa=lambda wildcards: of(BOA.format("{res}")).format(**wildcards),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        classification=lambda wildcards: of(
+            "classification/scl_60m.tif"
+            if wildcards.res == "60"
+            else "classification/scl_20m.tif"
+        ).format(**wildcards),
+        metadata=of("import/metadata.json"),
+        code=step("write_images"),
+    output:
+        images=work("images/R{res}m", directory),
+    log:
+        kept("logs/write_images_{res}m.log"),
+    benchmark:
+        kept("benchmarks/write_images_{res}m.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=3000,
+    shell:
+        "python -m steps.write_images --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
+        " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
+        " --images {output.images:q} --threads {threads} --log {log:q}"
+
+
+rule write_safe:
+    input:
+        l1c=lambda wildcards: L1C[wildcards.product],
+        images=[of(f"images/R{res}m") for res in (10, 20, 60)],
+        metadata=of("import/metadata.json"),
+        quality=kept("report/quality.json"),
+        code=step("write_safe"),
+    output:
+        safe=directory(f"{OUT}/{{product}}.SAFE"),
+    log:
+        kept("logs/write_safe.log"),
+    benchmark:
+        kept("benchmarks/write_safe.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=500,
+    shell:
+        "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
+        " --quality {input.quality:q} --safe {output.safe:q} --log {log:q}"
+
+
+rule write_cog:
+    input:
+        boa=lambda wildcards: of(BOA.format("{res}")).format(**wildcards),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        classification=of("classification/scl_20m.tif"),
+        metadata=of("import/metadata.json"),
+        code=step("write_cog"),
+    output:
+        cogs=work("cog/R{res}m", directory),
+    log:
+        kept("logs/write_cog_{res}m.log"),
+    benchmark:
+        kept("benchmarks/write_cog_{res}m.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=3000,
+    params:
+        compression=config["cog"]["compression"],
+    shell:
+        "python -m steps.write_cog --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
+        " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
+        " --cogs {output.cogs:q} --compression {params.compression} --threads {threads} --log {log:q}"
+
+
+rule write_stac:
+    input:
+        cogs=[of(f"cog/R{res}m") for res in (10, 20, 60)],
+        metadata=of("import/metadata.json"),
+        quality=kept("report/quality.json"),
+        code=step("write_stac"),
+    output:
+        folder=directory(kept("cog")),
+    log:
+        kept("logs/write_stac.log"),
+    benchmark:
+        kept("benchmarks/write_stac.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=500,
+    shell:
+        "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
+        " --folder {output.folder:q} --log {log:q}"
+
+
+rule quicklook:
+    input:
+        toa_10m=of("import/toa_10m.tif"),
+        boa=of(BOA.format(10)),
+        classification=of("classification/scl_20m.tif"),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        metadata=of("import/metadata.json"),
+        code=step("quicklook"),
+    output:
+        folder=report(
+            directory(kept("quicklook")),
+            patterns=["{name}.png"],
+            caption="../report/quicklook.rst",
+            category="{product}",
+            labels={"picture": "{name}"},
+        ),
+    log:
+        kept("logs/quicklook.log"),
+    benchmark:
+        kept("benchmarks/quicklook.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=1500,
+    shell:
+        "python -m steps.quicklook --toa-10m {input.toa_10m:q} --boa {input.boa:q}"
+        " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
+        " --metadata {input.metadata:q} --folder {output.folder:q} --log {log:q}"

@@ -1,0 +1,76 @@
+# Surface reflectance: over flat terrain, then corrected for the terrain where there is a DEM.
+
+
+def toa(wildcards):
+    """The native 10 m bands, or the resampled stack."""
+    folder = "import" if wildcards.res == "10" else "resample"
+    return of(f"{folder}/toa_{{res}}m.tif").format(**wildcards)
+
+
+rule reflectance:
+    input:
+        toa=toa,
+        classification=of("classification/scl_20m.tif"),
+        terrain=of("dem/terrain_{res}m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        lut=ancient(LUT),
+        code=step("reflectance"),
+    output:
+        boa=work("reflectance/boa_{res}m.tif"),
+        report=work("reflectance/reflectance_{res}m.json"),
+    log:
+        kept("logs/reflectance_{res}m.log"),
+    benchmark:
+        kept("benchmarks/reflectance_{res}m.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2500,
+    params:
+        adjacency=(
+            "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
+        ),
+        adjacency_km=config["reflectance"]["adjacency_km"],
+    shell:
+        "python -m steps.reflectance --toa {input.toa:q} --resolution {wildcards.res}"
+        " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
+        " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
+        " --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
+        " --threads {threads} --log {log:q}"
+
+
+rule terrain:
+    input:
+        boa=of("reflectance/boa_{res}m.tif"),
+        terrain=of("dem/terrain_{res}m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        lut=ancient(LUT),
+        code=step("terrain"),
+    output:
+        corrected=work("terrain/boa_{res}m.tif"),
+        report=work("terrain/terrain_{res}m.json"),
+    log:
+        kept("logs/terrain_{res}m.log"),
+    benchmark:
+        kept("benchmarks/terrain_{res}m.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=2500,
+    params:
+        correction=config["terrain"]["correction"],
+        min_cos_incidence=config["terrain"]["min_cos_incidence"],
+    shell:
+        "python -m steps.terrain --boa {input.boa:q} --resolution {wildcards.res} --terrain {input.terrain:q}"
+        " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q}"
+        " --lut {input.lut:q} --corrected {output.corrected:q} --report {output.report:q}"
+        " --correction {params.correction} --min-cos-incidence {params.min_cos_incidence}"
+        " --threads {threads} --log {log:q}"
