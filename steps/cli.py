@@ -15,12 +15,12 @@ from pathlib import Path
 from steps.errors import StepError
 
 _MENDS = {
-    errno.ENOSPC: "the disk is full: free some space or choose another output folder",
-    errno.EDQUOT: "the disk quota is used up: free some space or choose another output folder",
-    errno.EFBIG: "the file grew over the allowed size: raise the limit or choose another output folder",
-    errno.EACCES: "permission denied: choose an output folder you may write to",
-    errno.EPERM: "permission denied: choose an output folder you may write to",
-    errno.EROFS: "the file system is read-only: choose an output folder you may write to",
+    errno.ENOSPC: "free some space or choose another output folder",
+    errno.EDQUOT: "free some space or choose another output folder",
+    errno.EFBIG: "raise the limit on the size of files or choose another output folder",
+    errno.EROFS: "choose an output folder you may write to",
+    errno.EACCES: "check the permissions or choose another folder",
+    errno.EPERM: "check the permissions or choose another folder",
 }
 
 
@@ -105,8 +105,9 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
         logger.error("%s", " ".join(str(problem).split()))
         sys.exit(2)
     except OSError as problem:
-        if problem.errno not in _MENDS:
+        if problem.filename is None and problem.errno not in _MENDS:
             raise
-        logger.error("%s: %s", problem.filename or "output", _MENDS[problem.errno])
+        name, mend = problem.filename or "output", _MENDS.get(problem.errno, "check the path")
+        logger.error("%s: %s; %s", name, problem.strerror, mend)
         sys.exit(2)
     logger.info("done in %.2f s", time.perf_counter() - start)
