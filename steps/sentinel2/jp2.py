@@ -1,0 +1,202 @@
+"""JPEG 2000 files: opening them, and their structure as far as it tells a truncated file from a whole one.
+
+OpenJPEG fills what it cannot decode with zeros, and GDAL passes that on as success when it decodes in threads of its
+own. So files are decoded in one thread each, and are checked before.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from steps.artefacts import Grid
+from steps.errors import StepError
+from steps.sentinel2.safe import Safe
+
+_SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """The tiles of a JPEG 2000 codestream.
+
+    Attributes
+    ----------
+    width, height
+        Of the image, pixels.
+    tile_width, tile_height
+        Of a tile, pixels.
+    tiles
+        For each tile, row by row: where in the file its parts are (start, end), without their SOT headers.
+    movable
+        Whether the pixels of a tile depend on its size and its parts alone, and not on its place: nothing is packed
+        into the main header, and the nested grids of wavelets, precincts and code-blocks, all anchored at the image's
+        corner, cut every tile alike, which they do if tiles are a power of two wide and high.
+    """
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    tiles: tuple[tuple[tuple[int, int], ...], ...]
+    movable: bool
+
+
+def codestream(data: bytes | mmap.mmap) -> Codestream:
+    """Read the structure of a JP2 file (ISO/IEC 15444-1, annexes A and I).
+
+    Raises
+    ------
+    ValueError
+        If it is not a JP2 file, or not all of it is there.
+    """
+    try:
+        return _codestream(data)
+    except struct.error as problem:
+        raise ValueError("the file ends too early") from problem
+
+
+def _codestream(data) -> Codestream:
+    position, end = _contiguous_box(data)
+    if _unpack(">H", data, position) != (_SOC,):
+        raise ValueError("no JPEG 2000 codestream")
+    position, siz, levels, packed = position + 2, None, 0, False
+    while (marker := _unpack(">H", data, position)[0]) != _SOT:
+        (length,) = _unpack(">H", data, position + 2)
+        if marker == _SIZ:
+            siz = _unpack(">8I", data, position + 6)
+        elif marker == _COD:
+            (levels,) = _unpack(">B", data, position + 9)
+        packed = packed or marker == _PPM
+        position += 2 + length
+    if siz is None or not siz[4] or not siz[5]:
+        raise ValueError("no image size in the codestream")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = siz
+    count = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    nested = all(n & (n - 1) == 0 and n >> levels for n in (tile_width, tile_height))
+    movable = nested and not packed and not any((left, top, tile_left, tile_top))
+    tiles = _tile_parts(data, position, end, count)
+    return Codestream(right - left, bottom - top, tile_width, tile_height, tiles, movable)
+
+
+def _unpack(layout: str, data, position: int) -> tuple:
+    return struct.unpack(layout, data[position : position + struct.calcsize(layout)])
+
+
+def _contiguous_box(data) -> tuple[int, int]:
+    """Return where the box with the codestream begins and ends."""
+    position = 0
+    while position < len(data):
+        length, kind = _unpack(">I4s", data, position)
+        header = 8
+        if length == 1:
+            (length,), header = _unpack(">Q", data, position + 8), 16
+        end = position + length if length else len(data)
+        if end <= position or end > len(data):
+            raise ValueError("the file ends too early")
+        if kind == b"jp2c":
+            return position + header, end
+        position = end
+    raise ValueError("no JPEG 2000 codestream")
+
+
+def _tile_parts(data, position: int, end: int, count: int) -> tuple:
+    parts = [[] for _ in range(count)]
+    while (marker := _unpack(">H", data, position)[0]) == _SOT:
+        tile, length = _unpack(">HI", data, position + 4)
+        stop = position + length if length else end - 2
+        if tile >= count or stop <= position or stop > end - 2:
+            raise ValueError("the file ends too early")
+        parts[tile].append((position + 12, stop))
+        position = stop
+    if marker != _EOC or not all(parts):
+        raise ValueError("tiles are missing")
+    return tuple(tuple(p) for p in parts)
+
+
+def equal_tiles(data: bytes | mmap.mmap, stream: Codestream) -> list[list[int]]:
+    """Group the tiles that decode to the same pixels, because their size and their bytes are equal.
+
+    A mask's file is mostly equal tiles without a flag, so that few tiles of it need be decoded.
+    """
+    across = -(-stream.width // stream.tile_width)
+    groups: dict = {}
+    for index, parts in enumerate(stream.tiles):
+        row, column = divmod(index, across)
+        size = (
+            min(stream.tile_width, stream.width - column * stream.tile_width),
+            min(stream.tile_height, stream.height - row * stream.tile_height),
+        )
+        digests = tuple(hashlib.blake2b(data[start:stop]).digest() for start, stop in parts)
+        groups.setdefault((size, digests) if stream.movable else index, []).append(index)
+    return list(groups.values())
+
+
+@contextlib.contextmanager
+def opened(safe: Safe, name: str) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster of the product in the calling thread; nothing is written beside it.
+
+    Raises
+    ------
+    StepError
+        If it cannot be opened, or (inside the block) decoded.
+    """
+    with rasterio.Env(GDAL_NUM_THREADS=1, GDAL_PAM_ENABLED=False), contextlib.ExitStack() as stack:
+        try:
+            source = safe.source(name)
+            if isinstance(source, bytes):
+                source = stack.enter_context(MemoryFile(source))
+                yield stack.enter_context(source.open(driver="JP2OpenJPEG"))
+            else:
+                yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG"))
+        except RasterioError as problem:
+            raise StepError(
+                f"{safe.label(name)}: cannot be decoded ({problem}); download the product again"
+            ) from problem
+
+
+def check(safe: Safe, name: str, grid: Grid, count: int = 1) -> int:
+    """Check that a JP2 file is whole and has the size, position and projection of `grid`, without decoding it.
+
+    Returns
+    -------
+    int
+        Rows of its blocks: reading whole blocks decodes each but once.
+
+    Raises
+    ------
+    StepError
+        If it is not so.
+    """
+    label = safe.label(name)
+    try:
+        codestream(safe.view(name))
+    except ValueError as problem:
+        raise StepError(f"{label}: is truncated or broken ({problem}); download the product again") from problem
+    with opened(safe, name) as image:
+        if image.shape != grid.shape or image.count != count:
+            found = f"{image.width} x {image.height} pixels in {image.count} layers"
+            raise StepError(
+                f"{label}: has {found}, and the metadata say {grid.width} x {grid.height} in {count}; "
+                "the files are not of one product: download it again"
+            )
+        if image.transform.is_identity:
+            return image.block_shapes[0][0]
+        if not image.transform.almost_equals(grid.transform, precision=1e-3):
+            raise StepError(
+                f"{label}: its upper left corner is ({image.transform.c:.0f}, {image.transform.f:.0f}) and its pixel "
+                f"{image.transform.a:g} m, and the metadata say ({grid.left:.0f}, {grid.top:.0f}) and "
+                f"{grid.resolution:g} m; the files are not of one product: download it again"
+            )
+        if image.crs and image.crs.to_epsg() != grid.epsg:
+            raise StepError(
+                f"{label}: is in EPSG:{image.crs.to_epsg()} and the metadata say EPSG:{grid.epsg}; "
+                "the files are not of one product: download it again"
+            )
+        return image.block_shapes[0][0]

@@ -1,0 +1,133 @@
+"""The product's quality masks, as flags on the 20 m grid.
+
+Saturated are the pixels saturated in Level-1A or 1B. Defective are defective detector pixels, those whose source
+packets were lost or degraded, and those without data in Level-1A or 1B that resampling has filled. The correction of
+cross-talk and the state of ancillary packets leave a pixel's value sound and set no flag.
+"""
+
+import numpy as np
+from lxml import etree
+
+from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
+from steps.errors import StepError
+from steps.sentinel2.bands import PIXEL_SIZE
+from steps.sentinel2.jp2 import codestream, equal_tiles, opened
+from steps.sentinel2.l1c import Mask
+from steps.sentinel2.safe import Safe
+
+#: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
+#: partially corrected cross-talk, saturated.
+QUALITY_LAYERS = 8
+_QUALITY = ((MASK_DEFECTIVE, (2, 3, 4, 5)), (MASK_SATURATED, (7,)))
+#: `maskType` of the older GML masks; a type not named here counts as what its file is for.
+_TYPES = {
+    "ANC_LOST": 0,
+    "ANC_DEG": 0,
+    "MSI_LOST": MASK_DEFECTIVE,
+    "MSI_DEG": MASK_DEFECTIVE,
+    "QT_NODATA_PIXELS": MASK_DEFECTIVE,
+    "QT_DEFECTIVE_PIXELS": MASK_DEFECTIVE,
+    "QT_PARTIALLY_CORRECTED_PIXELS": 0,
+    "QT_SATURATED_PIXELS": MASK_SATURATED,
+    "QT_SATURATED_PIXELS_L1A": MASK_SATURATED,
+    "QT_SATURATED_PIXELS_L1B": MASK_SATURATED,
+}
+#: Kinds of mask file in GML, and their flag.
+POLYGON_KINDS = {
+    "MSK_DEFECT": MASK_DEFECTIVE,
+    "MSK_NODATA": MASK_DEFECTIVE,
+    "MSK_SATURA": MASK_SATURATED,
+    "MSK_TECQUA": MASK_DEFECTIVE,
+}
+
+
+def quality_flags(safe: Safe, mask: Mask) -> list[tuple[int, int, np.ndarray]]:
+    """Read the flags of one MSK_QUALIT file, decoding only the tiles that differ from others.
+
+    Returns
+    -------
+    list
+        (row, column, flags) of the tiles that have a flag: the tile's place and uint8 flags in the mask's own pixels.
+
+    Raises
+    ------
+    StepError
+        If it cannot be decoded.
+    """
+    data = safe.view(mask.name)
+    stream = codestream(data)
+    across, found = -(-stream.width // stream.tile_width), []
+    with opened(safe, mask.name) as image:
+        for group in equal_tiles(data, stream):
+            places = [(i // across * stream.tile_height, i % across * stream.tile_width) for i in group]
+            row, column = places[0]
+            rows = row, min(row + stream.tile_height, stream.height)
+            columns = column, min(column + stream.tile_width, stream.width)
+            layers = image.read(window=(rows, columns))
+            flags = np.zeros(layers.shape[1:], "u1")
+            for flag, indices in _QUALITY:
+                flags[layers[list(indices)].any(axis=0)] |= flag
+            if flags.any():
+                found += [(*place, flags) for place in places]
+    return found
+
+
+def add_flags(mask: np.ndarray, band: str, row: int, column: int, flags: np.ndarray) -> None:
+    """Add flags of a band's own pixels, from (row, column) on, to the mask at 20 m: any pixel flags what it touches."""
+    repeat, divide = (3, 1) if PIXEL_SIZE[band] == 60 else (1, 20 // PIXEL_SIZE[band])
+    for flag in np.unique(flags[flags > 0]):
+        rows, columns = np.nonzero(flags == flag)
+        for i in range(repeat):
+            for j in range(repeat):
+                mask[((rows + row) * repeat + i) // divide, ((columns + column) * repeat + j) // divide] |= flag
+
+
+def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | None:
+    """Burn the polygons of the GML masks into the 20 m grid; every pixel that one touches is flagged.
+
+    Parameters
+    ----------
+    masks
+        Those of `POLYGON_KINDS`, of all bands.
+    grid
+        At 20 m.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8 flags, or None if there is no polygon.
+
+    Raises
+    ------
+    StepError
+        If a file is missing or broken.
+    """
+    polygons: dict[int, list[dict]] = {}
+    for mask in masks:
+        root = safe.xml(mask.name)
+        for feature in root.iterfind(".//{*}MaskFeature"):
+            kind = (feature.findtext("{*}maskType") or "").strip()
+            flag = _TYPES.get(kind, POLYGON_KINDS[mask.kind])
+            for polygon in feature.iterfind(".//{*}Polygon") if flag else ():
+                polygons.setdefault(flag, []).append(_geometry(polygon, safe.label(mask.name)))
+    if not polygons:
+        return None
+    from rasterio.features import rasterize
+
+    flags = np.zeros(grid.shape, "u1")
+    for flag, shapes in polygons.items():
+        flags |= rasterize(shapes, grid.shape, transform=grid.transform, all_touched=True, dtype="u1") * np.uint8(flag)
+    return flags
+
+
+def _geometry(polygon: etree._Element, label: str) -> dict:
+    rings = []
+    for path in ("{*}exterior", "{*}interior"):
+        for positions in polygon.iterfind(f"{path}/{{*}}LinearRing/{{*}}posList"):
+            size = int(positions.get("srsDimension", 2))
+            try:
+                ring = np.array((positions.text or "").split(), dtype="f8").reshape(-1, size)[:, :2]
+            except ValueError as problem:
+                raise StepError(f"{label}: a polygon is broken ({problem}); download the product again") from problem
+            rings.append(ring.tolist())
+    return {"type": "Polygon", "coordinates": rings}
