@@ -1,0 +1,67 @@
+"""Resampling: the bands of three pixel sizes become one stack of the 12 bands that later stages look at together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from steps.artefacts import TOA, create, grid_of, read, row_blocks
+from steps.cli import cli
+from steps.kernels.resampling import block_mean, coefficients, triple
+from steps.sentinel2.bands import PIXEL_SIZE, STACK_BANDS
+
+#: Bands interpolated linearly where a finer grid is wanted; all others by cubic splines.
+LINEAR_BANDS = ("B09", "B10")
+
+
+def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, resolution: int, stack: Path, threads: int = 1) -> None:
+    """Bring the 12 bands to one pixel size.
+
+    Finer bands are averaged over blocks of pixels, coarser ones interpolated (B09, B10 linearly, B01 by cubic splines).
+
+    Parameters
+    ----------
+    toa_10m, toa_20m, toa_60m
+        Top-of-atmosphere reflectance of the bands of each resolution.
+    resolution
+        Of the result, 20 or 60 m.
+    stack
+        Output: top-of-atmosphere reflectance of the 12 bands.
+    threads
+        Threads to use.
+
+    Raises
+    ------
+    StepError
+        If an input cannot be read or the output cannot be written.
+    """
+    sources = {10: toa_10m, 20: toa_20m, 60: toa_60m}
+    grid = grid_of(sources[resolution], TOA)
+    blocks = list(row_blocks(grid.height))
+    parallel = Parallel(n_jobs=threads, backend="threading")
+    with create(stack, TOA, grid, STACK_BANDS) as raster:
+        for band in STACK_BANDS:
+            resampled = _resampler(sources[PIXEL_SIZE[band]], band, resolution)
+            for rows, values in zip(blocks, parallel(delayed(resampled)(rows) for rows in blocks), strict=True):
+                raster.write(band, values, rows.start)
+
+
+def _resampler(source: Path, band: str, resolution: int) -> Callable[[slice], np.ndarray]:
+    """Return the function that gives any rows of a band at another resolution."""
+    if PIXEL_SIZE[band] <= resolution:
+        factor = resolution // PIXEL_SIZE[band]
+
+        def averaged(rows: slice) -> np.ndarray:
+            values = read(source, TOA, band, slice(rows.start * factor, rows.stop * factor))
+            return block_mean(values, factor) if factor > 1 else values
+
+        return averaged
+    order = 1 if band in LINEAR_BANDS else 3
+    values = read(source, TOA, band)
+    spline = coefficients(values, order)
+    return lambda rows: triple(spline, values, order, rows)
+
+
+if __name__ == "__main__":
+    cli(run)
