@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, Kind, atomic, grid_of, read, row_blocks
+from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, Kind, atomic, bands_of, grid_of, read, row_blocks
 from steps.cli import cli
 from steps.errors import StepError
-from steps.sentinel2 import jp2
+from steps.sentinel2 import jp2_writer
 from steps.sentinel2.bands import OUTPUT_BANDS
 from steps.sentinel2.names import image_prefix, probability_masks
 from steps.sentinel2.scene import Scene
@@ -80,23 +80,23 @@ def _check_grids(resolution: int, grid: Grid, boa: Path, others: dict[Path | Non
 
 
 def _write_band(path: Path, grid: Grid, boa: Path, band: str) -> None:
-    with jp2.create(path, grid) as image:
+    with jp2_writer.create(path, grid) as image:
         for rows in row_blocks(grid.height):
-            image.write(np.minimum(read(boa, BOA, band, rows), jp2.LARGEST), rows.start)
+            image.write(np.minimum(read(boa, BOA, band, rows), jp2_writer.LARGEST), rows.start)
 
 
 def _write_class(path: Path, grid: Grid, classification: Path, band: str) -> None:
-    with jp2.create(path, grid, dtype="uint8") as image:
+    with jp2_writer.create(path, grid, dtype="uint8") as image:
         for rows in row_blocks(grid.height):
             image.write(read(classification, CLASSIFICATION, band, rows), rows.start)
 
 
 def _write_map(path: Path, grid: Grid, source: Path, kind: Kind) -> None:
     """Write AOT or WVP, of which there is a raster of 20 m, at the resolution of `grid`."""
-    name = kind.name
-    with jp2.create(path, grid) as image:
+    (name,) = bands_of(source, kind)
+    with jp2_writer.create(path, grid) as image:
         for rows in row_blocks(grid.height):
-            image.write(np.minimum(_from_20m(source, kind, name, grid, rows), jp2.LARGEST), rows.start)
+            image.write(np.minimum(_from_20m(source, kind, name, grid, rows), jp2_writer.LARGEST), rows.start)
 
 
 def _from_20m(source: Path, kind: Kind, band: str, grid: Grid, rows: slice) -> np.ndarray:
@@ -110,7 +110,7 @@ def _from_20m(source: Path, kind: Kind, band: str, grid: Grid, rows: slice) -> n
 def _write_colour(path: Path, grid: Grid, boa: Path, preview: Path | None) -> None:
     """Write the true-colour image and, at 10 m, the preview image."""
     small = np.empty((3, grid.height // _PREVIEW, grid.width // _PREVIEW), "u2")
-    with jp2.create(path, grid, count=3, dtype="uint8") as image:
+    with jp2_writer.create(path, grid, count=3, dtype="uint8") as image:
         for band, rows, stored in _colour_rows(grid, boa):
             image.write(true_colour(stored), rows.start, band + 1)
             if preview:
@@ -118,7 +118,7 @@ def _write_colour(path: Path, grid: Grid, boa: Path, preview: Path | None) -> No
                 small[band, rows.start // _PREVIEW :][: len(means)] = means
     if preview:
         coarse = Grid(grid.epsg, grid.left, grid.top, grid.resolution * _PREVIEW, small.shape[2], small.shape[1])
-        with jp2.create(preview, coarse, count=3, dtype="uint8") as image:
+        with jp2_writer.create(preview, coarse, count=3, dtype="uint8") as image:
             for band, pixels in enumerate(true_colour(small)):
                 image.write(pixels, 0, band + 1)
 
