@@ -24,9 +24,9 @@ def run(
     boa: Path,
     aot: Path,
     wvp: Path,
+    classification: Path,
     metadata: Path,
     images: Path,
-    classification: Path | None = None,
     threads: int = 1,
 ) -> None:
     """Write the JPEG 2000 images of one resolution: bands, TCI, AOT, WVP, SCL and probabilities, or the preview.
@@ -39,12 +39,12 @@ def run(
         Surface reflectance at that resolution.
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m (nearest pixel at 10 m, mean of 3 x 3 at 60 m).
+    classification
+        At that resolution; not used at 10 m.
     metadata
         The scene.
     images
         Folder that is made, with files of their final names: T31TCJ_20240120T105341_B02_10m.jp2 ...
-    classification
-        At that resolution; not used at 10 m.
     threads
         Files that are encoded at the same time (about 0.3 GB of memory each at 10 m).
     """
@@ -71,10 +71,8 @@ def run(
         Parallel(n_jobs=threads, backend="threading")(jobs)
 
 
-def _check_grids(resolution: int, grid: Grid, boa: Path, others: dict[Path | None, tuple[Kind, int]]) -> None:
+def _check_grids(resolution: int, grid: Grid, boa: Path, others: dict[Path, tuple[Kind, int]]) -> None:
     for path, (kind, size) in others.items():
-        if path is None:
-            raise StepError(f"{boa}: the images of {resolution} m need a classification of {resolution} m; give it")
         if grid.resolution != resolution or grid_of(path, kind) != grid.at(size):
             raise StepError(f"{path}: its pixels do not fit those of {boa} at {resolution} m; run their stages again")
 

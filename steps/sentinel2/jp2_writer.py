@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError  # what closing a file raises; rasterio has no public name for it
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -20,8 +21,7 @@ LARGEST = 32767
 
 def _profile(grid: Grid, count: int, dtype: str) -> dict:
     tile, precinct = _LAYOUT.get(int(grid.resolution), (1024, 256))
-    tile = min(tile, max(grid.shape))
-    resolutions = min(5, tile.bit_length())
+    resolutions = min(5, min(grid.shape).bit_length())
     return {
         "driver": "JP2OpenJPEG",
         "width": grid.width,
@@ -80,10 +80,12 @@ def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16"):
         If the file cannot be written or is incomplete, as on a full disk.
     """
     try:
-        with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"):
-            with rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset:
-                yield JP2Writer(dataset)
-    except RasterioError as problem:
+        with (
+            rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"),
+            rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset,
+        ):
+            yield JP2Writer(dataset)
+    except (RasterioError, CPLE_BaseError) as problem:
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
     if not _complete(path):

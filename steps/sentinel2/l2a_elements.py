@@ -114,7 +114,7 @@ def text_of(root: etree._Element, name: str) -> str:
     return text.strip()
 
 
-def element(name: str, content: str | Iterable[etree._Element] = "", **attributes: str) -> etree._Element:
+def element(name: str, content: str | Iterable[etree._Element] = "", /, **attributes: str) -> etree._Element:
     """Make an element with a text or with children."""
     result = etree.Element(name, attributes)
     if isinstance(content, str):

@@ -67,7 +67,7 @@ def _data_object(path: Path, safe: Path) -> etree._Element:
     return element("dataObject", [stream], ID=_identifier(name))
 
 
-def _unit(identifier: str, *parts: etree._Element, **facts: str) -> etree._Element:
+def _unit(identifier: str, /, *parts: etree._Element, **facts: str) -> etree._Element:
     return element(f"{{{_XFDU}}}contentUnit", parts, ID=identifier, **facts)
 
 
@@ -104,7 +104,7 @@ def _wrapped(identifier: str, text: str, content: etree._Element) -> etree._Elem
     return _metadata_object(identifier, *kind, wrap)
 
 
-def _safe(name: str, content="", **facts: str) -> etree._Element:
+def _safe(name: str, content="", /, **facts: str) -> etree._Element:
     return element(f"{{{_SAFE}}}{name}", content, **facts)
 
 

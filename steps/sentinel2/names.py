@@ -14,14 +14,16 @@ BASELINE = "99.01"
 CENTRE = "S2FL"
 
 _PRODUCT = re.compile(r"(S2[A-Z])_MSIL1C_(\d{8}T\d{6})_(?:N\d{4}_)?(R\d{3})_(T\w{5})_(\d{8}T\d{6})")
-_IDENTIFIER = re.compile(r"(S2[A-Z])_[A-Z]{4}_MSI_L1C_(TL|DS)_\w{4}_(\d{8}T\d{6})_(A\d{6}_T\w{5}|S\d{8}T\d{6})_N\d\d\.\d\d")
+_IDENTIFIER = re.compile(
+    r"(S2[A-Z])_[A-Z]{4}_MSI_L1C_(TL|DS)_\w{4}_(\d{8}T\d{6})_(A\d{6}_T\w{5}|S\d{8}T\d{6})_N\d\d\.\d\d"
+)
 
 
 def _product(l1c_product: str) -> re.Match:
     match = _PRODUCT.fullmatch(l1c_product)
     if not match:
         raise StepError(
-            f"{l1c_product}: not the name of a Level-1C product (S2A_MSIL1C_<date>_N<baseline>_R<orbit>_T<tile>_<date>); "
+            f"{l1c_product}: not the name of an L1C product (S2A_MSIL1C_<date>_N<baseline>_R<orbit>_T<tile>_<date>); "
             "give the product its own name again"
         )
     return match
