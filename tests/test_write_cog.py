@@ -6,66 +6,33 @@ import numpy as np
 import pytest
 import rasterio
 from rio_cogeo import cog_validate
+from small_scene import GRID, write_small_scene
 
-from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, write
+from steps.artefacts import BOA
 from steps.errors import StepError
 from steps.sentinel2.assets import ASSETS
-from steps.sentinel2.bands import BANDS, OUTPUT_BANDS, SCL_COLOURS
-from steps.sentinel2.scene import Band, Scene, SpectralResponse
+from steps.sentinel2.bands import SCL_COLOURS
 from steps.write_cog import run
-
-SIZE = 1800
-GRID = Grid(32631, 300000, 4900020, 10, SIZE, SIZE)
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """All rasters of a scene of 18 km with a corner of no data, and its metadata: arguments of `run`."""
-    folder = tmp_path_factory.mktemp("inputs")
-    random = np.random.default_rng(0)
-    scene = Scene(
-        product="S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125329",
-        satellite="S2A",
-        tile="T31TCJ",
-        sensing_time="2024-01-20T10:54:33.024Z",
-        baseline="05.10",
-        quantification=10000,
-        earth_sun=1.03,
-        grid=GRID,
-        sun_zenith=65,
-        sun_azimuth=160,
-        bands={band: Band(-1000, 1500, SpectralResponse(490, 1, (0, 1, 1, 0))) for band in BANDS},
-    )
-    scene.write(folder / "metadata.json")
-
-    def numbers(resolution, dtype, high):
-        grid = GRID.at(resolution)
-        smooth = np.linspace(1, high, grid.width * grid.height).reshape(grid.shape)
-        values = (smooth * random.uniform(0.5, 1, grid.shape)).astype(dtype)
-        values[: grid.height // 4, : grid.width // 3] = 0
-        return values
-
-    for resolution, bands in OUTPUT_BANDS.items():
-        values = {band: numbers(resolution, "u2", 9000) for band in bands}
-        write(folder / f"boa_{resolution}.tif", BOA, GRID.at(resolution), values)
-    write(folder / "aot.tif", AOT, GRID.at(20), {"AOT": numbers(20, "u2", 500)})
-    write(folder / "wvp.tif", WVP, GRID.at(20), {"WVP": numbers(20, "u2", 4000)})
-    classes = {"SCL": numbers(20, "u1", 12), "CLD": numbers(20, "u1", 100), "SNW": numbers(20, "u1", 30)}
-    write(folder / "classification.tif", CLASSIFICATION, GRID.at(20), classes)
-    return lambda resolution: {
-        "resolution": resolution,
-        "boa": folder / f"boa_{resolution}.tif",
-        **{name: folder / f"{name}.tif" for name in ("aot", "wvp", "classification")},
-        "metadata": folder / "metadata.json",
-    }
+    return write_small_scene(tmp_path_factory.mktemp("inputs"))
 
 
-@pytest.fixture(scope="module", params=[10, 20, 60])
-def product(request, inputs, tmp_path_factory):
+@pytest.fixture(scope="module")
+def cogs(inputs, tmp_path_factory):
+    """Resolution to folder of the COGs."""
+    folders = {resolution: tmp_path_factory.mktemp("cogs") / f"R{resolution}m" for resolution in (10, 20, 60)}
+    for resolution, folder in folders.items():
+        run(**inputs(resolution), cogs=folder)
+    return folders
+
+
+@pytest.fixture(params=[10, 20, 60])
+def product(request, inputs, cogs):
     """Resolution, arguments and folder of the COGs."""
-    folder = tmp_path_factory.mktemp("product") / "cog"
-    run(**inputs(request.param), cogs=folder)
-    return request.param, inputs(request.param), folder
+    return request.param, inputs(request.param), cogs[request.param]
 
 
 def test_every_asset_is_a_valid_cog(product):
@@ -110,16 +77,14 @@ def test_reflectance_is_unchanged_and_read_in_physical_units(product):
                     np.testing.assert_allclose(physical.compressed(), (stored[stored > 0] - 1000.0) / 10000)
 
 
-def test_maps_are_unchanged(inputs, tmp_path):
-    run(**inputs(20), cogs=tmp_path / "cog")
+def test_maps_are_unchanged(inputs, cogs):
     for key, source, band in (("aot", "aot", 1), ("wvp", "wvp", 1), ("scl", "classification", 1)):
-        with rasterio.open(inputs(20)[source]) as expected, rasterio.open(tmp_path / f"cog/{key}.tif") as file:
+        with rasterio.open(inputs(20)[source]) as expected, rasterio.open(cogs[20] / f"{key}.tif") as file:
             np.testing.assert_array_equal(file.read(1), expected.read(band))
 
 
-def test_classes_have_colours_and_overviews_of_classes(inputs, tmp_path):
-    run(**inputs(20), cogs=tmp_path / "cog")
-    with rasterio.open(tmp_path / "cog/scl.tif") as file:
+def test_classes_have_colours_and_overviews_of_classes(cogs):
+    with rasterio.open(cogs[20] / "scl.tif") as file:
         colours = file.colormap(1)
         assert [colours[code][:3] for code in range(12)] == list(SCL_COLOURS)
         full, half = file.read(1), file.read(1, out_shape=(450, 450))
@@ -131,24 +96,22 @@ def test_classes_have_colours_and_overviews_of_classes(inputs, tmp_path):
     assert ((half == 0) == (blocks == 0).all(-1)).all()
 
 
-def test_probability_of_zero_is_valid(inputs, tmp_path):
-    run(**inputs(20), cogs=tmp_path / "cog")
+def test_probability_of_zero_is_valid(inputs, cogs):
     with rasterio.open(inputs(20)["classification"]) as file:
         scl, cloud, snow = file.read()
     for key, expected in (("cloud", cloud), ("snow", snow)):
-        with rasterio.open(tmp_path / f"cog/{key}.tif") as file:
+        with rasterio.open(cogs[20] / f"{key}.tif") as file:
             values = file.read(1, masked=True)
         assert (values.mask == (scl == 0)).all()
         assert (values.compressed() == expected[scl > 0]).all()
         assert values.min() == 0
 
 
-def test_true_colour(inputs, tmp_path):
-    run(**inputs(10), cogs=tmp_path / "cog")
+def test_true_colour(inputs, cogs):
     with rasterio.open(inputs(10)["boa"]) as boa:
         stored = boa.read([boa.descriptions.index(band) + 1 for band in ("B04", "B03", "B02")]).astype(int)
     expected = np.where(stored == 0, 0, np.clip(stored - 1000, 0, 2500) * 254 // 2500 + 1)
-    with rasterio.open(tmp_path / "cog/visual.tif") as file:
+    with rasterio.open(cogs[10] / "visual.tif") as file:
         np.testing.assert_array_equal(file.read(), expected)
         assert [colour.name for colour in file.colorinterp] == ["red", "green", "blue"]
 
