@@ -1,0 +1,210 @@
+"""The STAC item: valid, complete, relative, and true to the files it refers to."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from pystac.validation import RegisteredValidator
+from small_scene import GRID, no_data, write_small_scene
+
+from steps import write_cog, write_stac
+from steps.artefacts import Grid, write_json
+from steps.errors import StepError
+from steps.sentinel2.bands import SCL_CLASSES
+from steps.sentinel2.footprint import footprint
+
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+NAME = "S2A_MSIL2A_20240120T105341_N9901_R051_T31TCJ_20240120T125329"
+KEYS = {
+    *("red", "green", "blue", "nir", "visual"),
+    *("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22", "aot", "wvp", "scl", "cloud", "snow"),
+    *("coastal", "nir09"),
+}
+QUALITY = {
+    "class_percentages": dict.fromkeys(SCL_CLASSES.values(), 100 / 11) | {"NODATA": 0},
+    "nodata_percentage": 8.25,
+    "cloudy_over_land_percentage": 27.0,
+    "aot_method": "DDV",
+    "mean_aot550": 0.12,
+    "aerosol_model": "continental",
+    "mean_water_vapour": 1.1,
+    "water_vapour_method": "APDA",
+    "ozone_dobson": 331.0,
+    "ozone_source": "CONFIG",
+    "negative_percentage": {"B02": 0.1},
+    "ddv_percentage": 5.0,
+    "dem_source": "None",
+    "mean_elevation_km": 0.0,
+    "mean_slope": 0.0,
+    "terrain_corrected": False,
+    "defaults": ["The ozone column is the configured one."],
+    "software": "Sen2Flow 0.1.0",
+}
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    inputs = write_small_scene(folder)
+    cogs = [folder / f"R{resolution}m" for resolution in (10, 20, 60)]
+    for resolution, cog in zip((10, 20, 60), cogs, strict=True):
+        write_cog.run(**inputs(resolution), cogs=cog, compression="zstd")
+    write_json(folder / "quality.json", QUALITY)
+    return {"metadata": folder / "metadata.json", "quality": folder / "quality.json", "cogs": cogs}
+
+
+@pytest.fixture(scope="module")
+def product(arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("product") / "cog"
+    write_stac.run(**arguments, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def item(product):
+    return pystac.Item.from_file(product / "item.json")
+
+
+def test_the_item_is_valid(item):
+    validator = RegisteredValidator.get_validator()
+    for path in (SHARED / "data/format_examples/stac-schemas").glob("*.json"):
+        schema = json.loads(path.read_text())
+        validator.schema_cache[schema["$id"].rstrip("#")] = schema
+    # The schemas of the other extensions are on the web only.
+    item.stac_extensions = [url for url in item.stac_extensions if url in validator.schema_cache]
+    assert len(item.validate()) == 1 + len(item.stac_extensions)
+
+
+def test_every_asset_is_there_under_its_key(item, product):
+    assert set(item.assets) == KEYS | {"thumbnail"}
+    assert {path.name for path in product.iterdir()} == {"item.json", "thumbnail.jpg", *(f"{key}.tif" for key in KEYS)}
+    for key, asset in item.assets.items():
+        assert asset.href.startswith("./"), key
+        assert (product / asset.href).exists()
+    assert not [
+        link for link in item.links if link.rel == "self" and str(product) in (product / "item.json").read_text()
+    ]
+
+
+def test_the_item_says_what_the_files_say(item, product):
+    for key in KEYS:
+        fields = item.assets[key].extra_fields
+        with rasterio.open(product / f"{key}.tif") as file:
+            assert len(fields["raster:bands"]) == file.count
+            for index, band in enumerate(fields["raster:bands"]):
+                assert band["scale"] == file.scales[index]
+                assert band["offset"] == file.offsets[index]
+                assert band["nodata"] == file.nodatavals[index]
+                assert band["data_type"] == file.dtypes[index]
+                assert band["spatial_resolution"] == file.res[0] == fields["gsd"]
+            assert tuple(fields["proj:shape"]) == file.shape
+            assert fields["proj:transform"] == list(file.transform)[:6]
+            assert [band["name"] for band in fields.get("eo:bands", [])] in ([], list(file.descriptions))
+
+
+def test_the_files_are_links_not_copies(arguments, product):
+    for folder in arguments["cogs"]:
+        for path in folder.glob("*.tif"):
+            assert path.samefile(product / path.name)
+
+
+def test_properties(item):
+    assert item.id == NAME
+    assert item.datetime.isoformat() == "2024-01-20T10:54:33.024000+00:00"
+    expected = {
+        "platform": "sentinel-2a",
+        "proj:code": "EPSG:32631",
+        "grid:code": "MGRS-31TCJ",
+        "eo:snow_cover": pytest.approx(100 / 11),
+        "eo:cloud_cover": pytest.approx(300 / 11),
+        "view:sun_elevation": 24.75,
+        "sat:relative_orbit": 51,
+        "s2:processing_baseline": "99.01",
+        "s2:nodata_pixel_percentage": 8.25,
+        "s2:high_proba_clouds_percentage": pytest.approx(100 / 11),
+        "s2:saturated_defective_pixel_percentage": pytest.approx(100 / 11),
+        "sen2flow:aot_method": "DDV",
+        "sen2flow:defaults": ["The ozone column is the configured one."],
+        "attribution": "Contains modified Copernicus Sentinel data 2024",
+    }
+    assert {key: item.properties[key] for key in expected} == expected
+
+
+def test_bands_and_classes(item):
+    (red,) = item.assets["red"].extra_fields["eo:bands"]
+    assert red == {"name": "B04", "common_name": "red", "center_wavelength": 0.4925, "full_width_half_max": 0.002}
+    classes = item.assets["scl"].extra_fields["classification:classes"]
+    assert [entry["value"] for entry in classes] == list(range(12))
+    assert classes[3] == {"value": 3, "name": "cloud_shadow", "color_hint": "643200"}
+
+
+def test_the_thumbnail_shows_the_scene(product):
+    with rasterio.open(product / "thumbnail.jpg") as file, rasterio.open(product / "visual.tif") as visual:
+        assert file.shape == (343, 343)
+        small = visual.read(out_shape=(3, 343, 343)).astype(int)
+        inside = np.abs(file.read().astype(int) - small)[:, 200:, 50:]
+        assert inside.mean() < 15
+
+
+def test_the_bytes_are_the_same_again(arguments, product, tmp_path):
+    write_stac.run(**arguments, folder=tmp_path / "again")
+    for path in product.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_a_missing_cog_is_named_and_nothing_is_left(arguments, tmp_path):
+    with pytest.raises(StepError, match=r"coastal.tif: is in none of"):
+        write_stac.run(**arguments | {"cogs": arguments["cogs"][:2]}, folder=tmp_path / "cog")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_footprint_follows_the_edge_of_the_swath(item):
+    """The corners, projected back, are those of the slanted edge and of the tile."""
+    from rasterio.warp import transform
+
+    ring = np.array(item.geometry["coordinates"][0])
+    assert (ring[0] == ring[-1]).all()
+    area = np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1])
+    assert area > 0  # counter-clockwise
+    x, y = np.array(transform("EPSG:4326", "EPSG:32631", *ring.T))
+    x, y = x - GRID.left, GRID.top - y
+    for corner in ((6000, 0), (18000, 0), (18000, 18000), (0, 18000), (0, 9000)):
+        assert np.hypot(x - corner[0], y - corner[1]).min() < 30
+    assert len(ring) < 12
+    assert item.bbox == pytest.approx([*ring.min(axis=0), *ring.max(axis=0)])
+
+
+def test_footprint_of_one_pixel():
+    valid = np.zeros((4, 4), bool)
+    valid[1, 2] = True
+    geometry, bbox = footprint(valid, Grid(32631, 500000, 0, 1000, 4, 4))
+    assert len(geometry["coordinates"][0]) == 5
+    assert bbox == pytest.approx([3 + 2000 / 111320, -2000 / 110574, 3 + 3000 / 111320, -1000 / 110574], abs=1e-4)
+
+
+def test_footprint_across_the_antimeridian():
+    """Zone 60 ends at 180 degrees, which at the equator is 833979 m east of the zone's origin."""
+    geometry, bbox = footprint(np.ones((10, 20), bool), Grid(32660, 823979, 10000, 1000, 20, 10))
+    assert geometry["type"] == "MultiPolygon"
+    west, east = (np.array(polygon[0]) for polygon in geometry["coordinates"])
+    assert west[:, 0].max() == 180
+    assert east[:, 0].min() == -180
+    assert np.ptp(west[:, 0]) == pytest.approx(np.ptp(east[:, 0]), rel=1e-2)
+    assert bbox[0] > 179.9
+    assert bbox[2] < -179.9
+
+
+def test_a_product_without_data_is_refused(arguments, tmp_path):
+    empty = tmp_path / "R20m"
+    empty.mkdir()
+    for path in arguments["cogs"][1].glob("*.tif"):
+        with rasterio.open(path) as file, rasterio.open(empty / path.name, "w", **file.profile) as copy:
+            copy.write(np.zeros((file.count, *file.shape), file.dtypes[0]))
+    cogs = [arguments["cogs"][0], empty, arguments["cogs"][2]]
+    with pytest.raises(StepError, match="no pixel of it has data"):
+        write_stac.run(**arguments | {"cogs": cogs}, folder=tmp_path / "cog")
+    assert no_data(GRID).any()
