@@ -45,6 +45,22 @@ SCL_CLASSES = {
     11: "SNOW_ICE",
 }
 
+#: Red, green and blue of the classes, in the order of their codes: the legend in common use for Sentinel-2.
+SCL_COLOURS = (
+    (0, 0, 0),
+    (255, 0, 0),
+    (47, 47, 47),
+    (100, 50, 0),
+    (0, 160, 0),
+    (255, 230, 90),
+    (0, 0, 255),
+    (128, 128, 128),
+    (192, 192, 192),
+    (255, 255, 255),
+    (100, 200, 255),
+    (255, 150, 255),
+)
+
 
 def native_bands(resolution: int) -> tuple[str, ...]:
     """Return the bands whose pixels measure `resolution` metres (10, 20 or 60)."""
