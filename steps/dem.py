@@ -1,0 +1,243 @@
+"""Elevation, slope, aspect, solar incidence, cast shadow and sky view of the ground."""
+
+import logging
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
+from steps.cli import cli
+from steps.elevation import read_elevation
+from steps.kernels.horizon import DIRECTIONS, add_sky, cast_shadow, cell_heights
+from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: A scene has relief if its highest and lowest points differ by this much, m.
+RELIEF = 50
+#: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
+#: height (it then hides less than 2 % of the sky) and at most so far, m.
+_REACH, _FARTHEST = 5, 10_000
+#: The direction of the sun is interpolated between nodes so far apart, m.
+_SUN_NODES = 1200
+
+
+def run(
+    metadata: Path,
+    angles: Path,
+    resolution: int,
+    terrain: Path,
+    dem: Path | None = None,
+    altitude: float = 0.0,
+    coarse: Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Describe the ground at one resolution: elevation, slope, aspect, solar incidence, cast shadow, sky view.
+
+    Parameters
+    ----------
+    metadata, angles
+        The scene and its sun angles.
+    resolution
+        10, 20 or 60 m.
+    terrain
+        The raster to write. Its tags tell elevation_min, elevation_max, elevation_mean (m), `relief` (yes or no),
+        `dem` (names of the files used), `missing_percent` and `default` (what was assumed).
+    dem
+        Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
+    altitude
+        Elevation of the flat terrain, m.
+    coarse
+        Terrain raster at 20 m from which cast shadow and sky view are taken for 10 and 60 m.
+    threads
+        Threads to use.
+
+    Raises
+    ------
+    StepError
+        If the elevation model cannot be used or does not touch the scene.
+    """
+    scene = Scene.read(metadata)
+    grid = scene.grid.at(resolution)
+    sun = _Sun(AngleGrid(angles), grid)
+    if dem is None:
+        _write_flat(terrain, grid, sun, altitude)
+        return
+    margin = 1 if coarse else _margin(dem, grid, sun)
+    elevation, names = read_elevation(dem, grid, margin)
+    missing = _fill(elevation, margin)
+    inside = elevation[margin:-margin, margin:-margin]
+    tags = _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
+    tags.update(dem=",".join(names), missing_percent=f"{missing:.3f}")
+    if missing:
+        tags["default"] = f"{missing:.3f} % of the scene has no elevation in {dem.name} and is taken as sea level"
+        logger.warning("%s", tags["default"])
+    views = _views_from(coarse, grid) if coarse else _views(elevation, margin, grid, sun, threads)
+    with create(terrain, TERRAIN, grid, list(TERRAIN.scales), **tags) as raster:
+        for rows in row_blocks(grid.height):
+            around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
+            slope, aspect, cos_incidence = slope_aspect_incidence(*gradient(around, grid.resolution), *sun.at(rows))
+            sky_view, shadow = views(rows)
+            _write(raster, rows, "elevation", around[1:-1, 1:-1])
+            _write(raster, rows, "slope", slope)
+            _write(raster, rows, "aspect", aspect)
+            _write(raster, rows, "cos_incidence", cos_incidence)
+            _write(raster, rows, "sky_view", sky_view)
+            _write(raster, rows, "cast_shadow", shadow | (cos_incidence <= 0))
+
+
+def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
+    raster.write(band, np.rint(values / np.float32(TERRAIN.scales[band])).astype("int16"), rows.start)
+
+
+def _facts(lowest: float, highest: float, mean: float) -> dict[str, str]:
+    relief = "yes" if highest - lowest >= RELIEF else "no"
+    return {
+        "elevation_min": f"{lowest:.1f}",
+        "elevation_max": f"{highest:.1f}",
+        "elevation_mean": f"{mean:.2f}",
+        "relief": relief,
+    }
+
+
+class _Sun:
+    """Direction of the sun over a grid: tangent of its zenith times sine and cosine of its azimuth."""
+
+    def __init__(self, angles: AngleGrid, grid: Grid):
+        self._grid = grid
+        self._spacing = round(_SUN_NODES / grid.resolution)
+        rows, columns = (np.arange(math.ceil((n - 1) / self._spacing) + 2) * self._spacing for n in grid.shape)
+        x = grid.left + (columns + 0.5) * grid.resolution
+        y = grid.top - (rows + 0.5) * grid.resolution
+        zenith, azimuth = np.radians(angles.sun(*np.meshgrid(x, y)))
+        self._east = (np.tan(zenith) * np.sin(azimuth)).astype("f4")
+        self._north = (np.tan(zenith) * np.cos(azimuth)).astype("f4")
+
+    def at(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return the east and north components of rows of pixels."""
+        size = (rows.start, rows.stop - rows.start, self._grid.width)
+        return at_pixels(self._east, self._spacing, *size), at_pixels(self._north, self._spacing, *size)
+
+    @property
+    def longest_shadow(self) -> float:
+        """Length of the shadow per metre of height where the sun is lowest."""
+        return float(np.hypot(self._east, self._north).max())
+
+
+def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float) -> None:
+    default = f"no elevation model: flat terrain at {altitude:g} m"
+    logger.warning("%s", default)
+    constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
+    tags = _facts(altitude, altitude, altitude)
+    with create(terrain, TERRAIN, grid, list(TERRAIN.scales), compress=True, default=default, **tags) as raster:
+        for band, value in constant.items():
+            block = np.full((BLOCK, grid.width), value, np.int16)
+            for rows in row_blocks(grid.height):
+                raster.write(band, block[: rows.stop - rows.start], rows.start)
+        for rows in row_blocks(grid.height):
+            east, north = sun.at(rows)
+            _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
+
+
+def _margin(dem: Path, grid: Grid, sun: _Sun) -> int:
+    """Return how many pixels of the surroundings to look at, from a coarse look at the relief."""
+    step = 200
+    columns, rows = (math.ceil(n * grid.resolution / step) for n in (grid.width, grid.height))
+    elevation, _ = read_elevation(dem, Grid(grid.epsg, grid.left, grid.top, step, columns, rows), _FARTHEST // step)
+    relief = float(np.nanmax(elevation) - np.nanmin(elevation))
+    reach = min(_FARTHEST, relief * max(_REACH, sun.longest_shadow))
+    return max(1, math.ceil(reach / grid.resolution))
+
+
+def _fill(elevation: np.ndarray, margin: int) -> float:
+    """Put sea level where the scene has no elevation, and nothing that could be a horizon around it.
+
+    Beside its border the scene goes on level, so that a model cut to the scene makes no slopes there. Returns the
+    share of the scene that had no elevation, percent.
+    """
+    inside = elevation[margin:-margin, margin:-margin]
+    missing = np.isnan(inside)
+    inside[missing] = 0
+    near = elevation[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None]
+    for ring, border in (
+        (near[:, 0], near[:, 1]),
+        (near[:, -1], near[:, -2]),
+        (near[0], near[1]),
+        (near[-1], near[-2]),
+    ):
+        np.copyto(ring, border, where=np.isnan(ring))
+    np.copyto(elevation, inside.min(), where=np.isnan(elevation))
+    return 100 * float(missing.mean())
+
+
+def _views(elevation: np.ndarray, margin: int, grid: Grid, sun: _Sun, threads: int) -> Callable:
+    """Search the horizons; return a function of rows that gives sky view (0-1) and cast shadow."""
+    shadow = np.empty(grid.shape, bool)
+    cells = cell_heights(elevation)
+
+    def cast(rows: slice) -> None:
+        cast_shadow(elevation, cells, margin, grid.resolution, *sun.at(rows), rows.start, shadow[rows])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(cast, row_blocks(grid.height)))
+        near = slice(margin - 1, 1 - margin or None)
+        east, south = gradient(elevation[near, near], grid.resolution)
+        steps = np.arange(DIRECTIONS // 4) - DIRECTIONS // 8
+        sky = np.zeros(grid.shape, np.float32)
+        for angle in steps + 1:
+            _sweep(pool, elevation, east, south, margin, grid.resolution, angle, sky)
+        # The other half of the directions are nearer to the columns than to the rows.
+        elevation, east, south = (np.ascontiguousarray(a.T) for a in (elevation, east, south))
+        turned = np.ascontiguousarray(sky.T)
+        for angle in steps:
+            _sweep(pool, elevation, south, east, margin, grid.resolution, angle, turned)
+    sky = turned.T / (np.sqrt(1 + east.T**2 + south.T**2) * DIRECTIONS)
+    return lambda rows: (sky[rows], shadow[rows])
+
+
+def _sweep(pool, elevation, along, across, margin: int, pixel: float, angle: int, sky: np.ndarray) -> None:
+    """Add the sky seen along lines that rise `angle` steps of the circle from the rows."""
+    shear = round(math.tan(2 * math.pi * angle / DIRECTIONS), 12)
+    ends = sorted((0, math.floor(shear * (elevation.shape[1] - 1))))
+    lines = range(margin - ends[1], sky.shape[0] + margin - ends[0] + 1)
+
+    def add(first: int) -> None:
+        last = min(first + BLOCK, lines.stop)
+        add_sky(elevation, along, across, margin, pixel, shear, first, last, sky)
+
+    list(pool.map(add, lines[::BLOCK]))
+
+
+def _views_from(coarse: Path, grid: Grid) -> Callable:
+    """Return a function of rows that gives the 20 m raster's sky view (0-1) and cast shadow at 10 or 60 m."""
+    n = round(max(grid.resolution / 20, 20 / grid.resolution))
+
+    def finer(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        part = slice(rows.start // n, -(-rows.stop // n))
+        return tuple(
+            read(coarse, TERRAIN, band, part).repeat(n, 0).repeat(n, 1)[: rows.stop - rows.start, : grid.width]
+            for band in ("sky_view", "cast_shadow")
+        )
+
+    def coarser(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        part = slice(rows.start * n, rows.stop * n)
+        shape = (rows.stop - rows.start, n, grid.width, n)
+        return tuple(
+            read(coarse, TERRAIN, band, part).reshape(shape).mean((1, 3), dtype="f4")
+            for band in ("sky_view", "cast_shadow")
+        )
+
+    def at(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        sky_view, shadow = finer(rows) if grid.resolution < 20 else coarser(rows)
+        return sky_view * np.float32(TERRAIN.scales["sky_view"]), shadow >= 0.5
+
+    return at
+
+
+if __name__ == "__main__":
+    cli(run)

@@ -1,0 +1,245 @@
+"""The elevation model on the scene's grid, from whatever files, and the terrain raster."""
+
+import math
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.warp import transform
+
+from steps.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
+from steps.dem import run
+from steps.elevation import read_elevation
+from steps.errors import StepError
+from steps.sentinel2.scene import Scene
+
+#: 12 km at 46 N 15 E (the central meridian of the zone, where grid north is true north).
+GRID = Grid(32633, 494_000, 5_100_000, 10, 1200, 1200)
+
+
+def surface(longitude, latitude):
+    """Smooth hills, m."""
+    return 800 + 300 * np.sin(longitude * 150) * np.cos(latitude * 180)
+
+
+def write_tile(path, west, north, size, step, function=surface, crs="EPSG:4326", nodata=None, dtype="float32"):
+    """Write a raster whose pixel centres carry `function` of their coordinates."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    x, y = west + (np.arange(size) + 0.5) * step, north - (np.arange(size) + 0.5) * step
+    data = function(*np.meshgrid(x, y)).astype(dtype)
+    profile = {"driver": "GTiff", "width": size, "height": size, "count": 1, "dtype": dtype, "crs": crs}
+    with rasterio.open(path, "w", **profile, transform=from_origin(west, north, step, step), nodata=nodata) as raster:
+        raster.write(data, 1)
+    return path
+
+
+def coordinates(grid, crs="EPSG:4326"):
+    x = grid.left + (np.arange(grid.width) + 0.5) * grid.resolution
+    y = grid.top - (np.arange(grid.height) + 0.5) * grid.resolution
+    x, y = np.meshgrid(x, y)
+    a, b = transform(f"EPSG:{grid.epsg}", crs, x.ravel(), y.ravel())
+    return np.reshape(a, x.shape), np.reshape(b, x.shape)
+
+
+def write_scene(folder, grid=GRID, zenith=50.0, azimuth=160.0):
+    """Write the metadata and the sun angles of a scene; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata, angles = folder / "metadata.json", folder / "angles.tif"
+    Scene("S2A_MSIL1C_X", "S2A", "T33TVM", "2020-01-01T10:00:00Z", "05.00", 1e4, 1.0, grid, zenith, azimuth, {}).write(
+        metadata
+    )
+    nodes = Grid(grid.epsg, grid.left - 2500, grid.top + 2500, 5000, *[n // 500 + 2 for n in (grid.width, grid.height)])
+    with create(angles, ANGLES, nodes, ["sun_zenith", "sun_azimuth"]) as raster:
+        for band, value in (("sun_zenith", zenith), ("sun_azimuth", azimuth)):
+            raster.write(band, np.full(nodes.shape, value, np.float32))
+    return metadata, angles
+
+
+def tiles(folder, skip=()):
+    """Four tiles of a quarter of a degree around the scene, at one second, named as Copernicus names its tiles."""
+    for name, west, north in (("a", 14.75, 46.25), ("b", 15.0, 46.25), ("c", 14.75, 46.0), ("d", 15.0, 46.0)):
+        if name not in skip:
+            write_tile(folder / f"deep/{name}/tile_{name}_DEM.TIF", west, north, 900, 1 / 3600)
+    return folder
+
+
+def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
+    got, names = read_elevation(tiles(tmp_path), GRID.at(20), 5)
+    expected = surface(*coordinates(GRID.at(20)))
+    assert len(names) == 4
+    assert not np.isnan(got).any()
+    # the B-spline smooths curvature away: 1/6 of the second difference of the samples
+    assert np.abs(got[5:-5, 5:-5] - expected).max() < 0.4
+    assert np.abs(np.diff(got, 2, axis=1)).max() < 1.3 * np.abs(np.diff(expected, 2, axis=1)).max()
+
+
+def test_missing_tile_is_sea_level_and_told(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    run(metadata, angles, 20, tmp_path / "terrain.tif", tiles(tmp_path / "dem", skip="d"))
+    elevation = read(tmp_path / "terrain.tif", TERRAIN, "elevation")
+    longitude, latitude = coordinates(GRID.at(20))
+    sea = (longitude > 15.001) & (latitude < 45.999)
+    assert (elevation[sea] == 0).all()
+    assert (elevation[(longitude < 14.999) | (latitude > 46.001)] >= 500).all()
+    tags = tags_of(tmp_path / "terrain.tif", TERRAIN)
+    assert float(tags["missing_percent"]) == pytest.approx(100 * sea.mean(), abs=1)
+    assert "sea level" in tags["default"]
+    assert tags["relief"] == "yes"
+    assert tags["dem"].count("_DEM.TIF") == 3
+
+
+def test_void_of_integer_tiles_is_sea_level(tmp_path):
+    def holed(longitude, latitude):
+        return np.where((longitude > 15.0) & (longitude < 15.02), -32768, surface(longitude, latitude))
+
+    dem = write_tile(tmp_path / "srtm.tif", 14.75, 46.25, 600, 3 / 3600, holed, dtype="int16")
+    got, _ = read_elevation(dem, GRID.at(20), 0)
+    longitude, _ = coordinates(GRID.at(20))
+    assert np.isnan(got[(longitude > 15.002) & (longitude < 15.018)]).all()
+    assert np.nanmin(got) >= 499
+
+
+def test_companions_and_distant_tiles_are_not_used(tmp_path):
+    tiles(tmp_path)
+    write_tile(tmp_path / "AUXFILES/tile_a_HEM.tif", 14.75, 46.25, 900, 1 / 3600, lambda x, y: x * 0 + 9000)
+    (tmp_path / "Copernicus_DSM_COG_10_S42_00_W070_00_DEM.tif").write_text("far away: not even opened")
+    got, names = read_elevation(tmp_path, GRID.at(60))
+    assert len(names) == 4
+    assert got.max() < 1200
+
+
+def test_projected_model_of_another_zone(tmp_path):
+    grid = GRID.at(20)
+    x, y = coordinates(grid, "EPSG:32632")
+
+    def hills(x, y):
+        return 500 + 0.01 * (x - 9.5e5) + 50 * np.sin(y / 900)
+
+    dem = write_tile(tmp_path / "utm32.tif", x.min() - 2000, y.max() + 2000, 800, 25, hills, "EPSG:32632")
+    got, _ = read_elevation(dem, grid)
+    np.testing.assert_allclose(got, hills(x, y), atol=0.2)
+
+
+def test_fine_model_is_averaged_to_the_pixels(tmp_path):
+    grid = Grid(32633, 494_000, 5_100_000, 60, 40, 40)
+    noise = np.random.default_rng(0).normal(0, 100, (600, 600))
+    dem = write_tile(tmp_path / "fine.tif", 493_800, 5_100_200, 600, 5, lambda x, y: 300 + noise, "EPSG:32633")
+    got, _ = read_elevation(dem, grid)
+    assert got.std() < 20
+    assert got.mean() == pytest.approx(300, abs=3)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_date_line(tmp_path, whole):
+    """Zone 1 begins at 180 degrees: a scene over it needs the tiles of both sides."""
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32601", [180.0], [10.0])
+    grid = Grid(32601, round(x) - 3000, round(y) + 3000, 20, 300, 300)
+
+    def hills(longitude, latitude):
+        return 300 + 200 * np.sin(longitude % 360 * 200) + 100 * np.cos(latitude * 200)
+
+    if whole:
+        dem = tmp_path / "world.tif"
+        step, size = 1 / 600, 360 * 600
+        profile = {"driver": "GTiff", "width": size, "height": 120, "count": 1, "dtype": "float32", "crs": "EPSG:4326"}
+        longitude, latitude = -180 + (np.arange(size) + 0.5) * step, 10.1 - (np.arange(120) + 0.5) * step
+        with rasterio.open(dem, "w", **profile, transform=from_origin(-180, 10.1, step, step)) as raster:
+            raster.write(hills(*np.meshgrid(longitude, latitude)).astype("f4"), 1)
+    else:
+        dem = tmp_path
+        write_tile(tmp_path / "N10E179.tif", 179.9, 10.1, 240, 3 / 3600, hills)
+        write_tile(tmp_path / "N10W180.tif", -180, 10.1, 240, 3 / 3600, hills)
+    got, names = read_elevation(dem, grid)
+    assert len(names) == 1 if whole else 2
+    np.testing.assert_allclose(got, hills(*coordinates(grid)), atol=8 if whole else 3)
+
+
+def test_dem_elsewhere_is_refused(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    dem = write_tile(tmp_path / "elsewhere.tif", 30, 10, 50, 0.01)
+    with pytest.raises(StepError, match=r"elsewhere.tif: .*does not touch the scene"):
+        run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
+    assert not (tmp_path / "terrain.tif").exists()
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "broken.tif", "bare.tif"])
+def test_unusable_dem_is_one_line_that_names_it(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.tif").write_text("not a raster")
+    write_tile(tmp_path / "bare.tif", 14, 47, 30, 0.1, crs=None)
+    with pytest.raises(StepError, match=name):
+        read_elevation(tmp_path / name, GRID.at(60))
+
+
+def test_flat_terrain_without_a_dem(tmp_path):
+    metadata, angles = write_scene(tmp_path, zenith=60.0)
+    for resolution in (10, 20, 60):
+        path = tmp_path / f"flat_{resolution}.tif"
+        run(metadata, angles, resolution, path, altitude=432)
+        assert grid_of(path, TERRAIN) == GRID.at(resolution)
+        expected = {"elevation": 432, "slope": 0, "aspect": 0, "cos_incidence": 0.5, "sky_view": 1, "cast_shadow": 0}
+        for band, value in expected.items():
+            np.testing.assert_allclose(values(path, TERRAIN, band), value, atol=1e-4)
+        tags = tags_of(path, TERRAIN)
+        assert tags["relief"] == "no"
+        assert "432 m" in tags["default"]
+
+
+def test_tilted_plane_through_the_whole_stage(tmp_path):
+    """Slope, incidence and sky view of a plane, at every resolution, also beside the border of the model."""
+    metadata, angles = write_scene(tmp_path, zenith=50.0, azimuth=160.0)
+    slope, aspect = 12.0, 250.0
+    down = math.tan(math.radians(slope))
+
+    def plane(x, y):
+        a = math.radians(aspect)
+        return 2000 - down * ((x - 500_000) * math.sin(a) + (y - 5_094_000) * math.cos(a))
+
+    dem = write_tile(tmp_path / "plane.tif", 492_000, 5_102_000, 640, 25, plane, "EPSG:32633")
+    coarse = tmp_path / "terrain_20.tif"
+    zenith, b, a = math.radians(50), math.radians(slope), math.radians(160 - aspect)
+    incidence = math.cos(zenith) * math.cos(b) + math.sin(zenith) * math.sin(b) * math.cos(a)
+    for resolution in (20, 10, 60):
+        path = tmp_path / f"terrain_{resolution}.tif"
+        run(metadata, angles, resolution, path, dem, coarse=None if resolution == 20 else coarse, threads=2)
+        inner = np.s_[5:-5, 5:-5]
+        assert values(path, TERRAIN, "slope")[inner] == pytest.approx(slope, abs=0.02)
+        assert values(path, TERRAIN, "aspect")[inner] == pytest.approx(aspect, abs=0.1)
+        assert values(path, TERRAIN, "cos_incidence")[inner] == pytest.approx(incidence, abs=3e-4)
+        assert values(path, TERRAIN, "sky_view")[inner] == pytest.approx((1 + math.cos(b)) / 2, abs=1e-3)
+        assert not read(path, TERRAIN, "cast_shadow").any()
+
+
+def test_slope_and_hillshade_agree_with_another_formula(tmp_path):
+    """Slope from the two tangents, hillshade from Lambert's law with the normal as a cross product of vectors."""
+    metadata, angles = write_scene(tmp_path, zenith=55.0, azimuth=140.0)
+    random = np.random.default_rng(2).normal(0, 3, (700, 700)).cumsum(0).cumsum(1) / 30
+    dem = write_tile(
+        tmp_path / "dem.tif", GRID.left - 1000, GRID.top + 1000, 700, 20, lambda x, y: random, "EPSG:32633"
+    )
+    run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
+    z = random[49:651, 49:651].astype("f4").astype("f8")
+    smooth = np.array([1, 2, 1]) / 4
+    across = np.apply_along_axis(np.convolve, 0, z, smooth, "valid")
+    along = np.apply_along_axis(np.convolve, 1, z, smooth, "valid")
+    east, north = (across[:, 2:] - across[:, :-2]) / 40, (along[:-2] - along[2:]) / 40
+    ones = np.ones_like(east)
+    normal = np.cross(np.stack([ones, 0 * east, east], -1), np.stack([0 * east, ones, north], -1))
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    zenith, azimuth = np.radians((55.0, 140.0))
+    sun = [np.sin(zenith) * np.sin(azimuth), np.sin(zenith) * np.cos(azimuth), np.cos(zenith)]
+    path = tmp_path / "terrain.tif"
+    np.testing.assert_allclose(values(path, TERRAIN, "cos_incidence"), normal @ sun, atol=2e-4)
+    np.testing.assert_allclose(values(path, TERRAIN, "slope"), np.degrees(np.arccos(normal[..., 2])), atol=0.02)
+
+
+def test_model_cut_to_the_scene_makes_no_walls(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    dem = write_tile(tmp_path / "cut.tif", GRID.left, GRID.top, 600, 20, lambda x, y: 0 * x - 420, "EPSG:32633")
+    run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
+    path = tmp_path / "terrain.tif"
+    assert (read(path, TERRAIN, "elevation") == -420).all()
+    assert (read(path, TERRAIN, "sky_view") == 10000).all()
+    assert not read(path, TERRAIN, "slope").any()
+    assert tags_of(path, TERRAIN)["relief"] == "no"
