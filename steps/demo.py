@@ -12,7 +12,7 @@ from steps.cli import cli
 from steps.errors import StepError
 from steps.sentinel2 import demo_scene as scene
 from steps.sentinel2 import demo_xml as xml
-from steps.sentinel2 import jp2
+from steps.sentinel2 import jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.geometry import Swath
@@ -89,17 +89,17 @@ def _write_images(source: Path, folder: Path) -> None:
     colours = {}
     for band in BANDS:
         numbers = read_band(source, band)
-        with jp2.create(folder / f"{scene.image_path(band)}.jp2", GRID.at(PIXEL_SIZE[band])) as image:
+        with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", GRID.at(PIXEL_SIZE[band])) as image:
             image.write(numbers, 0)
         if band in RGB:
             colours[band] = np.where(numbers == 0, 0, numbers + 1000).astype(np.uint16)
-    with jp2.create(folder / f"{scene.image_path('TCI')}.jp2", GRID, count=3, dtype="uint8") as image:
+    with jp2_writer.create(folder / f"{scene.image_path('TCI')}.jp2", GRID, count=3, dtype="uint8") as image:
         for channel, band in enumerate(RGB, start=1):
             image.write(true_colour(colours[band]), 0, channel)
     small = [true_colour(block_mean(colours[band], _PREVIEW)) for band in RGB]
     size = GRID.resolution * _PREVIEW
     grid = Grid(GRID.epsg, GRID.left, GRID.top, size, small[0].shape[1], small[0].shape[0])
-    with jp2.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
+    with jp2_writer.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
         for channel, pixels in enumerate(small, start=1):
             image.write(pixels, 0, channel)
 
