@@ -74,14 +74,14 @@ def _option(parameter: inspect.Parameter) -> dict:
     return option
 
 
-def _set_up_log(path: Path | None) -> None:
+def _set_up_log(path: Path | None, step: str) -> None:
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [console]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=handlers, format=f"%(asctime)s {step} %(levelname)s: %(message)s")
     logging.getLogger("rasterio").setLevel(logging.ERROR)
 
 
@@ -93,13 +93,13 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     """
     arguments = vars(parser(run).parse_args(argv))
     threads, log = arguments.pop("threads"), arguments.pop("log")
-    logger = logging.getLogger(parser(run).prog.removeprefix("python -m "))
+    logger = logging.getLogger(__name__)
     if "threads" in inspect.signature(run).parameters:
         arguments["threads"] = threads
     os.environ["GDAL_NUM_THREADS"] = str(threads)
     start = time.perf_counter()
     try:
-        _set_up_log(log)
+        _set_up_log(log, parser(run).prog.removeprefix("python -m "))
         run(**arguments)
     except StepError as problem:
         logger.error("%s", " ".join(str(problem).split()))
