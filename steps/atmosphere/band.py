@@ -1,0 +1,377 @@
+"""Band averages of everything the inversion needs, for many points at once."""
+
+import functools
+from dataclasses import dataclass
+from math import cos, exp, log, radians, sqrt
+
+import numpy as np
+
+from steps.atmosphere.lut import LookUpTable
+from steps.atmosphere.responses import cell_weights
+from steps.atmosphere.scattering import cos_scattering_angle, rayleigh_phase, single_scattering
+from steps.atmosphere.tables import STANDARD_PRESSURE, gases, pressure
+from steps.sentinel2.scene import SpectralResponse
+
+from numba import njit  # isort: skip
+
+#: What the look-up tables cover; anything outside is moved to the nearest limit. Units as in `band_atmosphere`.
+DOMAIN = {
+    "sun_zenith": (0.0, 80.0),
+    "view_zenith": (0.0, 12.0),
+    "elevation_km": (-0.5, 9.0),
+    "aot550": (0.0, 3.0),
+    "water_vapour": (0.0, 8.0),
+    "ozone": (0.15, 0.55),
+}
+
+
+@dataclass(frozen=True)
+class BandAtmosphere:
+    """The atmosphere as one band sees it, averaged over the response weighted with the solar irradiance.
+
+    All fields are float64 arrays of one shape, without unit.
+
+    Attributes
+    ----------
+    path_reflectance
+        Of the atmosphere over a black ground, before the gases of `gas_transmittance`:
+        rho_R + (rho - rho_R) T_H2O(U / 2), where rho_R is that of molecules alone.
+    gas_transmittance
+        Of all gases but water vapour, down and up.
+    water_transmittance
+        Of water vapour, down and up.
+    transmittance_down, transmittance_up
+        Scattering transmittance, direct and diffuse, sun to ground and ground to sensor.
+    direct_down, direct_up
+        Their direct parts, exp(-tau / mu).
+    spherical_albedo
+        Share of isotropic light from the ground that the atmosphere sends back.
+    rayleigh_diffuse_up, aerosol_diffuse_up
+        Diffuse upward transmittance of molecules alone and of aerosol alone: weights of the adjacency kernel.
+    """
+
+    path_reflectance: np.ndarray
+    gas_transmittance: np.ndarray
+    water_transmittance: np.ndarray
+    transmittance_down: np.ndarray
+    transmittance_up: np.ndarray
+    direct_down: np.ndarray
+    direct_up: np.ndarray
+    spherical_albedo: np.ndarray
+    rayleigh_diffuse_up: np.ndarray
+    aerosol_diffuse_up: np.ndarray
+
+
+def outside_domain(**inputs: np.ndarray) -> dict[str, int]:
+    """Count the values of each input of `band_atmosphere` that lie outside `DOMAIN` and would be moved to its limits.
+
+    Returns
+    -------
+    dict
+        Name of the input to a number of values, only those that are not 0. NaN is not counted.
+    """
+    counts = {}
+    for name, (low, high) in DOMAIN.items():
+        if name in inputs:
+            values = np.asarray(inputs[name])
+            counts[name] = int(np.count_nonzero((values < low - 1e-9) | (values > high + 1e-9)))
+    return {name: count for name, count in counts.items() if count}
+
+
+def band_atmosphere(
+    table: LookUpTable,
+    response: SpectralResponse,
+    *,
+    sun_zenith: np.ndarray,
+    view_zenith: np.ndarray,
+    relative_azimuth: np.ndarray,
+    elevation_km: np.ndarray,
+    aot550: np.ndarray,
+    water_vapour: np.ndarray,
+    ozone: np.ndarray,
+) -> BandAtmosphere:
+    """Return the atmosphere as one band sees it.
+
+    Parameters
+    ----------
+    table
+        Look-up table of the aerosol model.
+    response
+        Relative response of the band.
+    sun_zenith, view_zenith, relative_azimuth
+        Degrees; relative azimuth 0 = sun and sensor on the same side.
+    elevation_km
+        Of the ground.
+    aot550
+        Aerosol optical thickness at 550 nm above the ground.
+    water_vapour, ozone
+        Columns above the ground, g/cm2 and cm-atm.
+
+    Returns
+    -------
+    BandAtmosphere
+        Fields of the shape to which the inputs broadcast. Inputs outside `DOMAIN` are moved to its limits
+        (`outside_domain` counts them); NaN gives NaN.
+    """
+    inputs = {
+        "sun_zenith": sun_zenith,
+        "view_zenith": view_zenith,
+        "relative_azimuth": relative_azimuth,
+        "elevation_km": elevation_km,
+        "aot550": aot550,
+        "water_vapour": water_vapour,
+        "ozone": ozone,
+    }
+    clipped = [np.clip(np.asarray(v, "f8"), *DOMAIN.get(k, (-np.inf, np.inf))) for k, v in inputs.items()]
+    shape = np.broadcast_shapes(*(v.shape for v in clipped))
+    points = np.array([np.broadcast_to(v, shape).ravel() for v in clipped])
+    band = _prepared(table, response)
+    result = np.empty((points.shape[1], 10))
+    _evaluate(points, pressure(points[3]), band.scattering, band.gas, result)
+    return BandAtmosphere(*(column.reshape(shape) for column in np.ascontiguousarray(result.T)))
+
+
+@dataclass(frozen=True)
+class _Band:
+    """A look-up table cut to the wavelengths of one band, as the kernel takes it.
+
+    Attributes
+    ----------
+    scattering
+        Quadrature (node, fraction, weight) and the arrays of the table at the nodes.
+    gas
+        Weights, and coefficients of the gases in the cells of the band.
+    """
+
+    scattering: tuple
+    gas: tuple
+
+
+@functools.lru_cache(maxsize=128)
+def _prepare(key: int, response: SpectralResponse) -> _Band:
+    table = _TABLES[key]
+    gas = gases()
+    weights = cell_weights(response, gas.wavelength, gas.step) * gas.solar_irradiance
+    lit = np.flatnonzero(weights)
+    weights, wavelength = weights[lit] / weights.sum(), gas.wavelength[lit] / 1000
+    node, fraction, weight = _quadrature(wavelength, weights, table.wavelength)
+    used = slice(node.min(), node.max() + 2)
+    scattering = (
+        (node - node.min(), fraction, weight),
+        table.knots,
+        (table.extinction[used], table.albedo[used], table.peak[used], table.rayleigh[used]),
+        (table.angle, table.log_phase[used]),
+        (
+            table.multiple[used],
+            table.transmittance_down[used],
+            table.transmittance_up[used],
+            table.spherical_albedo[used],
+            table.aerosol_transmittance_up[used],
+        ),
+    )
+    cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
+    return _Band(scattering, (weights, gas.log_pressure, *cut))
+
+
+_TABLES: dict[int, LookUpTable] = {}
+
+
+def _prepared(table: LookUpTable, response: SpectralResponse) -> _Band:
+    _TABLES[id(table)] = table
+    return _prepare(id(table), response)
+
+
+def _quadrature(wavelength: np.ndarray, weights: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Replace the sum over a band's cells by a few points between each pair of scattering wavelengths.
+
+    Scattering quantities are log-log interpolated, y = y_i^(1-f) y_(i+1)^f with f linear in the logarithm of the
+    wavelength, so their sum over the cells of one interval is a smooth function of one number: the three point Gauss
+    quadrature of the weights over f (Golub and Welsch 1969) is exact to 1e-7.
+
+    Returns
+    -------
+    node, fraction, weight
+        Index of the lower scattering wavelength, f, and weight of each point.
+    """
+    index = np.clip(np.searchsorted(nodes, wavelength) - 1, 0, nodes.size - 2)
+    position = np.log(wavelength / nodes[index]) / np.log(nodes[index + 1] / nodes[index])
+    result = []
+    for i in np.unique(index):
+        f, w = position[index == i], weights[index == i]
+        basis, _ = np.linalg.qr(np.vander(f, min(3, f.size), increasing=True) * np.sqrt(w)[:, None])
+        points, vectors = np.linalg.eigh(basis.T @ (f[:, None] * basis))
+        first = (basis.T @ np.sqrt(w)) @ vectors
+        result.append((np.full(points.size, i), points, first**2))
+    return tuple(np.concatenate(column) for column in zip(*result, strict=True))
+
+
+@njit(cache=True, nogil=True)
+def _spline_weights(knots, x, weights):
+    """Set the four cubic B-splines that are not zero at x; return the index of the first (de Boor 1978)."""
+    last = knots.size - 5
+    i = 3
+    while i < last and x >= knots[i + 1]:
+        i += 1
+    weights[0] = 1.0
+    for k in range(1, 4):
+        saved = 0.0
+        for j in range(k):
+            right, left = knots[i + j + 1], knots[i + 1 - k + j]
+            term = weights[j] / (right - left)
+            weights[j] = saved + (right - x) * term
+            saved = (x - left) * term
+        weights[k] = saved
+    return i - 3
+
+
+@njit(cache=True, nogil=True)
+def _phase_weights(angles, angle):
+    """Return index and fraction for linear interpolation in the ascending `angles`."""
+    i = min(max(np.searchsorted(angles, angle) - 1, 0), angles.size - 2)
+    return i, (angle - angles[i]) / (angles[i + 1] - angles[i])
+
+
+@njit(cache=True, nogil=True)
+def _multiple(coefficients, first, weights, modes):
+    """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series."""
+    total = 0.0
+    for a in range(4):
+        for b in range(4):
+            wab = weights[0, a] * weights[1, b]
+            if wab == 0.0:
+                continue
+            for c in range(4):
+                line = coefficients[first[0] + a, first[1] + b, first[2] + c]
+                wabc = wab * weights[2, c]
+                for d in range(4):
+                    s = 0.0
+                    for m in range(modes.size):
+                        s += line[first[3] + d, m] * modes[m]
+                    total += wabc * weights[3, d] * s
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _contract2(coefficients, first0, first1, weights0, weights1):
+    total = 0.0
+    for a in range(4):
+        for b in range(4):
+            total += weights0[a] * weights1[b] * coefficients[first0 + a, first1 + b]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _contract3(coefficients, first0, first, first1, weights0, weights, weights1):
+    total = 0.0
+    for a in range(4):
+        total += weights0[a] * _contract2(coefficients[first0 + a], first, first1, weights, weights1)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _at_node(n, point, geometry, knots_first, weights, clear, facts, phase, tables, result):
+    """Set the nine scattering quantities of one point at one wavelength.
+
+    In `result`: path reflectance of molecules and aerosol and of molecules alone, total transmittances down and up,
+    their direct parts, spherical albedo, and the diffuse upward transmittances of molecules alone and aerosol alone.
+    """
+    relative_pressure, aot, log_phase_fraction = point
+    sun, view, cos_angle, modes = geometry
+    extinction, albedo, peak, rayleigh = facts
+    angle_index, log_phase = phase
+    multiple, down, up, spherical, aerosol_up = tables
+    p, a, s, v = knots_first
+    molecules, aerosol = rayleigh[n] * relative_pressure, extinction[n] * aot
+    keep = 1 - albedo[n] * peak[n]
+    line = log_phase[n]
+    log_p = line[angle_index] + log_phase_fraction * (line[angle_index + 1] - line[angle_index])
+    air = rayleigh_phase(cos_angle)
+    once = single_scattering(molecules, aerosol * keep, air, exp(log_p) * albedo[n] / keep, sun, view)
+    result[0] = once + _multiple(multiple[n], knots_first, weights, modes)
+    once = single_scattering(molecules, 0.0, air, 0.0, sun, view)
+    result[1] = once + _multiple(multiple[n], (p, 0, s, v), clear, modes)
+    result[2] = _contract3(down[n], p, a, s, weights[0], weights[1], weights[2])
+    result[3] = _contract3(up[n], p, a, v, weights[0], weights[1], weights[3])
+    result[4] = exp(-(molecules + aerosol) / sun)
+    result[5] = exp(-(molecules + aerosol) / view)
+    result[6] = _contract2(spherical[n], p, a, weights[0], weights[1])
+    result[7] = _contract3(up[n], p, 0, v, clear[0], clear[1], clear[3]) - exp(-molecules / view)
+    result[8] = _contract2(aerosol_up[n], a, v, weights[1], weights[3]) - exp(-aerosol / view)
+
+
+@njit(cache=True, nogil=True)
+def _gas_means(gas, log_pressure, mass, water_vapour, ozone):
+    """Return the band means of the transmittances of other gases, of all water vapour and of half of it."""
+    weight, axis, water, other, absorption = gas
+    i = min(max(np.searchsorted(axis, log_pressure) - 1, 0), axis.size - 2)
+    f = (log_pressure - axis[i]) / (axis[i + 1] - axis[i])
+    log_mass, column = log(mass), water_vapour * mass
+    rest, whole, half = 0.0, 0.0, 0.0
+    for k in range(weight.size):
+        c0 = other[i, 0, k] + f * (other[i + 1, 0, k] - other[i, 0, k])
+        c1 = other[i, 1, k] + f * (other[i + 1, 1, k] - other[i, 1, k])
+        c2 = other[i, 2, k] + f * (other[i + 1, 2, k] - other[i, 2, k])
+        a = water[i, 0, k] + f * (water[i + 1, 0, k] - water[i, 0, k])
+        b = exp(water[i, 1, k] + f * (water[i + 1, 1, k] - water[i, 1, k]))
+        rest += weight[k] * exp(-exp(c0 + log_mass * (c1 + log_mass * c2)) - absorption[k] * ozone * mass)
+        whole += weight[k] * exp(-a * column / sqrt(1 + b * column))
+        half += weight[k] * exp(-0.5 * a * column / sqrt(1 + 0.5 * b * column))
+    return rest, whole, half
+
+
+@njit(cache=True, nogil=True)
+def _evaluate(points, pressures, scattering, gas, result):
+    """Set `result`, shape (points, 10), the fields of `BandAtmosphere` in their order."""
+    (node, fraction, weight), knots, facts, (angles, log_phase), tables = scattering
+    nodes = facts[0].size
+    weights, clear, modes = np.zeros((4, 4)), np.zeros((4, 4)), np.empty(tables[0].shape[-1])
+    at_node, band = np.empty((nodes, 9)), np.empty(9)
+    for q in range(points.shape[1]):
+        sun_zenith, view_zenith, azimuth, _, aot, water_vapour, ozone = points[:, q]
+        if np.isnan(points[:, q].sum()):
+            result[q] = np.nan
+            continue
+        sun, view = cos(radians(sun_zenith)), cos(radians(view_zenith))
+        first = (
+            _spline_weights(knots[0], pressures[q], weights[0]),
+            _spline_weights(knots[1], aot, weights[1]),
+            _spline_weights(knots[2], sun, weights[2]),
+            _spline_weights(knots[3], view_zenith, weights[3]),
+        )
+        clear[:] = weights
+        clear[1] = (1.0, 0.0, 0.0, 0.0)
+        for m in range(modes.size):
+            modes[m] = cos(m * radians(180 - azimuth))
+        cos_angle = cos_scattering_angle(sun_zenith, view_zenith, azimuth)
+        angle_index, angle_fraction = _phase_weights(angles, np.degrees(np.arccos(cos_angle)))
+        point = (pressures[q] / STANDARD_PRESSURE, aot, angle_fraction)
+        for n in range(nodes):
+            _at_node(
+                n,
+                point,
+                (sun, view, cos_angle, modes),
+                first,
+                weights,
+                clear,
+                facts,
+                (angle_index, log_phase),
+                tables,
+                at_node[n],
+            )
+        _band_means(node, fraction, weight, at_node, band)
+        other, water, half = _gas_means(gas, log(pressures[q]), 1 / sun + 1 / view, water_vapour, ozone)
+        result[q, 0] = band[1] + (band[0] - band[1]) * half
+        result[q, 1], result[q, 2] = other, water
+        result[q, 3:] = band[
+            2:
+        ]  # transmittances, spherical albedo and the two diffuse parts, in the order of the class
+
+
+@njit(cache=True, nogil=True)
+def _band_means(node, fraction, weight, at_node, band):
+    """Average the scattering quantities over a band; log-log interpolation between wavelengths as 6S does it."""
+    for k in range(band.size):
+        band[k] = 0.0
+        for j in range(node.size):
+            low, high = log(max(at_node[node[j], k], 1e-12)), log(max(at_node[node[j] + 1, k], 1e-12))
+            band[k] += weight[j] * exp(low + fraction[j] * (high - low))

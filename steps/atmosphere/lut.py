@@ -1,0 +1,182 @@
+"""The look-up table of one aerosol model: what it holds, how it is built, stored and read.
+
+Only multiple scattering is tabulated, because single scattering is exact in closed form and has all the sharp features.
+Between the nodes the table is a cubic spline in every axis.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import atomic
+from steps.atmosphere.scattering import delta_m, legendre_moments
+from steps.atmosphere.solver import solve
+from steps.atmosphere.tables import DATA, STANDARD_PRESSURE, aerosol_model, check_model, pressure, rayleigh_thickness
+from steps.cache import cache_folder
+from steps.errors import StepError
+
+#: Nodes of the axes. Pressure (elevation in km), aerosol optical thickness, sun and view zenith angle (degrees).
+ELEVATION = np.array([9.0, 5.5, 3.0, 1.0, -0.5])
+AOT = np.array([0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.6, 2.2, 3.0])
+SUN_ZENITH = np.array([80.0, 78, 74, 70, 66, 61, 55, 48, 40, 32, 24, 16, 8, 0])
+VIEW_ZENITH = np.array([0.0, 4, 8, 12])
+#: Azimuthal Fourier modes kept.
+MODES = 4
+#: Gauss angles in a hemisphere.
+GAUSS = 12
+#: Arrays of the file that are cubic splines over (pressure, AOT, cosine of sun zenith, view zenith) or some of these.
+_AXES = {
+    "multiple": (1, 2, 3, 4),
+    "transmittance_down": (1, 2, 3),
+    "transmittance_up": (1, 2, 4),
+    "spherical_albedo": (1, 2),
+    "aerosol_transmittance_up": (2, 4),
+}
+
+
+@dataclass(frozen=True)
+class LookUpTable:
+    """A look-up table in memory: B-spline coefficients and what single scattering needs.
+
+    Attributes
+    ----------
+    aerosol
+        Name of the model.
+    wavelength, extinction, albedo, peak
+        Shape (n,): um, relative to 550 nm, of single scattering, delta-M's share of the forward peak.
+    rayleigh
+        Optical thickness of molecules at 1013 hPa, shape (n,).
+    angle, log_phase
+        Scattering angles (degrees, ascending), and logarithm of the phase function there, shape (n, angles).
+    knots
+        Of the splines in pressure (hPa), AOT, cosine of the sun zenith and view zenith (degrees).
+    multiple, transmittance_down, transmittance_up, spherical_albedo, aerosol_transmittance_up
+        B-spline coefficients; the axes are wavelength, then those of `knots` that the quantity depends on, and for
+        `multiple` the Fourier mode.
+    """
+
+    aerosol: str
+    wavelength: np.ndarray
+    extinction: np.ndarray
+    albedo: np.ndarray
+    peak: np.ndarray
+    rayleigh: np.ndarray
+    angle: np.ndarray
+    log_phase: np.ndarray
+    knots: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    multiple: np.ndarray
+    transmittance_down: np.ndarray
+    transmittance_up: np.ndarray
+    spherical_albedo: np.ndarray
+    aerosol_transmittance_up: np.ndarray
+
+
+def lut_path(aerosol: str) -> Path:
+    """Return where the look-up table of an aerosol model belongs in the cache folder.
+
+    The name holds a digest of the code and the facts that it is made from.
+    """
+    check_model(aerosol)
+    sources = [Path(__file__).with_name(f"{name}.py") for name in ("scattering", "solver", "tables", "lut")]
+    sources += [DATA / "profile.json", DATA / f"{aerosol}.json"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    return cache_folder() / f"lut_{aerosol}_{digest}.npz"
+
+
+def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
+    """Solve every node of the look-up table of an aerosol model.
+
+    Returns
+    -------
+    dict
+        The arrays of the file, with axes (wavelength, pressure, AOT, sun, view, mode) or some of these, single
+        precision, rounded to 1e-7, so that the last digits of a processor's exponential function do not show.
+    """
+    model, rayleigh = aerosol_model(aerosol), rayleigh_thickness()
+    shape = (model.wavelength.size, ELEVATION.size, AOT.size)
+    suns, views = np.cos(np.radians(SUN_ZENITH)), np.cos(np.radians(VIEW_ZENITH))
+    multiple = np.empty((*shape, suns.size, views.size, MODES))
+    down, up, albedo = np.empty((*shape, suns.size)), np.empty((*shape, views.size)), np.empty(shape)
+    aerosol_up = np.empty((shape[0], shape[2], views.size))
+    moments = [legendre_moments(model.angle, phase, 2 * GAUSS) for phase in model.phase]
+
+    def solve_wavelength(i):
+        for k, aot in enumerate(AOT):
+            thickness = aot * model.extinction[i]
+            for j, p in enumerate(pressure(ELEVATION)):
+                s = solve(
+                    rayleigh[i] * p / STANDARD_PRESSURE,
+                    thickness,
+                    model.albedo[i],
+                    moments[i],
+                    suns,
+                    views,
+                    modes=MODES,
+                )
+                multiple[i, j, k] = s.multiple.T
+                down[i, j, k], up[i, j, k] = s.transmittance_down, s.transmittance_up
+                albedo[i, j, k] = s.spherical_albedo
+            s = solve(0.0, max(thickness, 1e-9), model.albedo[i], moments[i], views[:1], views, modes=1)
+            aerosol_up[i, k] = s.transmittance_up
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(solve_wavelength, range(shape[0])))
+    solved = {
+        "multiple": multiple,
+        "transmittance_down": down,
+        "transmittance_up": up,
+        "spherical_albedo": albedo,
+        "aerosol_transmittance_up": aerosol_up,
+    }
+    facts = {
+        "aerosol": np.array(aerosol),
+        "wavelength": model.wavelength,
+        "extinction": model.extinction,
+        "albedo": model.albedo,
+        "peak": np.array([delta_m(b)[1] for b in moments]),
+        "rayleigh": rayleigh,
+        "angle": model.angle,
+        "log_phase": np.log(model.phase),
+        "axis_pressure": pressure(ELEVATION),
+        "axis_aot": AOT,
+        "axis_sun": suns,
+        "axis_view": VIEW_ZENITH,
+    }
+    return {name: np.round(values, 7).astype("f4") for name, values in solved.items()} | facts
+
+
+def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
+    """Write the arrays of a look-up table, atomically and with the same bytes every time."""
+    with atomic(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, **table)
+
+
+def load_table(path: Path) -> LookUpTable:
+    """Read a look-up table.
+
+    Raises
+    ------
+    StepError
+        If the file is missing or broken.
+    """
+    from scipy.interpolate import make_interp_spline
+
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        axes = [arrays.pop(f"axis_{name}") for name in ("pressure", "aot", "sun", "view")]
+        knots = tuple(make_interp_spline(axis, np.zeros(axis.size)).t for axis in axes)
+        for name, dimensions in _AXES.items():
+            coefficients = arrays[name].astype("f8")
+            for position, dimension in enumerate(dimensions, start=1):
+                spline = make_interp_spline(axes[dimension - 1], coefficients, axis=position)
+                coefficients = np.moveaxis(spline.c, 0, position)
+            arrays[name] = np.ascontiguousarray(coefficients)
+        return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))
+    except (OSError, ValueError, KeyError, EOFError) as problem:
+        raise StepError(
+            f"{path}: is no look-up table of ours ({problem}); delete it and run `python -m steps.atmosphere` again"
+        ) from problem

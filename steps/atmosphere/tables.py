@@ -1,0 +1,132 @@
+"""Shipped facts: aerosol models, the US62 profile, Rayleigh optical thickness and gas absorption.
+
+The files are made by `python -m steps.atmosphere.extract`; the README.md beside them tells their origin.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from steps.errors import StepError
+
+DATA = Path(__file__).parent / "data"
+AEROSOL_MODELS = ("continental", "maritime", "urban", "desert", "biomass")
+#: Pressure to which the Rayleigh optical thickness refers, hPa.
+STANDARD_PRESSURE = 1013.0
+#: Wavelengths in um (the 20 of 6S without 0.35) at which scattering is solved.
+_FIRST = 1
+
+
+@dataclass(frozen=True)
+class AerosolModel:
+    """Optical properties of one aerosol model at the scattering wavelengths.
+
+    Attributes
+    ----------
+    wavelength
+        um, shape (n,).
+    extinction
+        Relative to 550 nm, shape (n,).
+    albedo
+        Of single scattering, shape (n,).
+    angle
+        Scattering angles of `phase` in degrees, ascending, shape (k,).
+    phase
+        Phase function with mean 1, shape (n, k).
+    """
+
+    wavelength: np.ndarray
+    extinction: np.ndarray
+    albedo: np.ndarray
+    angle: np.ndarray
+    phase: np.ndarray
+
+
+@dataclass(frozen=True)
+class Gases:
+    """Coefficients of the gas transmittances on a regular wavelength grid, by pressure of the ground.
+
+    Attributes
+    ----------
+    wavelength
+        nm, shape (n,), every `step`.
+    log_pressure
+        Natural logarithm of hPa, ascending, shape (k,).
+    water_vapour
+        (a, ln b) of -ln T = a u / sqrt(1 + b u), shape (k, 2, n); u in g/cm2.
+    other
+        (c0, c1, c2) of -ln T = exp(c0 + c1 ln m + c2 ln2 m), shape (k, 3, n).
+    ozone
+        k of -ln T = k u, shape (n,); u in cm-atm.
+    solar_irradiance
+        W/m2/um, shape (n,).
+    """
+
+    wavelength: np.ndarray
+    step: float
+    log_pressure: np.ndarray
+    water_vapour: np.ndarray
+    other: np.ndarray
+    ozone: np.ndarray
+    solar_irradiance: np.ndarray
+
+
+def _read(name: str) -> dict:
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def check_model(aerosol: str) -> None:
+    """Raise `StepError` unless there is an aerosol model of that name."""
+    if aerosol not in AEROSOL_MODELS:
+        raise StepError(f"aerosol model {aerosol!r} is unknown: choose one of {', '.join(AEROSOL_MODELS)}")
+
+
+def aerosol_model(aerosol: str) -> AerosolModel:
+    """Return the optical properties of an aerosol model."""
+    check_model(aerosol)
+    d = _read(aerosol)
+    wavelength, extinction, albedo = (
+        np.array(d[key])[_FIRST:] for key in ("wavelength_um", "extinction", "single_scattering_albedo")
+    )
+    angle, phase = np.array(d["scattering_angle"])[::-1], np.array(d["phase_function"])[_FIRST:, ::-1]
+    return AerosolModel(wavelength, extinction, albedo, angle, np.ascontiguousarray(phase))
+
+
+@functools.cache
+def _profile() -> tuple[np.ndarray, np.ndarray]:
+    d = _read("profile")
+    return np.array(d["altitude_km"], float), np.log(d["pressure_hpa"])
+
+
+def pressure(elevation_km: np.ndarray) -> np.ndarray:
+    """Return the pressure in hPa at an elevation in km: US62, log-linear between whole km, extrapolated outside 0-9."""
+    altitude, log_pressure = _profile()
+    z = np.asarray(elevation_km, float)
+    i = np.clip(np.floor(z).astype(int), 0, altitude.size - 2)
+    return np.exp(log_pressure[i] + (z - altitude[i]) * (log_pressure[i + 1] - log_pressure[i]))
+
+
+def rayleigh_thickness() -> np.ndarray:
+    """Return the Rayleigh optical thickness at `STANDARD_PRESSURE` at the scattering wavelengths."""
+    return np.array(_read("profile")["rayleigh_optical_thickness"])[_FIRST:]
+
+
+@functools.cache
+def gases() -> Gases:
+    """Return the gas absorption coefficients."""
+    d = _read("gases")
+    water, other = np.array(d["water_vapour"]), np.array(d["other"])
+    water[:, 1] = np.log(np.maximum(water[:, 1], 1e-9))
+    order = np.argsort(pressure(d["altitude_km"]))
+    return Gases(
+        d["start_nm"] + d["step_nm"] * np.arange(water.shape[-1]),
+        d["step_nm"],
+        np.log(pressure(d["altitude_km"]))[order],
+        np.ascontiguousarray(water[order]),
+        np.ascontiguousarray(other[order]),
+        np.array(d["ozone"]),
+        np.array(d["solar_irradiance"]),
+    )
