@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from steps.artefacts import ANGLES, BLOCK, MASK, TOA, check_space, create, write
 from steps.cli import cli
 from steps.kernels.levels import internal_scale
-from steps.sentinel2 import jp2
+from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, read_l1c
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
@@ -97,7 +97,9 @@ def _check_images(product: L1C, masks: list[Mask], parallel: Parallel) -> dict[s
     files = [(name, band, 1) for band, name in product.images.items()]
     files += [(m.name, m.band, QUALITY_LAYERS) for m in masks if m.kind == "MSK_QUALIT"]
     grid = product.scene.grid
-    rows = list(parallel(delayed(jp2.check)(product.safe, name, grid.at(PIXEL_SIZE[b]), n) for name, b, n in files))
+    rows = list(
+        parallel(delayed(jp2_reader.check)(product.safe, name, grid.at(PIXEL_SIZE[b]), n) for name, b, n in files)
+    )
     return dict(zip(product.images, rows[: len(product.images)], strict=True))
 
 
@@ -124,7 +126,7 @@ def _mask_flags(product: L1C, masks: list[Mask], parallel: Parallel) -> np.ndarr
 def _decode(product: L1C, band: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return some rows of a band in the internal scale, and their flags at 20 m."""
     scene = product.scene
-    with jp2.opened(product.safe, product.images[band]) as image:
+    with jp2_reader.opened(product.safe, product.images[band]) as image:
         dn = image.read(1, window=((rows.start, rows.stop), (0, image.width)))
     return internal_scale(
         dn,

@@ -11,7 +11,7 @@ from lxml import etree
 from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.errors import StepError
 from steps.sentinel2.bands import PIXEL_SIZE
-from steps.sentinel2.jp2 import codestream, equal_tiles, opened
+from steps.sentinel2.jp2_reader import codestream, equal_tiles, opened
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.safe import Safe
 
