@@ -36,7 +36,6 @@ def _profile(grid: Grid, count: int, dtype: str) -> dict:
         "NBITS": 15 if dtype == "uint16" else 8,
         "QUALITY": 100,
         "REVERSIBLE": "YES",
-        "YCC": "NO",
         "RESOLUTIONS": resolutions,
         "PRECINCTS": ",".join([f"{{{precinct},{precinct}}}"] * resolutions),
         "PLT": "YES",
