@@ -7,8 +7,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 from joblib import Parallel, delayed
+from rasterio._err import CPLE_BaseError  # what rasterio.shutil.copy raises; it has no public name
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
+from rasterio.windows import Window
 
 from steps import __version__
 from steps.artefacts import (
@@ -44,6 +46,8 @@ _OPTIONS = {
     "bigtiff": "IF_SAFER",
     "num_threads": 1,
 }
+# GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing.
+_CACHE_MB = 256
 
 
 def run(
@@ -117,10 +121,13 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
                     for rows in row_blocks(grid.height):
                         raster.write(band, _DERIVED[asset.kind](sources, band, rows), rows.start)
         source = derived if asset.kind in _DERIVED else sources[asset.kind]
-        with rasterio.Env(GDAL_NUM_THREADS=1):
+        with rasterio.Env(GDAL_NUM_THREADS=1, GDAL_CACHEMAX=_CACHE_MB):
             virtual = _virtual(source, asset, grid, tags)
             copy(virtual, path, compress=compression, overview_resampling=resampling, **_OPTIONS)
-    except RasterioError as problem:
+            # A disk that is full at the very end goes unnoticed; the last pixel is stored last.
+            with rasterio.open(path) as file:
+                file.read(window=Window(grid.width - 1, grid.height - 1, 1, 1))
+    except (RasterioError, CPLE_BaseError) as problem:
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
     finally:

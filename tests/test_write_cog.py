@@ -1,6 +1,8 @@
 """The COGs hold the stages' numbers unchanged, with all that a reader needs to understand them."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -132,4 +134,20 @@ def test_bytes_do_not_depend_on_run_or_threads(inputs, tmp_path, monkeypatch, co
 def test_a_raster_of_another_grid_is_refused(inputs, tmp_path):
     with pytest.raises(StepError, match=r"boa_20.tif: its pixels are not those of the scene at 10 m"):
         run(**inputs(10) | {"boa": inputs(20)["boa"]}, cogs=tmp_path / "cog")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
+def test_a_disk_that_is_full_is_named_and_nothing_is_left(inputs, cogs, tmp_path, share):
+    """Files may grow to a share of what is needed only: fails in the overviews, in the middle, at the very end."""
+    limit = int(share * max(path.stat().st_size for path in cogs[60].iterdir()))
+    program = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = {limit};"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit));"
+    program += "import runpy; runpy.run_module('steps.write_cog', run_name='__main__')"
+    options = [f"--{name}={value}" for name, value in (inputs(60) | {"cogs": tmp_path / "cog"}).items()]
+    done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert "coastal.tif: cannot be written" in last
+    assert "check the output folder and its disk" in last
     assert not list(tmp_path.iterdir())
