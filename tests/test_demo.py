@@ -178,6 +178,17 @@ def test_metadata_follow_the_schema(safe, tmp_path):
     _validate(tile, "S2_PDI_Level-1C_Tile_Metadata.xsd", tmp_path / "MTD_TL.xml")
 
 
+def test_datastrip_has_what_the_surface_product_takes_over(safe):
+    datastrip = etree.parse(next(safe.glob("DATASTRIP/*/MTD_DS.xml")))
+    product = etree.parse(safe / "MTD_MSIL1C.xml")
+    for name in ("Spectral_Information_List", "Reflectance_Conversion", "GIPP_List"):
+        ours, theirs = (
+            [(e.tag, e.text.strip(), dict(e.attrib)) for e in tree.find(f".//{name}").iter()]
+            for tree in (datastrip, product)
+        )
+        assert ours == theirs
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason=f"no checkers in {SHARED}")
 @pytest.mark.parametrize("checker", ["manifest.py", "named_files.py"])
 def test_every_file_is_named_and_every_name_is_a_file(safe, checker):

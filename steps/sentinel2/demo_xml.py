@@ -120,25 +120,39 @@ def _product_info(uri: str) -> etree._Element:
     )
 
 
-def _image_characteristics() -> etree._Element:
-    special = [
-        _E.Special_Values(_E.SPECIAL_VALUE_TEXT(name), _element("SPECIAL_VALUE_INDEX", number))
-        for name, number in (("NODATA", 0), ("SATURATED", 65535))
-    ]
+def _radiometry() -> list[etree._Element]:
+    """Make what the metadata of product and datastrip both have, in the order of the latter."""
     irradiance = [
         _element("SOLAR_IRRADIANCE", _RADIOMETRY[band][0], bandId=str(i), unit="W/m²/µm")
         for i, band in enumerate(BANDS)
     ]
-    return _E.Product_Image_Characteristics(
-        *special,
+    return [
+        _E.Spectral_Information_List(*(_spectral_information(band) for band in BANDS)),
         _E.Image_Display_Order(_E.RED_CHANNEL("3"), _E.GREEN_CHANNEL("2"), _E.BLUE_CHANNEL("1")),
         _element("QUANTIFICATION_VALUE", 10000, unit="none"),
         _E.Reflectance_Conversion(
             _element("U", f"{earth_sun_factor(scene.DATATAKE_START):.6f}"), _E.Solar_Irradiance_List(*irradiance)
         ),
-        _E.Spectral_Information_List(*(_spectral_information(band) for band in BANDS)),
-        *(_element("PHYSICAL_GAINS", _RADIOMETRY[band][1], bandId=str(i)) for i, band in enumerate(BANDS)),
-    )
+    ]
+
+
+def _image_characteristics() -> etree._Element:
+    special = [
+        _E.Special_Values(_E.SPECIAL_VALUE_TEXT(name), _element("SPECIAL_VALUE_INDEX", number))
+        for name, number in (("NODATA", 0), ("SATURATED", 65535))
+    ]
+    spectral, *others = _radiometry()
+    gains = [_element("PHYSICAL_GAINS", _RADIOMETRY[band][1], bandId=str(i)) for i, band in enumerate(BANDS)]
+    return _E.Product_Image_Characteristics(*special, *others, spectral, *gains)
+
+
+def _auxiliary() -> list[etree._Element]:
+    return [
+        _E.GIPP_List(_element("GIPP_FILENAME", "GIPP.tar", type="GIP_PROBAS", version="0204")),
+        _E.PRODUCTION_DEM_TYPE("None"),
+        _E.IERS_BULLETIN_FILENAME("None"),
+        _E.GRI_List(),
+    ]
 
 
 def product_metadata(grid: Grid, uri: str) -> etree._Element:
@@ -164,12 +178,7 @@ def product_metadata(grid: Grid, uri: str) -> etree._Element:
                 _element("GEO_TABLES", "EPSG", version="1"), _E.HORIZONTAL_CS_TYPE("GEOGRAPHIC")
             ),
         ),
-        _E.Auxiliary_Data_Info(
-            _E.GIPP_List(_element("GIPP_FILENAME", "GIPP.tar", type="GIP_PROBAS", version="0204")),
-            _E.PRODUCTION_DEM_TYPE("None"),
-            _E.IERS_BULLETIN_FILENAME("None"),
-            _E.GRI_List(),
-        ),
+        _E.Auxiliary_Data_Info(*_auxiliary()),
         _E.Quality_Indicators_Info(
             _E.Cloud_Coverage_Assessment("0.0"),
             _E.Technical_Quality_Assessment(_E.DEGRADED_ANC_DATA_PERCENTAGE("0"), _E.DEGRADED_MSI_DATA_PERCENTAGE("0")),
@@ -303,7 +312,11 @@ def datastrip_metadata() -> etree._Element:
                 metadataLevel="Expertise",
             ),
         ),
-        _E.Image_Data_Info(_E.Tiles_Information(_E.Tile_List(_E.Tile(tileId=scene.TILE_ID)), metadataLevel="Standard")),
+        _E.Image_Data_Info(
+            _E.Tiles_Information(_E.Tile_List(_E.Tile(tileId=scene.TILE_ID)), metadataLevel="Standard"),
+            _E.Radiometric_Info(*_radiometry(), metadataLevel="Standard"),
+        ),
+        _E.Auxiliary_Data_Info(*_auxiliary(), metadataLevel="Standard"),
     )
 
 

@@ -1,0 +1,145 @@
+"""Stage: the quality report of a product."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from steps import __version__
+from steps.artefacts import CLASSIFICATION, TERRAIN, grid_of, read, read_json, row_blocks, tags_of, values, write_json
+from steps.cli import cli
+from steps.errors import StepError
+from steps.sentinel2.bands import SCL_CLASSES
+from steps.sentinel2.names import l2a_name
+from steps.sentinel2.scene import Scene
+
+_CODES = {name: code for code, name in SCL_CLASSES.items()}
+#: The classes that count as cloud.
+CLOUDY = ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS")
+
+
+def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path], quality: Path) -> None:
+    """Gather what is known of the quality of a product in one JSON document.
+
+    Parameters
+    ----------
+    metadata
+        The scene.
+    classification, terrain
+        At 20 m.
+    reports
+        JSON documents of the stages aerosol (method, model, mean_aot550, ddv_percentage), water_vapour (method,
+        mean_water_vapour), reflectance (resolution, negative_percentage) and terrain (terrain_corrected); each may
+        have `defaults`, a list of sentences.
+    quality
+        Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
+        `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
+        valid pixels at its finest resolution. Further aot_method, mean_aot550, aerosol_model, ddv_percentage,
+        water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT or CONFIG), dem_source,
+        mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence for everything that was
+        assumed because it was not given.
+
+    Raises
+    ------
+    StepError
+        If an input cannot be read or the report of a stage is missing.
+    """
+    scene = Scene.read(metadata)
+    stages = [read_json(path) for path in reports]
+    ground = _ground(terrain)
+    aerosol, water_vapour = (_find(stages, key, reports) for key in ("mean_aot550", "mean_water_vapour"))
+    sentences = [*scene.defaults, *ground.pop("defaults"), *(s for stage in stages for s in stage.get("defaults", ()))]
+    write_json(
+        quality,
+        {
+            "product": l2a_name(scene.product),
+            "software": f"Sen2Flow {__version__}",
+            **class_shares(_class_counts(classification)),
+            **ground,
+            "aot_method": aerosol["method"],
+            "mean_aot550": aerosol["mean_aot550"],
+            "aerosol_model": aerosol["model"],
+            "ddv_percentage": aerosol.get("ddv_percentage", 0.0),
+            "water_vapour_method": water_vapour["method"],
+            "mean_water_vapour": water_vapour["mean_water_vapour"],
+            "ozone_dobson": round(scene.auxiliary.ozone * 1000, 3),
+            "ozone_source": "CONFIG" if any("ozone" in s.lower() for s in scene.defaults) else "AUX_ECMWFT",
+            "negative_percentage": _negative_percentage(stages),
+            "terrain_corrected": any(stage.get("terrain_corrected", False) for stage in stages),
+            # The stages of 10, 20 and 60 m may say the same.
+            "defaults": list(dict.fromkeys(sentences)),
+        },
+    )
+
+
+def _class_counts(classification: Path) -> np.ndarray:
+    counts = np.zeros(256, np.int64)
+    for rows in row_blocks(grid_of(classification, CLASSIFICATION).height):
+        counts += np.bincount(read(classification, CLASSIFICATION, "SCL", rows).ravel(), minlength=256)
+    return counts
+
+
+def class_shares(counts: np.ndarray) -> dict:
+    """Return the shares of the classes, in percent, by the rules of ESA's Level-2A products.
+
+    Parameters
+    ----------
+    counts
+        Number of pixels of each class code.
+
+    Returns
+    -------
+    dict
+        class_percentages (of the valid pixels, so that they add up to 100), nodata_percentage (of all pixels) and
+        cloudy_over_land_percentage. Clouds hide what is below them: land is all that is valid and not water.
+    """
+    nodata, water = (int(counts[_CODES[name]]) for name in ("NODATA", "WATER"))
+    pixels = int(counts.sum())
+    valid = pixels - nodata
+    cloudy = sum(int(counts[_CODES[name]]) for name in CLOUDY)
+    return {
+        "class_percentages": {
+            name: _percentage(counts[code], valid) for name, code in _CODES.items() if name != "NODATA"
+        },
+        "nodata_percentage": _percentage(nodata, pixels),
+        "cloudy_over_land_percentage": _percentage(cloudy, valid - water),
+    }
+
+
+def _percentage(part: int, whole: int) -> float:
+    return 100 * int(part) / whole if whole else 0.0
+
+
+def _ground(terrain: Path) -> dict:
+    tags = tags_of(terrain, TERRAIN)
+    total = count = 0.0
+    for rows in row_blocks(grid_of(terrain, TERRAIN).height):
+        slope = values(terrain, TERRAIN, "slope", rows)
+        total += float(np.nansum(slope, dtype="f8"))
+        count += np.count_nonzero(~np.isnan(slope))
+    return {
+        "dem_source": tags.get("dem") or "None",
+        "mean_elevation_km": float(tags["elevation_mean"]) / 1000,
+        "mean_slope": round(total / max(count, 1), 4),
+        "defaults": [tags["default"]] if "default" in tags else [],
+    }
+
+
+def _find(stages: Sequence[dict], key: str, reports: Sequence[Path]) -> dict:
+    for stage in stages:
+        if key in stage:
+            return stage
+    raise StepError(f"{', '.join(map(str, reports))}: none of these reports tells {key}; give that stage's report too")
+
+
+def _negative_percentage(stages: Sequence[dict]) -> dict[str, float]:
+    """Return the share of each band, taken from the finest resolution that has the band."""
+    result = {}
+    for stage in sorted((s for s in stages if "negative_percentage" in s), key=lambda s: s["resolution"]):
+        for band, share in stage["negative_percentage"].items():
+            result.setdefault(band, share)
+    return result
+
+
+if __name__ == "__main__":
+    cli(run)
