@@ -1,1 +1,23 @@
-include: "workflow/Snakefile"
+# Sen2Flow: Sentinel-2 Level-1C to Level-2A. One rule a stage; what a stage does is in steps/<stage>.py.
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/input.smk"
+include: "workflow/rules/atmosphere.smk"
+include: "workflow/rules/surface.smk"
+include: "workflow/rules/product.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        final_files,
+
+
+onsuccess:
+    for product in L1C:
+        print(f"{product}: {OUT}/{product}/report/quality.json")

@@ -4,23 +4,36 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
 import steps
-from steps.cache import cache_folder
+from steps.atmosphere.lut import lut_path
 from steps.errors import StepError
-from steps.demo import DEMO_PRODUCT
-from steps.atmosphere.tables import lut_path
-from steps.sentinel2.l1c import product_name
+from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
+from steps.sentinel2.safe import product_name
 
 min_version("9.20")
-validate(config, schema="../schemas/config.schema.yaml")
+
+
+def refuse(problem):
+    """Say in one line what is wrong with the configuration or the input, and end with exit code 2."""
+    print(f"ERROR: {problem}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+try:
+    validate(config, schema="../schemas/config.schema.yaml")
+except WorkflowError as problem:
+    refuse(f"configuration: {str(problem).splitlines()[1]}; see config/README.md")
 
 # Stages run with the interpreter that runs Snakemake, and find tables and compiled kernels where the config says.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+)
 if config["cache"]:
-    os.environ["SEN2FLOW_CACHE"] = config["cache"]
+    os.environ.update(SEN2FLOW_CACHE=config["cache"])
 
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
@@ -63,8 +76,7 @@ def l1c_products():
 try:
     L1C = l1c_products()
 except StepError as problem:
-    print(f"ERROR: {problem}", file=sys.stderr)
-    os._exit(2)
+    refuse(problem)
 
 
 wildcard_constraints:
@@ -80,6 +92,12 @@ def of(path):
 def work(path, kind=str):
     """The same as an output of the given kind (`directory`), removed when no longer needed unless the config keeps it."""
     return kind(of(path)) if config["keep_intermediates"] else temp(kind(of(path)))
+
+
+def native_or_stack(wildcards):
+    """The native 10 m bands, or the resampled stack."""
+    folder = "import" if wildcards.res == "10" else "resample"
+    return of(f"{folder}/toa_{{res}}m.tif").format(**wildcards)
 
 
 def kept(path):
@@ -122,10 +140,25 @@ def optional(flag, value):
     return f"{flag} '{value}'" if value else ""
 
 
-def final_files(product):
+def final_files(wildcards):
+    """What a user gets."""
+    return [path for product in L1C for path in product_files(product)]
+
+
+def product_files(product):
     files = [f"{OUT}/{product}/report/quality.json", f"{OUT}/{product}/quicklook"]
     if "safe" in config["formats"]:
         files.append(f"{OUT}/{product}.SAFE")
     if "cog" in config["formats"]:
         files.append(f"{OUT}/{product}/cog")
     return files
+
+
+# The optional layers of the classification, as options of a step.
+LAYERS = [
+    config["classification"][key] for key in CCI_LAYERS if config["classification"][key]
+]
+LAYER_OPTIONS = " ".join(
+    optional(f"--{key.replace('_', '-')}", config["classification"][key])
+    for key in CCI_LAYERS
+)

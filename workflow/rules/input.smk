@@ -124,11 +124,7 @@ rule scene_classification:
         mask=of("import/mask_20m.tif"),
         metadata=of("import/metadata.json"),
         terrain=of("dem/terrain_20m.tif"),
-        layers=[
-            path
-            for key, path in config["classification"].items()
-            if key in CCI_LAYERS and path
-        ],
+        layers=LAYERS,
         code=step("scene_classification"),
     output:
         classification=work("classification/scl_20m.tif"),
@@ -143,10 +139,7 @@ rule scene_classification:
     resources:
         mem_mb=2500,
     params:
-        layers=" ".join(
-            optional(f"--{key.replace('_', '-')}", config["classification"][key])
-            for key in CCI_LAYERS
-        ),
+        layers=LAYER_OPTIONS,
         snow=(
             "--snow-possible"
             if config["classification"]["snow_possible"]

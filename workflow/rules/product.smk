@@ -67,6 +67,7 @@ rule write_safe:
         images=[of(f"images/R{res}m") for res in (10, 20, 60)],
         metadata=of("import/metadata.json"),
         quality=kept("report/quality.json"),
+        lut=ancient(LUT),
         code=step("write_safe"),
     output:
         safe=directory(f"{OUT}/{{product}}.SAFE"),
@@ -78,9 +79,11 @@ rule write_safe:
         CONDA
     resources:
         mem_mb=500,
+    params:
+        layers=LAYER_OPTIONS,
     shell:
         "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {output.safe:q} --log {log:q}"
+        " --quality {input.quality:q} --safe {output.safe:q} --lut {input.lut:q} {params.layers} --log {log:q}"
 
 
 rule write_cog:

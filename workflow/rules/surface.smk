@@ -1,15 +1,9 @@
 # Surface reflectance: over flat terrain, then corrected for the terrain where there is a DEM.
 
 
-def toa(wildcards):
-    """The native 10 m bands, or the resampled stack."""
-    folder = "import" if wildcards.res == "10" else "resample"
-    return of(f"{folder}/toa_{{res}}m.tif").format(**wildcards)
-
-
 rule reflectance:
     input:
-        toa=toa,
+        toa=native_or_stack,
         classification=of("classification/scl_20m.tif"),
         terrain=of("dem/terrain_{res}m.tif"),
         metadata=of("import/metadata.json"),
