@@ -26,7 +26,11 @@ def refuse(problem):
 try:
     validate(config, schema="../schemas/config.schema.yaml")
 except WorkflowError as problem:
-    refuse(f"configuration: {str(problem).splitlines()[1]}; see config/README.md")
+    lines = str(problem).splitlines()
+    where = next(line for line in lines if line.startswith("On instance"))[
+        len("On instance") : -1
+    ]
+    refuse(f"configuration{where}: {lines[1]}; see config/README.md")
 
 # Stages run with the interpreter that runs Snakemake, and find tables and compiled kernels where the config says.
 os.environ.update(
