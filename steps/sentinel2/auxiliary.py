@@ -1,7 +1,6 @@
 """The granule's auxiliary data: meteorology (AUX_ECMWFT) and aerosol (AUX_CAMSFO), GRIB edition 1."""
 
 import logging
-import struct
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -90,11 +89,14 @@ def _read(safe: Safe, name: str) -> tuple[dict[str, np.ndarray], np.ndarray | No
             fields = {
                 _PARAMETERS[key]: grib.read(index) for index, key in enumerate(parameters, 1) if key in _PARAMETERS
             }
-    except (RasterioError, ValueError, struct.error) as problem:
+    except (RasterioError, ValueError) as problem:
         logger.warning("%s: is not used, because it cannot be read (%s)", safe.label(name), problem)
         return {}, None, None
-    column, row = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
-    longitude, latitude = transform * (column, row)
+    latitude, longitude = np.meshgrid(
+        transform.f + transform.e * (np.arange(rows) + 0.5),
+        transform.c + transform.a * (np.arange(columns) + 0.5),
+        indexing="ij",
+    )
     usable = {name: values for name, values in fields.items() if np.isfinite(values).all()}
     return usable, latitude.round(6), longitude.round(6)
 
@@ -103,9 +105,11 @@ def _parameters(content: bytes) -> list[tuple[int, int]]:
     """Return parameter table and parameter of each message (WMO FM 92 GRIB edition 1, section 1, octets 4 and 9)."""
     found, position = [], 0
     while (position := content.find(b"GRIB", position)) >= 0:
-        length, edition = int.from_bytes(content[position + 4 : position + 7]), content[position + 7]
-        if edition != 1 or position + length > len(content):
-            raise ValueError(f"edition {edition}, {length} bytes" if edition != 1 else "it is truncated")
+        length, edition = int.from_bytes(content[position + 4 : position + 7]), content[position + 7 : position + 8]
+        if edition != b"\1" or length < 36 or position + length > len(content):
+            raise ValueError("it is truncated or not of edition 1")
         found.append((content[position + 11], content[position + 16]))
         position += length
+    if not found:
+        raise ValueError("it is empty")
     return found

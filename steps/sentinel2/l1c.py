@@ -133,8 +133,9 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     tile_name = str(granule / "MTD_TL.xml")
     tile = _Xml(safe.xml(tile_name), safe.label(tile_name))
     grid = _grid(tile)
-    angles, nodes = _angles(tile, grid)
+    angles, nodes, angle_defaults = _angles(tile, grid)
     auxiliary, defaults = read_auxiliary(safe, granule, ozone)
+    sun_zenith, sun_azimuth = _mean_sun(tile, angles)
     special = _special_values(product)
     scene = Scene(
         product=name_in(safe, product.root),
@@ -145,11 +146,11 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
         quantification=product.number(".//{*}QUANTIFICATION_VALUE"),
         earth_sun=product.number(".//{*}Reflectance_Conversion/{*}U"),
         grid=grid,
-        sun_zenith=tile.number(".//{*}Mean_Sun_Angle/{*}ZENITH_ANGLE"),
-        sun_azimuth=tile.number(".//{*}Mean_Sun_Angle/{*}AZIMUTH_ANGLE"),
+        sun_zenith=sun_zenith,
+        sun_azimuth=sun_azimuth,
         bands=_bands(product),
         auxiliary=auxiliary,
-        defaults=defaults,
+        defaults=(*angle_defaults, *defaults),
     )
     nodata, saturated = special.get("NODATA", 0), special.get("SATURATED", 65535)
     return L1C(safe, scene, angles, nodes, images, _masks(tile), nodata, saturated)
@@ -254,36 +255,52 @@ def _grid(tile: _Xml) -> Grid:
     return grids[10]
 
 
-def _angles(tile: _Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid]:
-    """Return sun and view angles at the nodes, without gaps, and the grid of the nodes.
+def _mean_sun(tile: _Xml, angles: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Return mean zenith and azimuth of the sun; some real products have NaN there, then those of the nodes."""
+    means = [tile.number(f".//{{*}}Mean_Sun_Angle/{{*}}{name}_ANGLE") for name in ("ZENITH", "AZIMUTH")]
+    if np.isfinite(means).all():
+        return means[0], means[1]
+    vectors = _vectors(angles["sun_zenith"].astype("f8"), angles["sun_azimuth"].astype("f8"))
+    zenith, azimuth = _angles_of(vectors.mean(axis=(1, 2)))
+    return float(zenith), float(azimuth)
+
+
+def _angles(tile: _Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tuple[str, ...]]:
+    """Return sun and view angles at the nodes, without gaps, the grid of the nodes, and a sentence for defaults.
 
     The nodes begin at the tile's upper left corner. A node seen by several detectors gets the mean of their
     directions (of tan(zenith) times the unit vector of the azimuth), one seen by none the direction at the nearest
-    node that is seen, and a band without any grid its mean direction.
+    node that is seen, and a band without any usable grid its mean direction (else nadir).
     """
     sun, step = _directions(tile, tile.root.find(".//{*}Sun_Angles_Grid"), "Sun_Angles_Grid")
-    shape = sun.shape[1:]
-    angles = dict(zip(("sun_zenith", "sun_azimuth"), _angles_of(_filled(sun[None], sun)), strict=True))
+    rows, columns = shape = sun.shape[1:]
+    if min(shape) < 2 or step <= 0 or not np.isfinite(sun).any():
+        raise StepError(f"{tile.label}: Sun_Angles_Grid is empty; {_AGAIN}")
     detectors: dict[str, list] = {band: [] for band in BANDS}
     for element in tile.root.iterfind(".//{*}Viewing_Incidence_Angles_Grids"):
-        directions, _ = _directions(tile, element, "Viewing_Incidence_Angles_Grids")
-        if directions.shape[1:] != shape:
-            raise StepError(f"{tile.label}: the grids of sun and view angles differ in size; {_AGAIN}")
+        directions, view_step = _directions(tile, element, "Viewing_Incidence_Angles_Grids")
         band = tile.parse(lambda text: BANDS[int(text)], element.get("bandId", ""), "bandId")
-        detectors[band].append(directions)
+        if directions.shape == sun.shape and view_step == step and np.isfinite(directions).any():
+            detectors[band].append(directions)
+    angles = dict(zip(("sun_zenith", "sun_azimuth"), _angles_of(_filled(sun[None])), strict=True))
     means = tile.by_band(".//{*}Mean_Viewing_Incidence_Angle", "bandId")
-    for band in BANDS:
-        seen = np.array(detectors[band]).reshape(-1, 2, *shape)
-        mean = np.zeros((2, 1, 1))
-        if not np.isfinite(seen).any():
-            if band not in means:
-                raise StepError(f"{tile.label}: has no view angles of {band}; {_AGAIN}")
-            zenith, azimuth = (tile.number("{*}" + n, means[band]) for n in ("ZENITH_ANGLE", "AZIMUTH_ANGLE"))
-            mean = _vectors(np.full((1, 1), zenith), np.full((1, 1), azimuth))
-        view = _angles_of(_filled(seen, mean))
-        angles[f"view_zenith_{band}"], angles[f"view_azimuth_{band}"] = view
-    rows, columns = shape
-    return angles, Grid(grid.epsg, grid.left - step / 2, grid.top + step / 2, step, columns, rows)
+    for band, seen in detectors.items():
+        direction = _filled(np.array(seen)) if seen else _mean_view(tile, means, band, shape)
+        angles[f"view_zenith_{band}"], angles[f"view_azimuth_{band}"] = _angles_of(direction)
+    defaults = ()
+    if unseen := [band for band, seen in detectors.items() if not seen]:
+        defaults = (f"View angles: the product has no grid of {', '.join(unseen)}; its mean angles, else nadir.",)
+        logger.warning("%s: %s", tile.label, defaults[0])
+    return angles, Grid(grid.epsg, grid.left - step / 2, grid.top + step / 2, step, columns, rows), defaults
+
+
+def _mean_view(tile: _Xml, means: dict[str, etree._Element], band: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the mean view direction of a band at every node; nadir where there is none either."""
+    angles = [0.0, 0.0]
+    if band in means:
+        angles = [tile.number("{*}" + name, means[band]) for name in ("ZENITH_ANGLE", "AZIMUTH_ANGLE")]
+    zenith, azimuth = angles if np.isfinite(angles).all() else (0.0, 0.0)
+    return _vectors(np.full(shape, zenith), np.full(shape, azimuth))
 
 
 def _directions(tile: _Xml, element: etree._Element | None, what: str) -> tuple[np.ndarray, float]:
@@ -293,7 +310,7 @@ def _directions(tile: _Xml, element: etree._Element | None, what: str) -> tuple[
     tables = []
     for name in ("Zenith", "Azimuth"):
         rows = [row.text.split() for row in element.iterfind(f"{{*}}{name}/{{*}}Values_List/{{*}}VALUES") if row.text]
-        if len(rows) < 2 or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+        if len({len(row) for row in rows}) != 1:
             raise StepError(f"{tile.label}: a table of {what} is incomplete; {_AGAIN}")
         tables.append(tile.parse(lambda r: np.array(r, dtype="f8"), rows, what))
     steps = {tile.number(f"{{*}}Zenith/{{*}}{name}_STEP", element) for name in ("COL", "ROW")}
@@ -313,17 +330,15 @@ def _angles_of(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return zenith.astype("f4"), (np.degrees(np.arctan2(east, north)) % 360).astype("f4")
 
 
-def _filled(detectors: np.ndarray, default: np.ndarray) -> np.ndarray:
+def _filled(detectors: np.ndarray) -> np.ndarray:
     """Return the mean over detectors (detector, 2, rows, columns), gaps filled from the nearest node.
 
-    Of two nodes at the same distance the one in the upper row, then in the left column, counts. Without any node
-    `default` is broadcast.
+    Of two nodes at the same distance the one in the upper row, then in the left column, counts.
     """
-    count = np.isfinite(detectors).all(axis=1).sum(axis=0)
-    mean = np.nansum(np.where(np.isfinite(detectors), detectors, 0), axis=0) / np.maximum(count, 1)
+    finite = np.isfinite(detectors)
+    count = finite.all(axis=1).sum(axis=0)
+    mean = np.where(finite, detectors, 0).sum(axis=0) / np.maximum(count, 1)
     known = np.argwhere(count > 0)
-    if not len(known):
-        return np.broadcast_to(default, mean.shape)
     for row, column in np.argwhere(count == 0):
         nearest = known[((known - (row, column)) ** 2).sum(axis=1).argmin()]
         mean[:, row, column] = mean[:, nearest[0], nearest[1]]
