@@ -21,7 +21,7 @@ LARGEST = 32767
 
 def _profile(grid: Grid, count: int, dtype: str) -> dict:
     tile, precinct = _LAYOUT.get(int(grid.resolution), (1024, 256))
-    resolutions = min(5, min(grid.shape).bit_length())
+    resolutions = min(5, max(1, min(grid.shape).bit_length() - 1))
     return {
         "driver": "JP2OpenJPEG",
         "width": grid.width,

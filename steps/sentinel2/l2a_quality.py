@@ -1,5 +1,6 @@
 """What the L2A product says of its quality: percentages, retrievals, and the file `L2A_QUALITY.xml`."""
 
+import math
 from collections.abc import Mapping
 
 from lxml import etree
@@ -14,7 +15,8 @@ _AOT_METHODS = {"DDV": "SEN2COR_DDV", "CAMS": "CAMS"}
 
 
 def _number(value: float) -> str:
-    return f"{value:.6f}"
+    # a mean of no pixel at all is 0, as in ESA's products
+    return f"{value if math.isfinite(value) else 0:.6f}"
 
 
 def content_percentages(quality: Mapping, psd: int, degraded: str | None = None) -> dict[str, str]:

@@ -200,12 +200,13 @@ def datastrip_metadata(l1c: etree._Element, identity: Identity, auxiliary: Auxil
     """Return `MTD_DS.xml`, made from that of the L1C product; our tile is the only one it lists."""
     root = l2a_root(l1c)
     for source in l1c:
-        add_section(root, source, *source)
+        if not source.tag.endswith("}Auxiliary_Data_Info"):
+            add_section(root, source, *source)
     general, image = child(root, "General_Info"), child(root, "Image_Data_Info")
-    _replace(general, "Datatake_Info", datatake(child(general, "Datatake_Info")))
-    _replace(general, "Processing_Info", _processing(child(general, "Processing_Info")))
-    _replace(image, "Tiles_Information", _tiles(identity))
-    radiometry = child(image, "Radiometric_Info")
+    _put(general, datatake(child(general, "Datatake_Info")))
+    _put(general, _processing(child(general, "Processing_Info")))
+    _put(image, _tiles(identity))
+    radiometry = _optional(image, "Radiometric_Info")
     new = fill(
         element("Radiometric_Info", [], **radiometry.attrib),
         radiometry,
@@ -216,10 +217,10 @@ def datastrip_metadata(l1c: etree._Element, identity: Identity, auxiliary: Auxil
         *quantification(),
         "Reflectance_Conversion",
     )
-    _replace(image, "Radiometric_Info", new)
-    used = child(root, "Auxiliary_Data_Info")
-    new = fill(
-        element("Auxiliary_Data_Info", []),
+    _put(image, new)
+    used = _optional(l1c, "Auxiliary_Data_Info")
+    add_section(
+        root,
         used,
         "IERS_Bulletin",
         "GIPP_List",
@@ -230,7 +231,6 @@ def datastrip_metadata(l1c: etree._Element, identity: Identity, auxiliary: Auxil
         reference_images(used),
         *auxiliary_parts(auxiliary),
     )
-    used[:] = list(new)
     return root
 
 
@@ -246,8 +246,17 @@ def smallest_datastrip(product: etree._Element, identity: Identity) -> etree._El
     return root
 
 
-def _replace(parent: etree._Element, name: str, new: etree._Element) -> None:
-    parent.replace(child(parent, name), new)
+def _optional(parent: etree._Element, name: str) -> etree._Element:
+    found = parent.find(f"{{*}}{name}")
+    return element(name) if found is None else found
+
+
+def _put(parent: etree._Element, new: etree._Element) -> None:
+    old = parent.find(new.tag)
+    if old is None:
+        parent.append(new)
+    else:
+        parent.replace(old, new)
 
 
 def _processing(source: etree._Element) -> etree._Element:
