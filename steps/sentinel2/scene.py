@@ -137,8 +137,9 @@ class Scene:
         """
         d = read_json(path)
         bands = {
-            name: Band(b["offset"], b["solar_irradiance"], SpectralResponse(**b["response"]))
+            name: Band(b["offset"], b["solar_irradiance"], SpectralResponse(**r | {"values": tuple(r["values"])}))
             for name, b in d.pop("bands").items()
+            for r in [b["response"]]
         }
         return cls(
             grid=Grid(**d.pop("grid")),

@@ -1,0 +1,282 @@
+"""Aerosol optical thickness: from dark vegetation, from the granule's CAMS forecast, or as configured."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from steps.artefacts import (
+    AOT,
+    CLASSIFICATION,
+    REFLECTANCE_OFFSET,
+    REFLECTANCE_SCALE,
+    TERRAIN,
+    TOA,
+    Grid,
+    create,
+    grid_of,
+    read,
+    row_blocks,
+    write_json,
+)
+from steps.atmosphere import LookUpTable, load_table
+from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
+from steps.cli import cli
+from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
+from steps.kernels.inversion import invert
+from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: Limits of the thickness, and thicknesses between which surface reflectance is taken to be linear.
+LOWEST, HIGHEST = 0.01, 3.0
+_LEVELS = np.array([LOWEST, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, HIGHEST])
+#: Pixels of 20 m along a side of the cells in which aerosol is retrieved: 1.28 km.
+_CELL = 64
+#: Fewest pixels of dark vegetation in a cell for a retrieval, and of dark ground for the test of negative reflectance.
+_LEAST_PIXELS, _LEAST_GROUND = 40, 400
+#: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
+_LEAST_SHARE = 0.02
+#: Share of the darkest pixels of vegetation, soil and water that may be below a limit of reflectance.
+_DARKEST, _LOWEST_REFLECTANCE = 0.01, {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
+#: Water vapour (g/cm2) for want of a forecast; the bands used here hardly depend on it.
+_WATER_VAPOUR = 1.5
+_CLOUDS, _WATER, _GROUND = (8, 9, 10), 6, (4, 5, 6)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the retrieval works with: the scene, its rasters of 20 m, and means of cells of `_CELL` pixels."""
+
+    scene: Scene
+    table: LookUpTable
+    angles: AngleGrid
+    stack: Path
+    grid: Grid
+    classes: np.ndarray
+    elevation: np.ndarray
+    cos_incidence: np.ndarray
+    cell_elevation: np.ndarray
+    water_vapour: float
+
+    @property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map coordinates of the columns and rows of cells, m."""
+        side = _CELL * self.grid.resolution
+        rows, columns = self.cell_elevation.shape
+        return self.grid.left + side * (np.arange(columns) + 0.5), self.grid.top - side * (np.arange(rows) + 0.5)
+
+    @property
+    def mean_elevation(self) -> float:
+        """Km."""
+        return float(self.cell_elevation.mean())
+
+    def reflectances(self, band: str, stored: np.ndarray) -> np.ndarray:
+        """Return the surface reflectance of cells' stored TOA numbers for each of `_LEVELS`."""
+        atmosphere = SceneAtmosphere(
+            evaluator(self.table, self.scene, band),
+            self.angles,
+            band,
+            *self.centres,
+            elevation_km=self.cell_elevation,
+            aot550=_LEVELS,
+            water_vapour=np.array([self.water_vapour]),
+        )
+        toa = stored * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
+        return np.stack([atmosphere.at(self.cell_elevation, aot, self.water_vapour).uniform(toa) for aot in _LEVELS])
+
+
+def run(
+    stack: Path,
+    classification: Path,
+    terrain: Path,
+    metadata: Path,
+    angles: Path,
+    lut: Path,
+    aot: Path,
+    report: Path,
+    method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
+    aot550: float = 0.2,
+    smoothing_km: float = 1.0,
+    threads: int = 1,
+) -> None:
+    """Map the aerosol optical thickness at 550 nm at 20 m.
+
+    With --method ddv it is what gives dark dense vegetation its colours; cams takes the forecast that comes with the
+    product, fixed takes AOT550 at the scene's mean elevation. auto takes the first of these that there is. The map is
+    smoothed by a Gaussian of SMOOTHING_KM and thins out with height; but for fixed, it nowhere makes the darkest
+    ground negative.
+    """
+    scene, table, grid = Scene.read(metadata), load_table(lut), grid_of(stack, TOA)
+    elevation = read(terrain, TERRAIN, "elevation")
+    moments = cell_moments(elevation, _CELL, -32768)
+    inputs = _Inputs(
+        scene=scene,
+        table=table,
+        angles=AngleGrid(angles),
+        stack=stack,
+        grid=grid,
+        classes=read(classification, CLASSIFICATION, "SCL"),
+        elevation=elevation,
+        cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
+        cell_elevation=moments[3] * 1e-3,
+        water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
+    )
+    cells, facts = _thickness(inputs, method, aot550, smoothing_km)
+    with create(aot, AOT, grid, [AOT.name]) as output:
+        total = 0
+        for rows in row_blocks(grid.height):
+            stored = _pixels(cells, elevation[rows], inputs.classes[rows], rows.start)
+            output.write(AOT.name, stored, rows.start)
+            total += int(stored.sum(dtype="i8"))
+    valid = int(np.count_nonzero(inputs.classes))
+    facts["mean_aot550"] = total / valid * AOT.scale if valid else aot550
+    for sentence in facts["defaults"]:
+        logger.warning("%s", sentence)
+    logger.info("mean aerosol optical thickness %.3f, method %s", facts["mean_aot550"], facts["method"])
+    write_json(report, facts | {"model": table.aerosol, "smoothing_km": smoothing_km})
+
+
+def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
+    """Return the thickness above sea level of each cell, and how it was found."""
+    facts = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0, "spread_aot550": 0.0, "defaults": []}
+    forecast = None if method == "fixed" else _forecast(inputs)
+    found = None
+    if method in ("auto", "ddv"):
+        found = _from_vegetation(inputs, aot550, forecast, facts)
+        facts["method"] = "DDV"
+    if found is None and forecast is not None:
+        found = forecast
+        facts["method"] = "CAMS"
+    if found is None:
+        found = np.full(inputs.cell_elevation.shape, aot550)
+        facts["method"] = "FIXED"
+        if method != "fixed":
+            lack = {"auto": "dark vegetation and CAMS forecast", "ddv": "dark vegetation", "cams": "CAMS forecast"}[
+                method
+            ]
+            facts["defaults"].append(f"No {lack}: aerosol optical thickness {aot550:g} was assumed.")
+    elif method == "ddv" and facts["method"] == "CAMS":
+        facts["defaults"].append("Hardly any dark vegetation: the aerosol of the CAMS forecast was taken.")
+    known = np.isfinite(found)
+    facts["spread_aot550"] = float(found[known].std())
+    # Retrieved cells are known at their own elevation, all others at that of the whole scene.
+    reference = inputs.cell_elevation if facts["method"] == "DDV" else inputs.mean_elevation
+    found = found * np.exp(reference / SCALE_HEIGHT)
+    found = np.where(known, found, found[known].mean())
+    if facts["method"] != "FIXED":
+        found = np.minimum(found, _limit(inputs) * np.exp(inputs.cell_elevation / SCALE_HEIGHT))
+    return _smooth(found, smoothing_km * 1000 / (_CELL * inputs.grid.resolution)), facts
+
+
+def _from_vegetation(inputs: _Inputs, aot550: float, forecast, facts: dict) -> np.ndarray | None:
+    """Return the thickness of each cell that has enough dark vegetation, NaN elsewhere; None for want of it."""
+    dark = _dark_pixels(inputs, aot550)
+    land = np.count_nonzero((inputs.classes != 0) & (inputs.classes != _WATER))
+    shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
+    chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), len(shares) - 1)
+    facts["ddv_percentage"] = 100 * float(shares[chosen])
+    if shares[chosen] < _LEAST_SHARE:
+        return None
+    dark = (dark > 0) & (dark <= chosen + 1)
+    medians = {}
+    for band in ("B02", "B04", "B12"):
+        stored = read(inputs.stack, TOA, band)
+        medians[band], counts = cell_quantile(stored, dark, _CELL, 0.5, _LEAST_PIXELS)
+    blue, red, swir = (inputs.reflectances(band, median) for band, median in medians.items())
+    found = fit_thickness(_LEVELS, blue, red, swir, forecast)
+    facts["ddv_swir_limit"], facts["ddv_cells"] = SWIR_LIMITS[chosen], int(np.isfinite(found).sum())
+    return found if facts["ddv_cells"] else None
+
+
+def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
+    """Return the codes of `dark_vegetation` for a first guess of the thickness."""
+    mesh = Mesh(inputs.grid, _CELL)
+    levels = mesh.elevation(inputs.elevation).levels
+    aot = thinned(aot550 * np.exp(inputs.mean_elevation / SCALE_HEIGHT), levels)
+    column = np.full(levels.shape, inputs.water_vapour)
+    atmosphere = SceneAtmosphere(
+        evaluator(inputs.table, inputs.scene, "B12"),
+        inputs.angles,
+        "B12",
+        mesh.x,
+        mesh.y,
+        elevation_km=levels,
+        aot550=aot,
+        water_vapour=column,
+    )
+    nodes = inversion_nodes(atmosphere, levels, aot, column)
+    red, nir, swir = (read(inputs.stack, TOA, band) for band in ("B04", "B8A", "B12"))
+    surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
+    invert(swir, inputs.elevation, None, None, 1, nodes, _CELL, 0, surface, counts)
+    result = np.empty(swir.shape, np.uint8)
+    dark_vegetation(red, nir, surface, inputs.classes, _near_cloud(inputs.classes), 3, inputs.cos_incidence, result)
+    return result
+
+
+def _near_cloud(classes: np.ndarray) -> np.ndarray:
+    """Return which pixels of 60 m have clouds on more than 2 % of the square kilometre around."""
+    from scipy.ndimage import uniform_filter
+
+    rows, columns = (n // 3 for n in classes.shape)
+    cloud = np.isin(classes, _CLOUDS).reshape(rows, 3, columns, 3).any(axis=(1, 3))
+    return uniform_filter(cloud.astype("f4"), 17, mode="nearest") > 0.02
+
+
+def _forecast(inputs: _Inputs) -> np.ndarray | None:
+    """Return the CAMS forecast of the granule at each cell, None where it has none."""
+    auxiliary = inputs.scene.auxiliary
+    if not auxiliary.cams or "aod550" not in auxiliary.cams:
+        return None
+    from rasterio.warp import transform
+    from scipy.ndimage import map_coordinates
+
+    x, y = np.meshgrid(*inputs.centres)
+    east, north = transform(f"EPSG:{inputs.grid.epsg}", "EPSG:4326", x.ravel(), y.ravel())
+    latitude, longitude = np.array(auxiliary.latitude)[:, 0], np.array(auxiliary.longitude)[0]
+    order = np.argsort(latitude)
+    row = np.interp(north, latitude[order], order)
+    # Longitudes relative to the first one: the scene may lie across the date line.
+    column = np.interp(
+        (east - longitude[0] + 180) % 360, (longitude - longitude[0] + 180) % 360, np.arange(longitude.size)
+    )
+    values = map_coordinates(np.array(auxiliary.cams["aod550"]), [row, column], order=1, mode="nearest")
+    return np.clip(values.reshape(x.shape), LOWEST, HIGHEST)
+
+
+def _limit(inputs: _Inputs) -> np.ndarray:
+    """Return for each cell the thickness above which its darkest ground would reflect less than nothing."""
+    ground = np.isin(inputs.classes, _GROUND)
+    limits = [
+        highest_thickness(
+            _LEVELS,
+            inputs.reflectances(
+                band, cell_quantile(read(inputs.stack, TOA, band), ground, _CELL, _DARKEST, _LEAST_GROUND)[0]
+            )
+            - lowest,
+        )
+        for band, lowest in _LOWEST_REFLECTANCE.items()
+    ]
+    return np.minimum.reduce(limits)
+
+
+def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
+
+
+def _pixels(cells: np.ndarray, elevation: np.ndarray, classes: np.ndarray, first_row: int) -> np.ndarray:
+    """Return the stored thickness of a block of rows."""
+    rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
+    at_sea_level = interpolate(cells.astype("f4"), (rows + first_row) / _CELL - 0.5, columns / _CELL - 0.5)
+    values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
+    return np.where(classes == 0, 0, np.rint(values / AOT.scale)).astype("u2")
+
+
+if __name__ == "__main__":
+    cli(run)

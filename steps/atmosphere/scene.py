@@ -1,0 +1,323 @@
+"""The atmosphere over one scene, for the inversion kernel: coefficients at the nodes of a mesh.
+
+A look-up table is asked only at some points (every 5 km, a few elevations, aerosol thicknesses and columns of water
+vapour that span the scene); what lies between follows by interpolation of smooth functions. Aerosol and water vapour
+are taken to thin out with height as exp(-z / 2 km) between the nodes of the mesh, so that a mountain inside a cell
+has the air that is above it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
+from steps.atmosphere.band import BandAtmosphere, band_atmosphere
+from steps.atmosphere.lut import LookUpTable
+from steps.kernels.inversion import COEFFICIENTS
+from steps.kernels.mesh import cell_moments, interpolate
+from steps.sentinel2.angles import AngleGrid, relative_azimuth
+from steps.sentinel2.scene import Scene
+
+#: Scale height of aerosol and water vapour, km (6S, Vermote et al. 1997, has 2 km for aerosol; the column of water
+#: vapour in the US 1962 and mid-latitude summer standard atmospheres falls to 0.65 and 0.61 within 1 km).
+SCALE_HEIGHT = 2.0
+#: Farthest distance between points where the look-up table is asked, m (the spacing of the product's angles).
+SAMPLING = 5000.0
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Nodes every `cell` pixels, the first one at the upper left corner, the last one at or beyond the edges."""
+
+    grid: Grid
+    cell: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of nodes."""
+        return tuple(-(-n // self.cell) + 1 for n in self.grid.shape)
+
+    @property
+    def x(self) -> np.ndarray:
+        """Map coordinates of the columns of nodes, m."""
+        return self.grid.left + self.cell * self.grid.resolution * np.arange(self.shape[1])
+
+    @property
+    def y(self) -> np.ndarray:
+        """Map coordinates of the rows of nodes, m."""
+        return self.grid.top - self.cell * self.grid.resolution * np.arange(self.shape[0])
+
+    def _around(self, moments: np.ndarray, reach: int) -> np.ndarray:
+        # Half cells within `reach` half cells of each node: shape (5, node rows, node columns, 2 reach, 2 reach).
+        ny, nx = self.shape
+        padded = np.zeros((5, 2 * (ny - 1) + 2 * reach, 2 * (nx - 1) + 2 * reach))
+        padded[:, reach : reach + moments.shape[1], reach : reach + moments.shape[2]] = moments
+        return np.lib.stride_tricks.sliding_window_view(padded, (2 * reach, 2 * reach), axis=(1, 2))[:, ::2, ::2]
+
+    def mean(self, values: np.ndarray, resolution: float) -> np.ndarray:
+        """Return the mean around each node of stored numbers (0 = no data), whose pixels measure `resolution` m.
+
+        A node with no valid pixel around it has the mean of the others; all are NaN when there is none.
+        """
+        half = round(self.cell * self.grid.resolution / resolution / 2)
+        return _filled(*_mean(self._around(cell_moments(values, half, 0), 1)))
+
+    def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
+        """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
+        moments = cell_moments(elevation, self.cell // 2, nodata) * np.array([1, 1e-3, 1e-3, 1e-3, 1e-6])[:, None, None]
+        near, far = self._around(moments, 1), self._around(moments, 2)
+        # Mean of exp(-z / H): of a second-order expansion about the mean of each half cell.
+        burden = np.exp(-near[3] / SCALE_HEIGHT) * (1 + near[4] / (2 * SCALE_HEIGHT**2))
+        counts = near[0].sum(axis=(-2, -1))
+        burden = (near[0] * burden).sum(axis=(-2, -1)) / np.maximum(counts, 1)
+        lowest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
+        highest = np.where(far[0] > 0, far[2], -np.inf).max(axis=(-2, -1))
+        empty = ~np.isfinite(lowest)
+        lowest[empty] = highest[empty] = 0
+        return Relief(lowest, highest, np.where(counts > 0, burden, np.exp(-(lowest + highest) / 2 / SCALE_HEIGHT)))
+
+
+@dataclass(frozen=True)
+class Relief:
+    """Elevation around each node.
+
+    Attributes
+    ----------
+    lowest, highest
+        Km, over the cells that the node belongs to.
+    burden
+        Mean of exp(-z / `SCALE_HEIGHT`) over the nearer half of these cells.
+    """
+
+    lowest: np.ndarray
+    highest: np.ndarray
+    burden: np.ndarray
+
+    @property
+    def levels(self) -> np.ndarray:
+        """Three elevations that span the relief, km, shape (3, node rows, node columns)."""
+        middle, half = (self.highest + self.lowest) / 2, np.maximum((self.highest - self.lowest) / 2, 0.1)
+        return middle + np.sqrt(0.75) * half * np.array([-1, 0, 1])[:, None, None]
+
+
+def _mean(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts = window[0].sum(axis=(-2, -1))
+    return (window[0] * window[3]).sum(axis=(-2, -1)) / np.maximum(counts, 1), counts
+
+
+def _filled(means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    known = counts > 0
+    return np.where(known, means, means[known].mean() if known.any() else np.nan)
+
+
+def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.ndarray:
+    # Chebyshev-Lobatto points over the range of the values, as many as the first (range, number) that suffices.
+    low, high = float(np.min(values)), float(np.max(values))
+    count = next((n for span, n in numbers if high - low <= span), numbers[-1][1])
+    if count == 1:
+        return np.array([(low + high) / 2])
+    return (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(count) / (count - 1))
+
+
+def _lagrange(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    # Weights of the levels in the polynomial through all of them: shape (levels, *values.shape).
+    result = np.ones((levels.size, *np.shape(values)))
+    for i, level in enumerate(levels):
+        for other in np.delete(levels, i):
+            result[i] *= (values - other) / (level - other)
+    return result
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Terms of the inversion (see `steps.kernels.inversion`), arrays of the nodes' shape.
+
+    Attributes
+    ----------
+    path
+        Path reflectance at the top of the atmosphere.
+    gain
+        1 / (gas * water * downward * direct upward transmittance).
+    q
+        Diffuse by direct upward transmittance.
+    albedo
+        Spherical albedo.
+    """
+
+    path: np.ndarray
+    gain: np.ndarray
+    q: np.ndarray
+    albedo: np.ndarray
+
+    def uniform(self, toa_reflectance: np.ndarray) -> np.ndarray:
+        """Return the reflectance of a uniform surface."""
+        signal = (toa_reflectance - self.path) * self.gain
+        return signal / (1 + self.q + self.albedo * signal)
+
+
+class SceneAtmosphere:
+    """One band's atmosphere over one scene.
+
+    Parameters
+    ----------
+    evaluate
+        From `evaluator`: a function of sun_zenith, view_zenith, relative_azimuth, elevation_km, aot550 and
+        water_vapour (arrays that broadcast, in this order) that returns a `BandAtmosphere`.
+    angles, band
+        Angles of the scene, name of the band.
+    x, y
+        Map coordinates (m) of the columns and rows of the points that coefficients are wanted at.
+    elevation_km, aot550, water_vapour
+        Arrays that span the values which `at` will be asked for.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable,
+        angles: AngleGrid,
+        band: str,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        elevation_km: np.ndarray,
+        aot550: np.ndarray,
+        water_vapour: np.ndarray,
+    ):
+        self._z = _levels(elevation_km, ((1e-6, 1), (0.4, 2), (2.5, 3), (9, 4)))
+        self._aot = _levels(aot550, ((1e-6, 1), (0.02, 2), (0.5, 3), (1.5, 4), (9, 6)))
+        # Transmittance is a smooth function of the column's root. Half the column is asked for too, and `inversion_nodes`
+        # looks a quarter to either side.
+        root = np.sqrt([0.37 * np.min(water_vapour), 1.25 * np.max(water_vapour)])
+        self._root = _levels(root, ((0.5, 4), (1.5, 5), (9, 7)))
+        self._scattering(evaluate, angles, band, x, y)
+        self._gas(evaluate, *np.meshgrid(x, y), angles, band)
+
+    def _scattering(self, evaluate, angles, band, x, y):
+        count = [max(2, int(np.ceil(abs(v[-1] - v[0]) / SAMPLING)) + 1) for v in (x, y)]
+        sun, view, azimuth = geometry(
+            angles, band, *np.meshgrid(np.linspace(x[0], x[-1], count[0]), np.linspace(y[0], y[-1], count[1]))
+        )
+        z, aot = self._z[:, None, None, None], self._aot[:, None, None]
+        mixture = evaluate(sun, view, azimuth, z, aot, 0.0)
+        molecules = evaluate(sun, view, azimuth, z[:, 0], 0.0, 0.0)
+        ratio = mixture.transmittance_up / mixture.direct_up - 1
+        direct = np.log(mixture.transmittance_down * mixture.direct_up)
+        fields = np.stack(np.broadcast_arrays(mixture.path_reflectance, direct, ratio, mixture.spherical_albedo))
+        rows, columns = (
+            np.linspace(0, n - 1, v.size) if v.size > 1 else np.zeros(1)
+            for n, v in zip(count[::-1], (y, x), strict=True)
+        )
+        self._mixture = interpolate(fields, rows, columns)
+        self._molecules = interpolate(molecules.path_reflectance, rows, columns)
+        middle = (float(np.mean(v)) for v in (sun, view, azimuth, self._z, self._aot))
+        #: The atmosphere in the middle of all inputs, without water vapour.
+        self.middle: BandAtmosphere = evaluate(*middle, 0.0)
+
+    def _gas(self, evaluate, x, y, angles, band):
+        sun, view, _ = geometry(angles, band, x, y)
+        air_mass = 1 / np.cos(np.radians(sun)) + 1 / np.cos(np.radians(view))
+        levels = _levels(air_mass, ((1e-6, 1), (0.1, 2), (9, 3)))
+        # Gases know the two paths only by the sum of their air masses: view from the zenith, sun as low as it takes.
+        low_sun = np.degrees(np.arccos(1 / (levels - 1)))[:, None, None]
+        z, column = self._z[:, None], self._root**2
+        gas = evaluate(low_sun, 0.0, 0.0, z, self._aot[0], column)
+        self._air_mass = _lagrange(levels, air_mass)
+        self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (levels.size, self._z.size, column.size)))
+        self._log_other = np.log(np.broadcast_to(gas.gas_transmittance, self._log_water.shape))[..., 0]
+
+    def _water(self, z, column):
+        # Logarithm of the water vapour transmittance of a column.
+        root = _lagrange(self._root, np.sqrt(column))
+        return np.einsum("mzs,m...,z...,s...->...", self._log_water, self._air_mass, z, root)
+
+    def at(self, elevation_km: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray) -> Coefficients:
+        """Return the coefficients at the points for an elevation (km), aerosol and column (g/cm2) at each of them."""
+        shape = self._mixture.shape[-2:]
+        elevation_km, aot550, water_vapour = (
+            np.broadcast_to(np.asarray(v, "f8"), shape) for v in (elevation_km, aot550, water_vapour)
+        )
+        z = _lagrange(self._z, elevation_km)
+        mixture, direct, ratio, albedo = np.einsum(
+            "qza...,z...,a...->q...", self._mixture, z, _lagrange(self._aot, aot550)
+        )
+        molecules = np.einsum("z...,z...->...", self._molecules, z)
+        other = np.exp(np.einsum("mz,m...,z...->...", self._log_other, self._air_mass, z))
+        path = other * (molecules + (mixture - molecules) * np.exp(self._water(z, water_vapour / 2)))
+        return Coefficients(path, np.exp(-direct - self._water(z, water_vapour)) / other, ratio, albedo)
+
+
+def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return sun zenith, view zenith and relative azimuth (degrees) of a band at map coordinates (m)."""
+    sun, sun_azimuth = angles.sun(x, y)
+    view, view_azimuth = angles.view(band, x, y)
+    return sun, view, relative_azimuth(sun_azimuth, view_azimuth)
+
+
+def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
+    """Return the aerosol thickness or water vapour column above an elevation from that above sea level."""
+    return at_sea_level * np.exp(-np.asarray(elevation_km) / SCALE_HEIGHT)
+
+
+def inversion_nodes(
+    scene: SceneAtmosphere, levels: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray
+) -> np.ndarray:
+    """Return the numbers per node that `steps.kernels.inversion.invert` takes.
+
+    Parameters
+    ----------
+    scene
+        The atmosphere at the nodes.
+    levels
+        Three elevations per node, evenly spaced, km, shape (3, node rows, node columns).
+    aot550, water_vapour
+        At these elevations (g/cm2), same shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (node rows, node columns, `COEFFICIENTS`), float32.
+    """
+    three = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
+    middle, change = water_vapour[1], 0.25 * water_vapour[1]
+    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / three[1].gain - 1 for d in (change, -change))
+    path = [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in three]
+    terms = (
+        path,
+        [c.gain * REFLECTANCE_SCALE for c in three],
+        [c.q for c in three],
+        [c.albedo for c in three],
+        water_vapour,
+    )
+    result = np.empty((*levels.shape[1:], COEFFICIENTS), np.float32)
+    for k, values in enumerate(terms):
+        result[..., 3 * k : 3 * k + 3] = _quadratic(levels * 1000, values)
+    result[..., 15], result[..., 16] = (more - less) / (2 * change), (more + less) / (2 * change**2)
+    return result
+
+
+def _quadratic(x, values):
+    # Powers 0, 1, 2 of the polynomial through three evenly spaced points, along the last axis.
+    low, middle, high = values
+    step = x[1] - x[0]
+    slope, curvature = (high - low) / (2 * step), (high + low - 2 * middle) / (2 * step**2)
+    return np.stack([middle - slope * x[1] + curvature * x[1] ** 2, slope - 2 * curvature * x[1], curvature], -1)
+
+
+def evaluator(table: LookUpTable, scene: Scene, band: str) -> Callable:
+    """Return `band_atmosphere` of one band of a scene, for `SceneAtmosphere`."""
+
+    def evaluate(sun_zenith, view_zenith, relative_azimuth, elevation_km, aot550, water_vapour) -> BandAtmosphere:
+        return band_atmosphere(
+            table,
+            scene.bands[band].response,
+            sun_zenith=sun_zenith,
+            view_zenith=view_zenith,
+            relative_azimuth=relative_azimuth,
+            elevation_km=elevation_km,
+            aot550=aot550,
+            water_vapour=water_vapour,
+            ozone=scene.auxiliary.ozone,
+        )
+
+    return evaluate

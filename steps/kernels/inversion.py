@@ -1,0 +1,178 @@
+"""From top-of-atmosphere to surface reflectance, pixel by pixel, with coefficients known at the nodes of a mesh.
+
+The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, eqs. 1 and 5)
+
+    toa = path + [boa + q * environment] / [gain * (1 - albedo * environment)],
+
+with `path` the path reflectance under the gases, `gain` the reciprocal of gas, water, downward and direct upward
+transmittance, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. At a node
+each of the four is a polynomial of second degree in the elevation; between nodes the polynomials are interpolated
+bilinearly. So no pixel looks anything up, and the compiler makes vector code of the innermost loop.
+"""
+
+import numpy as np
+from numba import njit
+
+#: Numbers per node: three for each of path, gain, q, albedo and the water vapour column of that node at an elevation
+#: (powers 0 to 2 of the elevation in m), then gain's relative change with water vapour (powers 1 and 2).
+COEFFICIENTS = 17
+#: Stored numbers, see `steps.artefacts.BOA`: the number of reflectance 0, of reflectance 1, and the limits.
+_ZERO, _ONE = np.float32(1000), np.float32(10000)
+_LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
+_MILLI, _NONE = np.float32(1e-3), np.float32(0)
+_HALF, _ONE_F = np.float32(0.5), np.float32(1)
+
+
+@njit(cache=True, nogil=True)
+def upsample_row(coarse, ratio, fine):
+    """Interpolate a row of cell values linearly at the centres of pixels that are `ratio` times smaller.
+
+    Parameters
+    ----------
+    coarse
+        Values at cell centres, shape (cells,), float32.
+    ratio
+        Pixels per cell.
+    fine
+        Output, shape (pixels,), float32; beyond the outer centres the outer value holds.
+    """
+    first = ratio // 2  # pixel at or after the first cell's centre, by `after` pixels
+    after = np.float32(first - 0.5 * (ratio - 1))
+    fine[:first] = coarse[0]
+    for cell in range(coarse.size):
+        start = cell * ratio + first
+        step = (coarse[min(cell + 1, coarse.size - 1)] - coarse[cell]) / np.float32(ratio)
+        for k in range(min(ratio, fine.size - start)):
+            fine[start + k] = coarse[cell] + step * (np.float32(k) + after)
+
+
+@njit(cache=True, nogil=True)
+def _bracket(coarse, row, ratio, buffers, held):
+    # The upsampled coarse rows above and below the centre of `row`, and the weight of the second. An upsampled row
+    # stays in its buffer while it is wanted; `held` says which one is in which.
+    above = (row + ratio - ratio // 2) // ratio - 1
+    weight = np.float32((row + 0.5) / ratio - 0.5 - above)
+    first, second = max(above, 0), min(above + 1, coarse.shape[0] - 1)
+    for wanted in (first, second):
+        if held[wanted % 2] != wanted:
+            upsample_row(coarse[wanted], ratio, buffers[wanted % 2])
+            held[wanted % 2] = wanted
+    return buffers[first % 2], buffers[second % 2], weight
+
+
+@njit(cache=True, nogil=True)
+def _polynomial(left, right, k, pixels):
+    # Three coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
+    step = _ONE_F / np.float32(pixels)
+    return (
+        (left[k], left[k + 1], left[k + 2]),
+        ((right[k] - left[k]) * step, (right[k + 1] - left[k + 1]) * step, (right[k + 2] - left[k + 2]) * step),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _at(polynomial, t, h):
+    # Value t pixels from the cell's left edge at elevation h.
+    c, d = polynomial
+    return (c[0] + d[0] * t) + h * ((c[1] + d[1] * t) + h * (c[2] + d[2] * t))
+
+
+@njit(cache=True, nogil=True)
+def _stored(boa):
+    return np.uint16(np.int32(min(max(boa * _ONE + (_ZERO + _HALF), _LOWEST), _HIGHEST)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, boa):
+    # One row of pixels; `line` are the nodes' numbers at that row, `upper` and `lower` bracketing rows of environment
+    # reflectance or None. Its slices and scalars are what lets the compiler make vector code.
+    for g in range(line.shape[0] - 1):
+        start, stop = g * cell, min((g + 1) * cell, toa.size)
+        x, z, out = toa[start:stop], elevation[start:stop], boa[start:stop]
+        if water_vapour is not None:
+            vapour = water_vapour[start:stop]
+        if upper is not None:
+            first, second = upper[start:stop], lower[start:stop]
+        left, right = line[g], line[g + 1]
+        path = _polynomial(left, right, 0, cell)
+        gain = _polynomial(left, right, 3, cell)
+        q = _polynomial(left, right, 6, cell)
+        albedo = _polynomial(left, right, 9, cell)
+        column = _polynomial(left, right, 12, cell)
+        slope, curvature = left[15], left[16]
+        d_slope, d_curvature = (right[15] - slope) / np.float32(cell), (right[16] - curvature) / np.float32(cell)
+        for j in range(x.size):
+            t = np.float32(j) + _HALF
+            h = np.float32(z[j])
+            signal = (np.float32(x[j]) - _at(path, t, h)) * _at(gain, t, h)
+            if water_vapour is not None:
+                known = vapour[j] != 0
+                excess = np.float32(vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
+                signal *= _ONE_F + excess * ((slope + d_slope * t) + excess * (curvature + d_curvature * t))
+            if upper is None:
+                value = signal / (_ONE_F + _at(q, t, h) + _at(albedo, t, h) * signal)
+            else:
+                around = first[j] + (second[j] - first[j]) * weight
+                value = signal - around * (_at(q, t, h) + _at(albedo, t, h) * signal)
+            out[j] = _stored(value) if x[j] != 0 else np.uint16(0)
+
+
+@njit(cache=True, nogil=True)
+def _count(boa, counts):
+    valid, negative, total = np.int32(0), np.int32(0), np.int32(0)  # 32 bits: vector code
+    for j in range(boa.size):
+        value = np.int32(boa[j])
+        valid = np.int32(valid + np.int32(value > 0))
+        negative = np.int32(negative + np.int32((value > 0) & (value < 1000)))
+        total = np.int32(total + value)
+    counts[0], counts[1], counts[2] = valid, negative, total
+
+
+@njit(cache=True, nogil=True)
+def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
+    """Invert a block of rows to surface reflectance.
+
+    Parameters
+    ----------
+    toa
+        Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width).
+    elevation
+        Metres (int16), same shape.
+    water_vapour
+        Stored column (uint16, 0.001 g/cm2, 0 = that of the nodes), same shape; None where the nodes' is enough.
+    environment
+        Reflectance of the surroundings (float32) of pixels that are `ratio` times larger, of the whole scene; None
+        for a uniform surface, whose surroundings reflect as much as the pixel itself.
+    ratio
+        See `environment`.
+    nodes
+        Shape (node rows, node columns, `COEFFICIENTS`), float32, path and gain in stored numbers: node (0, 0) is at
+        the scene's upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
+    cell
+        Pixels between nodes; the innermost loop is fastest with multiples of 64.
+    first_row
+        Row of the scene that the block begins with.
+    boa
+        Output: stored surface reflectance (uint16, 0 = no data, limited to 1-32767), shape of `toa`.
+    counts
+        Output, shape (rows, 3), int64: valid pixels of each row, those below zero reflectance, and the sum of their
+        stored numbers.
+    """
+    width, columns = toa.shape[1], nodes.shape[1]
+    line = np.empty((columns, COEFFICIENTS), np.float32)
+    buffers = np.empty((2, width), np.float32)
+    held = np.full(2, -1)
+    for i in range(toa.shape[0]):
+        row = first_row + i
+        above = row // cell
+        weight = np.float32((row - above * cell + 0.5) / cell)
+        for g in range(columns):
+            for k in range(COEFFICIENTS):
+                line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
+        vapour = None if water_vapour is None else water_vapour[i]
+        if environment is None:
+            _invert_row(toa[i], elevation[i], vapour, None, None, weight, line, cell, boa[i])
+        else:
+            upper, lower, weight = _bracket(environment, row, ratio, buffers, held)
+            _invert_row(toa[i], elevation[i], vapour, upper, lower, weight, line, cell, boa[i])
+        _count(boa[i], counts[i])

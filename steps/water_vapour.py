@@ -1,0 +1,192 @@
+"""Column water vapour, from its absorption in B09."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from steps.artefacts import (
+    AOT,
+    CLASSIFICATION,
+    REFLECTANCE_OFFSET,
+    REFLECTANCE_SCALE,
+    TERRAIN,
+    TOA,
+    WVP,
+    create,
+    grid_of,
+    read,
+    row_blocks,
+    write_json,
+)
+from steps.atmosphere import load_table
+from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
+from steps.cli import cli
+from steps.kernels.inversion import invert
+from steps.kernels.mesh import cell_moments, interpolate
+from steps.kernels.resampling import block_mean
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: Columns (g/cm2) at which the ground is seen through B8A and B09: even steps of the root, which the logarithm of
+#: the transmittance follows.
+_COLUMNS = np.linspace(np.sqrt(0.02), np.sqrt(8.5), 24) ** 2
+#: Limits of the result, g/cm2.
+LOWEST, HIGHEST = 0.02, 8.0
+#: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
+_LAND, _DARKEST = (4, 5, 11), 0.05
+#: Fewest and smallest share of pixels of 60 m with a result for the scene's own column to be used.
+_LEAST_PIXELS, _LEAST_SHARE = 100, 0.005
+#: Nodes of the coefficients, and cells for filling gaps, in pixels of 60 m.
+_CELL, _FILL_CELL = 20, 10
+#: Standard deviations of Gaussians: for smoothing the map, and for filling gaps, m.
+_SMOOTHING, _FILLING = 100.0, 1500.0
+
+
+def run(
+    stack: Path,
+    classification: Path,
+    terrain: Path,
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    lut: Path,
+    wvp: Path,
+    report: Path,
+    method: Literal["auto", "fixed"] = "auto",
+    column: float = 2.0,
+    threads: int = 1,
+) -> None:
+    """Map the column of water vapour (g/cm2) at 20 m.
+
+    With --method auto it is the column that makes the surface as bright in B09 as in B8A, found at 60 m over land;
+    dark ground, water and clouds take that of the land around. Without enough land the column is the mean of the
+    forecast that comes with the product, or else COLUMN, which is also what --method fixed takes; such a column is that
+    at the scene's mean elevation. The map thins out with height.
+    """
+    scene, grid = Scene.read(metadata), grid_of(stack, TOA)
+    classes = read(classification, CLASSIFICATION, "SCL")
+    elevation = read(terrain, TERRAIN, "elevation")
+    heights = elevation[1::3, 1::3] * np.float32(1e-3)
+    facts = {"method": "FIXED", "valid_percentage": 0.0, "defaults": []}
+    field = None
+    if method == "auto":
+        mesh = Mesh(grid.at(60), _CELL)
+        retrieved = _retrieve(scene, AngleGrid(angles), lut, stack, mesh, elevation, read(aot, AOT, AOT.name))
+        retrieved[~_all_of(np.isin(classes, _LAND))] = np.nan
+        field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes) / 9, facts)
+        if field is None:
+            column = _stand_in(scene, column, facts)
+    if field is None:
+        field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
+    valid, total = int(np.count_nonzero(classes)), 0
+    with create(wvp, WVP, grid, [WVP.name]) as output:
+        for rows in row_blocks(grid.height):
+            stored = _pixels(field, elevation[rows], classes[rows], rows.start)
+            output.write(WVP.name, stored, rows.start)
+            total += int(stored.sum(dtype="i8"))
+    facts["mean_water_vapour"] = total / valid * WVP.scale if valid else column
+    for sentence in facts["defaults"]:
+        logger.warning("%s", sentence)
+    logger.info("mean water vapour %.2f g/cm2, method %s", facts["mean_water_vapour"], facts["method"])
+    write_json(report, facts)
+
+
+def _stand_in(scene: Scene, column: float, facts: dict) -> float:
+    """Return the column for want of a retrieved one, and record where it is from."""
+    lack = "Too little bright land for water vapour from B09"
+    if scene.auxiliary.water_vapour is None:
+        facts["defaults"].append(f"{lack} and no ECMWF forecast: {column:g} g/cm2 was assumed.")
+        return column
+    facts["method"] = "ECMWF"
+    facts["defaults"].append(f"{lack}: the mean of the ECMWF forecast was taken.")
+    return scene.auxiliary.water_vapour
+
+
+def _all_of(mask: np.ndarray) -> np.ndarray:
+    """Return which pixels of 60 m consist of pixels of 20 m that are all in a mask."""
+    rows, columns = (n // 3 for n in mask.shape)
+    return mask.reshape(rows, 3, columns, 3).all(axis=(1, 3))
+
+
+def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mesh, elevation, aot) -> np.ndarray:
+    """Return the column of each pixel of 60 m, NaN where it cannot be told."""
+    heights = elevation[1::3, 1::3].copy()
+    relief = mesh.elevation(heights)
+    levels = relief.levels
+    thickness = mesh.mean(aot, 20) * AOT.scale
+    if np.isnan(thickness).any():
+        return np.full(heights.shape, np.nan, np.float32)
+    profile, table = thinned(thickness / relief.burden, levels), load_table(lut)
+    # The stack's B09 comes from pixels of 60 m by linear interpolation: in the middle of each stands its own number.
+    stored = {"B8A": block_mean(read(stack, TOA, "B8A"), 3), "B09": read(stack, TOA, "B09")[1::3, 1::3].copy()}
+    atmospheres = {
+        band: SceneAtmosphere(
+            evaluator(table, scene, band),
+            angles,
+            band,
+            mesh.x,
+            mesh.y,
+            elevation_km=levels,
+            aot550=profile,
+            water_vapour=_COLUMNS,
+        )
+        for band in stored
+    }
+    surface, counts = np.empty_like(heights, "u2"), np.empty((heights.shape[0], 3), np.int64)
+
+    def log_reflectance(band: str, column: float) -> np.ndarray:
+        nodes = inversion_nodes(atmospheres[band], levels, profile, np.full(levels.shape, column))
+        invert(stored[band], heights, None, None, 1, nodes, _CELL, 0, surface, counts)
+        return np.log(
+            np.maximum(surface * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET), np.float32(1e-4))
+        )
+
+    result = np.full(heights.shape, np.nan, np.float32)
+    previous = last = None
+    for column in _COLUMNS:
+        reference = log_reflectance("B8A", column)
+        excess = log_reflectance("B09", column) - reference
+        root = np.float32(np.sqrt(column))
+        if previous is not None:
+            crossed = (previous < 0) & (excess >= 0)
+            fraction = previous[crossed] / (previous - excess)[crossed]
+            result[crossed] = (last + fraction * (root - last)) ** 2
+        previous, last = excess, root
+    result[(reference < np.log(_DARKEST)) | (stored["B8A"] == 0) | (stored["B09"] == 0)] = np.nan
+    return result
+
+
+def _filled(retrieved: np.ndarray, valid: float, facts: dict) -> np.ndarray | None:
+    """Return a smooth map without gaps of columns above sea level; None if too few are known of `valid` pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    known = np.isfinite(retrieved)
+    count = int(np.count_nonzero(known))
+    facts["valid_percentage"] = 100 * count / max(valid, 1)
+    if count < max(_LEAST_PIXELS, _LEAST_SHARE * valid):
+        return None
+    facts["method"] = "B09"
+    moments = cell_moments(np.where(known, np.rint(retrieved * 1000), 0).astype("u2"), _FILL_CELL, 0)
+    number, total = moments[0], moments[0] * moments[3] / 1000
+    weight, column = (gaussian_filter(v, _FILLING / 60 / _FILL_CELL, mode="constant") for v in (number, total))
+    # One pixel's weight of the scene's mean, for what is far from all land.
+    fill = (column + total.sum() / number.sum()) / (weight + 1)
+    rows, columns = ((np.arange(n) + 0.5) / _FILL_CELL - 0.5 for n in known.shape)
+    complete = np.where(known, retrieved, interpolate(fill.astype("f4"), rows, columns))
+    return gaussian_filter(complete, _SMOOTHING / 60, mode="nearest")
+
+
+def _pixels(field: np.ndarray, elevation: np.ndarray, classes: np.ndarray, first_row: int) -> np.ndarray:
+    """Return the stored column of a block of rows of 20 m from the map of 60 m of columns above sea level."""
+    rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
+    at_sea_level = interpolate(field, (rows + first_row) / 3 - 0.5, columns / 3 - 0.5)
+    values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
+    return np.where(classes == 0, 0, np.rint(values / WVP.scale)).astype("u2")
+
+
+if __name__ == "__main__":
+    cli(run)
