@@ -29,12 +29,13 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         At 20 m.
     reports
         JSON documents of the stages aerosol (method, model, mean_aot550, ddv_percentage), water_vapour (method,
-        mean_water_vapour), reflectance (resolution, negative_percentage) and terrain (terrain_corrected); each may
+        mean_water_vapour), reflectance (resolution, bands, outside_domain) and terrain (terrain_corrected); each may
         have `defaults`, a list of sentences.
     quality
         Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
         `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
-        valid pixels at its finest resolution. Further aot_method, mean_aot550, aerosol_model, ddv_percentage,
+        valid pixels at its finest resolution, `outside_domain_percentage` of the scene where an input was outside the
+        look-up table and its limit was taken. Further mean_reflectance, aot_method, mean_aot550, aerosol_model, ddv_percentage,
         water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT or CONFIG), dem_source,
         mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence for everything that was
         assumed because it was not given.
@@ -64,7 +65,9 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             "mean_water_vapour": water_vapour["mean_water_vapour"],
             "ozone_dobson": round(scene.auxiliary.ozone * 1000, 3),
             "ozone_source": "CONFIG" if any("ozone" in s.lower() for s in scene.defaults) else "AUX_ECMWFT",
-            "negative_percentage": _negative_percentage(stages),
+            "negative_percentage": {band: 100 * v for band, v in _finest(stages, "negative_share").items()},
+            "mean_reflectance": _finest(stages, "mean_reflectance"),
+            "outside_domain_percentage": _outside_domain(stages),
             "terrain_corrected": any(stage.get("terrain_corrected", False) for stage in stages),
             # The stages of 10, 20 and 60 m may say the same.
             "defaults": list(dict.fromkeys(sentences)),
@@ -132,12 +135,21 @@ def _find(stages: Sequence[dict], key: str, reports: Sequence[Path]) -> dict:
     raise StepError(f"{', '.join(map(str, reports))}: none of these reports tells {key}; give that stage's report too")
 
 
-def _negative_percentage(stages: Sequence[dict]) -> dict[str, float]:
-    """Return the share of each band, taken from the finest resolution that has the band."""
+def _finest(stages: Sequence[dict], figure: str) -> dict[str, float]:
+    """Return a figure of each band from the reflectance report of the finest resolution that has the band."""
     result = {}
-    for stage in sorted((s for s in stages if "negative_percentage" in s), key=lambda s: s["resolution"]):
-        for band, share in stage["negative_percentage"].items():
-            result.setdefault(band, share)
+    for stage in sorted((s for s in stages if "bands" in s), key=lambda s: s["resolution"]):
+        for band, figures in stage["bands"].items():
+            result.setdefault(band, figures[figure])
+    return result
+
+
+def _outside_domain(stages: Sequence[dict]) -> dict[str, float]:
+    """Return the largest share (percent) of the scene at which an input was outside the look-up table."""
+    result = {}
+    for stage in stages:
+        for name, share in stage.get("outside_domain", {}).items():
+            result[name] = max(100 * share, result.get(name, 0))
     return result
 
 

@@ -14,8 +14,21 @@ PRODUCT = "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
 REPORTS = {
     "aerosol": {"method": "DDV", "model": "continental", "mean_aot550": 0.09, "ddv_percentage": 7.5, "defaults": []},
     "water_vapour": {"method": "APDA", "mean_water_vapour": 0.8, "defaults": ["Water vapour: a default."]},
-    "reflectance_20m": {"resolution": 20, "negative_percentage": {"B02": 2.0, "B05": 0.5}, "defaults": ["Same."]},
-    "reflectance_10m": {"resolution": 10, "negative_percentage": {"B02": 1.0}, "defaults": ["Same."]},
+    "reflectance_20m": {
+        "resolution": 20,
+        "bands": {
+            "B02": {"negative_share": 0.02, "mean_reflectance": 0.05},
+            "B05": {"negative_share": 0.005, "mean_reflectance": 0.1},
+        },
+        "outside_domain": {"sun_zenith": 0.5},
+        "defaults": ["Same."],
+    },
+    "reflectance_10m": {
+        "resolution": 10,
+        "bands": {"B02": {"negative_share": 0.01, "mean_reflectance": 0.06}},
+        "outside_domain": {"sun_zenith": 0.4},
+        "defaults": ["Same."],
+    },
 }
 
 
@@ -91,6 +104,8 @@ def test_facts_of_the_stages(inputs):
         "mean_slope": 5.0,
         "terrain_corrected": False,
         "negative_percentage": {"B02": 1.0, "B05": 0.5},
+        "mean_reflectance": {"B02": 0.06, "B05": 0.1},
+        "outside_domain_percentage": {"sun_zenith": 50.0},
         "defaults": [
             "Ozone: 331 DU from the configuration.",
             "no elevation model: flat terrain at 12 m",
