@@ -34,15 +34,15 @@ def pixels(band):
     return dn
 
 
-def write_jp2(path, values, size, *, left=LEFT, top=TOP, epsg=EPSG):
+def write_jp2(path, values, size, *, left=LEFT, top=TOP, epsg=EPSG, block=64):
     values = np.atleast_3d(values.T).T
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {
         "QUALITY": "100",
         "REVERSIBLE": "YES",
         "YCC": "NO",
-        "blockxsize": 64,
-        "blockysize": 64,
+        "blockxsize": block,
+        "blockysize": block,
         "RESOLUTIONS": "5",
     }
     profile = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}

