@@ -117,17 +117,16 @@ def _mask_flags(product: L1C, masks: list[Mask], parallel: Parallel) -> np.ndarr
     if flags is None:
         flags = np.zeros(grid.shape, "u1")
     layers = [m for m in masks if m.kind == "MSK_QUALIT"]
-    for m, tiles in zip(layers, parallel(delayed(quality_flags)(product.safe, m) for m in layers), strict=True):
-        for row, column, found in tiles:
-            add_flags(flags, m.band, row, column, found)
+    for band, row, column, found in quality_flags(product.safe, layers, parallel):
+        add_flags(flags, band, row, column, found)
     return flags
 
 
 def _decode(product: L1C, band: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return some rows of a band in the internal scale, and their flags at 20 m."""
-    scene = product.scene
-    with jp2_reader.opened(product.safe, product.images[band]) as image:
-        dn = image.read(1, window=((rows.start, rows.stop), (0, image.width)))
+    scene, dn = product.scene, _digital_numbers(product, band, rows)
+    if band == "B10" and not scene.bands[band].offset:
+        _tell_dark_from_missing(product, dn, rows)
     return internal_scale(
         dn,
         nodata=product.nodata,
@@ -136,6 +135,23 @@ def _decode(product: L1C, band: str, rows: slice) -> tuple[np.ndarray, np.ndarra
         quantification=scene.quantification,
         size=PIXEL_SIZE[band],
     )
+
+
+def _digital_numbers(product: L1C, band: str, rows: slice) -> np.ndarray:
+    with jp2_reader.opened(product.safe, product.images[band]) as image:
+        return image.read(1, window=((rows.start, rows.stop), (0, image.width)))
+
+
+def _tell_dark_from_missing(product: L1C, dn: np.ndarray, rows: slice) -> None:
+    """Give the smallest valid number to pixels of B10 without data where both other bands of its grid have data.
+
+    Without an offset (before baseline 04.00) a reflectance of 0 is stored as 0, the number of no data too. In no band
+    but the cirrus band B10, where the ground cannot be seen, is it common.
+    """
+    missing = dn == product.nodata
+    for other in ("B01", "B09") if missing.any() else ():
+        missing &= _digital_numbers(product, other, rows) != product.nodata
+    dn[missing] = product.nodata + 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import l1c_products
 import numpy as np
 import pytest
 import rasterio
+from joblib import Parallel
 from l1c_products import CELLS, GRANULE, NAME, PIXEL, gml, image_name, mask_name, pixels, write_jp2, write_product
 
 from steps import artefacts, import_l1c
@@ -19,7 +20,7 @@ from steps.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATU
 from steps.errors import StepError
 from steps.kernels.levels import internal_scale
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.jp2_reader import codestream, equal_tiles
+from steps.sentinel2.jp2_reader import codestream, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.masks import quality_flags
 from steps.sentinel2.safe import Safe
@@ -142,6 +143,19 @@ def test_a_mask_that_is_missing_is_told(copy, tmp_path, caplog):
     assert sentence in caplog.text
 
 
+def test_a_dark_pixel_of_the_cirrus_band_is_not_missing(tmp_path):
+    """Without an offset 0 is both; where B01 and B09 have data, B10 is dark."""
+    safe = write_product(tmp_path, offset=0, masks=None)
+    for band, zeros in (("B10", slice(3, 6)), ("B09", slice(5, 7))):
+        values = pixels(band)
+        values[zeros, 4] = 0
+        write_jp2(safe / image_name(band), values, 60)
+    out = imported(safe, tmp_path / "out")
+    assert artefacts.read(out / "toa_60m.tif", TOA, "B10")[3:6, 4].tolist() == [1001, 1001, 0]
+    flags = artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA
+    assert flags[9:24, 12:15].astype(bool).any(axis=1).tolist() == [False] * 6 + [True] * 6 + [False] * 3
+
+
 def test_internal_scale_of_another_quantification():
     dn = np.array([[0, 1, 2000, 65535]], "u2")
     stored, flags = internal_scale(dn, nodata=0, saturated=65535, offset=-3000, quantification=5000, size=60)
@@ -159,6 +173,13 @@ def slow_flags(path):
     return np.where(layers[2:6].any(axis=0), MASK_DEFECTIVE, 0) | np.where(layers[7], MASK_SATURATED, 0)
 
 
+def fast_flags(safe, masks, shape):
+    flags = {mask.band: np.zeros(shape, int) for mask in masks}
+    for band, row, column, found in quality_flags(safe, masks, Parallel(n_jobs=1)):
+        flags[band][row : row + found.shape[0], column : column + found.shape[1]] = found
+    return flags
+
+
 @pytest.mark.parametrize("size", [64, 60, 128])
 def test_equal_tiles_are_decoded_once_and_put_everywhere(tmp_path, size):
     """Tiles of a power of two are grouped, with flags or without; others are all decoded."""
@@ -170,13 +191,11 @@ def test_equal_tiles_are_decoded_once_and_put_everywhere(tmp_path, size):
     write_jp2(path, layers, 10, block=size)
     (tmp_path / "MTD_MSIL1C.xml").touch()
     stream = codestream(path.read_bytes())
-    groups = equal_tiles(path.read_bytes(), stream)
-    assert sorted(sum(groups, [])) == list(range(len(stream.tiles)))
-    assert (len(groups) < len(stream.tiles)) == (size != 60)
-    flags = np.zeros((300, 300), int)
-    for row, column, found in quality_flags(Safe(tmp_path), Mask("MSK_QUALIT", "B02", "GRANULE/mask.jp2")):
-        flags[row : row + found.shape[0], column : column + found.shape[1]] = found
-    assert (flags == slow_flags(path)).all()
+    keys = tile_keys(path.read_bytes(), stream)
+    assert (len(set(keys)) < len(keys) == len(stream.tiles)) == (size != 60)
+    masks = [Mask("MSK_QUALIT", band, "GRANULE/mask.jp2") for band in ("B02", "B03")]
+    for flags in fast_flags(Safe(tmp_path), masks, (300, 300)).values():
+        assert (flags == slow_flags(path)).all()
 
 
 @needs_shared
@@ -185,9 +204,7 @@ def test_equal_tiles_of_real_masks(band):
     safe = Safe(next((SHARED / "data/l1c_safe_31TCJ_n0510").glob("S2B*")))
     name = next(n for n in safe.names() if n.endswith(f"MSK_QUALIT_{band}.jp2"))
     expected = slow_flags(safe.path / name)
-    flags = np.zeros(expected.shape, int)
-    for row, column, found in quality_flags(safe, Mask("MSK_QUALIT", band, name)):
-        flags[row : row + found.shape[0], column : column + found.shape[1]] = found
+    flags = fast_flags(safe, [Mask("MSK_QUALIT", band, name)], expected.shape)[band]
     assert (flags == expected).all()
     assert flags.any() == (band == "B12")
 

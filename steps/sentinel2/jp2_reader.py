@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import rasterio
@@ -28,6 +28,8 @@ class Codestream:
 
     Attributes
     ----------
+    header
+        Where in the file the main header is (start, end).
     width, height
         Of the image, pixels.
     tile_width, tile_height
@@ -40,12 +42,21 @@ class Codestream:
         corner, cut every tile alike, which they do if tiles are a power of two wide and high.
     """
 
+    header: tuple[int, int]
     width: int
     height: int
     tile_width: int
     tile_height: int
     tiles: tuple[tuple[tuple[int, int], ...], ...]
     movable: bool
+
+    def windows(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Return the pixels ((first row, last row + 1), (first column, last column + 1)) of each tile."""
+        rows, columns = (
+            [(start, min(start + step, size)) for start in range(0, size, step)]
+            for size, step in ((self.height, self.tile_height), (self.width, self.tile_width))
+        )
+        return [(row, column) for row in rows for column in columns]
 
 
 def codestream(data: bytes | mmap.mmap) -> Codestream:
@@ -66,7 +77,7 @@ def _codestream(data) -> Codestream:
     position, end = _contiguous_box(data)
     if _unpack(">H", data, position) != (_SOC,):
         raise ValueError("no JPEG 2000 codestream")
-    position, siz, levels, packed = position + 2, None, 0, False
+    start, position, siz, levels, packed = position, position + 2, None, 0, False
     while (marker := _unpack(">H", data, position)[0]) != _SOT:
         (length,) = _unpack(">H", data, position + 2)
         if marker == _SIZ:
@@ -82,7 +93,7 @@ def _codestream(data) -> Codestream:
     nested = all(n & (n - 1) == 0 and n >> levels for n in (tile_width, tile_height))
     movable = nested and not packed and not any((left, top, tile_left, tile_top))
     tiles = _tile_parts(data, position, end, count)
-    return Codestream(right - left, bottom - top, tile_width, tile_height, tiles, movable)
+    return Codestream((start, position), right - left, bottom - top, tile_width, tile_height, tiles, movable)
 
 
 def _unpack(layout: str, data, position: int) -> tuple:
@@ -120,22 +131,20 @@ def _tile_parts(data, position: int, end: int, count: int) -> tuple:
     return tuple(tuple(p) for p in parts)
 
 
-def equal_tiles(data: bytes | mmap.mmap, stream: Codestream) -> list[list[int]]:
-    """Group the tiles that decode to the same pixels, because their size and their bytes are equal.
+def tile_keys(data: bytes | mmap.mmap, stream: Codestream) -> list[Hashable]:
+    """Return a key for each tile: tiles of equal keys, in this file or another, decode to the same pixels.
 
-    A mask's file is mostly equal tiles without a flag, so that few tiles of it need be decoded.
+    They do if the main headers, the tiles' sizes and their bytes are equal. Masks are mostly equal tiles without a
+    flag, so that few of them need be decoded.
     """
-    across = -(-stream.width // stream.tile_width)
-    groups: dict = {}
-    for index, parts in enumerate(stream.tiles):
-        row, column = divmod(index, across)
-        size = (
-            min(stream.tile_width, stream.width - column * stream.tile_width),
-            min(stream.tile_height, stream.height - row * stream.tile_height),
-        )
+    header = hashlib.blake2b(data[slice(*stream.header)]).digest()
+    keys: list[Hashable] = []
+    for (rows, columns), parts in zip(stream.windows(), stream.tiles, strict=True):
         digests = tuple(hashlib.blake2b(data[start:stop]).digest() for start, stop in parts)
-        groups.setdefault((size, digests) if stream.movable else index, []).append(index)
-    return list(groups.values())
+        size = rows[1] - rows[0], columns[1] - columns[0]
+        place = size if stream.movable else (rows, columns)
+        keys.append((header, place, digests))
+    return keys
 
 
 @contextlib.contextmanager

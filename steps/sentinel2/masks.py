@@ -5,13 +5,16 @@ packets were lost or degraded, and those without data in Level-1A or 1B that res
 cross-talk and the state of ancillary packets leave a pixel's value sound and set no flag.
 """
 
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
 import numpy as np
+from joblib import delayed
 from lxml import etree
 
 from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.errors import StepError
 from steps.sentinel2.bands import PIXEL_SIZE
-from steps.sentinel2.jp2_reader import codestream, equal_tiles, opened
+from steps.sentinel2.jp2_reader import codestream, opened, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.safe import Safe
 
@@ -41,34 +44,52 @@ POLYGON_KINDS = {
 }
 
 
-def quality_flags(safe: Safe, mask: Mask) -> list[tuple[int, int, np.ndarray]]:
-    """Read the flags of one MSK_QUALIT file, decoding only the tiles that differ from others.
+def quality_flags(safe: Safe, masks: Sequence[Mask], parallel: Callable) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """Read the flags of MSK_QUALIT files, decoding once the tiles that are equal within and between files.
 
-    Returns
-    -------
-    list
-        (row, column, flags) of the tiles that have a flag: the tile's place and uint8 flags in the mask's own pixels.
+    Parameters
+    ----------
+    masks
+        The files.
+    parallel
+        Runs delayed calls side by side and gives their results in order (`joblib.Parallel`).
+
+    Yields
+    ------
+    band, row, column, flags
+        Of every tile with a flag: its place and uint8 flags in the band's own pixels.
 
     Raises
     ------
     StepError
-        If it cannot be decoded.
+        If a file cannot be decoded.
     """
-    data = safe.view(mask.name)
-    stream = codestream(data)
-    across, found = -(-stream.width // stream.tile_width), []
-    with opened(safe, mask.name) as image:
-        for group in equal_tiles(data, stream):
-            places = [(i // across * stream.tile_height, i % across * stream.tile_width) for i in group]
-            row, column = places[0]
-            rows = row, min(row + stream.tile_height, stream.height)
-            columns = column, min(column + stream.tile_width, stream.width)
-            layers = image.read(window=(rows, columns))
+    places: dict[Hashable, list] = {}
+    wanted: dict[str, dict] = {}
+    for mask in masks:
+        data = safe.view(mask.name)
+        stream = codestream(data)
+        for key, window in zip(tile_keys(data, stream), stream.windows(), strict=True):
+            if key not in places:
+                wanted.setdefault(mask.name, {})[key] = window
+            places.setdefault(key, []).append((mask.band, window[0][0], window[1][0]))
+    for decoded in parallel(delayed(_tile_flags)(safe, name, windows) for name, windows in wanted.items()):
+        for key, flags in decoded:
+            for place in places[key]:
+                yield *place, flags
+
+
+def _tile_flags(safe: Safe, name: str, windows: dict[Hashable, tuple]) -> list[tuple[Hashable, np.ndarray]]:
+    """Return the flags of those of the tiles that have any."""
+    found = []
+    with opened(safe, name) as image:
+        for key, window in windows.items():
+            layers = image.read(window=window)
             flags = np.zeros(layers.shape[1:], "u1")
             for flag, indices in _QUALITY:
                 flags[layers[list(indices)].any(axis=0)] |= flag
             if flags.any():
-                found += [(*place, flags) for place in places]
+                found.append((key, flags))
     return found
 
 
