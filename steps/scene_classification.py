@@ -1,0 +1,295 @@
+"""Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import (
+    CLASSIFICATION,
+    MASK,
+    MASK_DEFECTIVE,
+    MASK_SATURATED,
+    TERRAIN,
+    TOA,
+    Grid,
+    grid_of,
+    read,
+    row_blocks,
+    values,
+    write,
+)
+from steps.cli import cli
+from steps.errors import StepError
+from steps.kernels import classification as kernels
+from steps.kernels.classification import Bands, Maps
+from steps.kernels.classification_rules import NO_DATA, OPEN, SATURATED_DEFECTIVE, UNCLASSIFIED
+from steps.kernels.classification_scene import (
+    bright_ground,
+    cirrus_over_ground,
+    doubtful_over_bright_ground,
+    geometric_shadow,
+)
+from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
+SEA, LITTLE_SNOW = 254, 10
+#: The bands of the kernels' `Bands`, in its order.
+BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
+Reader = Callable[[slice], tuple[Bands, Maps]]
+
+
+def classify_scene(
+    toa: dict[str, np.ndarray],
+    resolution: int,
+    sun_zenith: float,
+    sun_azimuth: float,
+    *,
+    dem: np.ndarray | None = None,
+    slope: np.ndarray | None = None,
+    hillshade: np.ndarray | None = None,
+    water_bodies: np.ndarray | None = None,
+    land_cover: np.ndarray | None = None,
+    snow_condition: np.ndarray | None = None,
+    snow_possible: bool = True,
+    mode: str = "classic",
+    threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classify a scene held in arrays, all of one shape (rows, columns).
+
+    Parameters
+    ----------
+    toa
+        Band name to float32 reflectance at the top of the atmosphere, 0 where there is no data; the twelve
+        `STACK_BANDS`.
+    resolution
+        Pixel size, m: 20 or 60.
+    sun_zenith, sun_azimuth
+        Scene means, degrees.
+    dem, slope, hillshade
+        Elevation (m), slope (degrees) and hillshade (0-255 as `gdaldem hillshade`); all or none.
+    water_bodies, land_cover, snow_condition
+        ESA CCI maps on the scene's grid.
+    snow_possible
+        False skips the snow rules.
+    mode
+        `classic`: the rules of Sen2Cor 2.8.
+    threads
+        The result does not depend on it.
+
+    Returns
+    -------
+    scl, cloud_probability, snow_probability : uint8
+        Classes 0-11; percent.
+
+    Raises
+    ------
+    ValueError
+        For another mode, or if only part of `dem`, `slope`, `hillshade` is given.
+    """
+    if mode != "classic":
+        raise ValueError(f"mode {mode!r}: only 'classic' is known")
+    if len({array is None for array in (dem, slope, hillshade)}) > 1:
+        raise ValueError("give dem, slope and hillshade together")
+    given = (dem, slope, hillshade, water_bodies, _sea_without_snow(snow_condition))
+
+    def read_rows(rows: slice) -> tuple[Bands, Maps]:
+        nodata = np.any([toa[name][rows] == 0 for name in STACK_BANDS], axis=0)
+        bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
+        return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
+
+    return classify(
+        read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
+        land_cover=land_cover, snow_possible=snow_possible, threads=threads,
+    )  # fmt: skip
+
+
+def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=None, sea=None) -> Maps:
+    """Gather the maps of a block of shape (rows, columns), neutral values for what is not given."""
+    given = ((elevation, 0, "f4"), (slope, 0, "f4"), (hillshade, 255, "f4"), (water_bodies, 255, "u1"), (sea, 0, "u1"))
+    return Maps(*(
+        np.full(shape, neutral, kind) if array is None else np.ascontiguousarray(array, kind)
+        for array, neutral, kind in given
+    ))  # fmt: skip
+
+
+def _sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
+    """Return 1 at sea, if the map says that there is some, but little snow on land; else None."""
+    if snow_condition is None:
+        return None
+    sea = snow_condition == SEA
+    total, count = int(snow_condition.sum(where=~sea, dtype=np.int64)), sea.size - int(sea.sum())
+    return sea.view(np.uint8) if 0 < total < LITTLE_SNOW * count else None
+
+
+def classify(
+    read_rows: Reader,
+    shape: tuple[int, int],
+    resolution: int,
+    sun_zenith: float,
+    sun_azimuth: float,
+    *,
+    land_cover: np.ndarray | None,
+    snow_possible: bool,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classify a scene that is read by rows; arguments and results as of `classify_scene`."""
+    first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
+
+    def evidence(rows: slice, wide: slice, inner: slice) -> None:
+        results = kernels.evidence(*read_rows(wide), snow_possible)
+        for whole, part in zip((first, cloud, snow, casts_shadow), results, strict=True):
+            whole[rows] = part[inner]
+
+    _by_rows(evidence, shape[0], kernels.EVIDENCE_REACH, threads)
+    if not first.any():
+        logger.warning("the scene holds no data")
+        return first, first.copy(), first.copy()
+    shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
+    scl = casts_shadow
+    if land_cover is not None:
+        b10, b09_to_b8a, elevation = (np.empty(shape, np.float32) for _ in range(3))
+
+    def recover(rows: slice, wide: slice, inner: slice) -> None:
+        bands, maps = read_rows(wide)
+        scl[rows] = kernels.recover(bands, maps, first[wide], shadow[wide])[inner]
+        if land_cover is not None:
+            b10[rows], elevation[rows] = bands.b10[inner], maps.elevation[inner]
+            b09_to_b8a[rows] = kernels.image_ratio(bands.b09, bands.b8a)[inner]
+
+    _by_rows(recover, shape[0], kernels.RECOVER_REACH, threads)
+    if land_cover is not None:
+        bright_ground(scl, b10, b09_to_b8a, land_cover, resolution)
+        cirrus_over_ground(scl, b10, elevation)
+        doubtful_over_bright_ground(scl, land_cover)
+    scl[scl == OPEN] = UNCLASSIFIED
+    return scl, cloud, snow
+
+
+def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margin: int, threads: int) -> None:
+    """Call `function` for each block: its rows, these with a margin, and the rows within the wider block."""
+
+    def one(rows: slice) -> None:
+        wide = slice(max(rows.start - margin, 0), min(rows.stop + margin, height))
+        function(rows, wide, slice(rows.start - wide.start, rows.stop - wide.start))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, row_blocks(height)))
+
+
+def run(
+    stack: Path,
+    mask: Path,
+    metadata: Path,
+    terrain: Path,
+    classification: Path,
+    classification_60m: Path,
+    water_bodies: Path | None = None,
+    land_cover: Path | None = None,
+    snow_condition: Path | None = None,
+    snow_possible: bool = True,
+    median_filter: int = 0,
+    threads: int = 1,
+) -> None:
+    """Classify a scene at 20 m, and derive the classification at 60 m.
+
+    stack: the twelve bands at 20 m; mask: the product's quality flags at 20 m; terrain: at 20 m, flat without a DEM.
+    water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
+    need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
+    pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
+    """
+    grid, scene = grid_of(stack, TOA), Scene.read(metadata)
+    for path, kind in ((mask, MASK), (terrain, TERRAIN)):
+        if grid_of(path, kind) != grid:
+            raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+    water = _warped(water_bodies, grid, "cubic_spline")
+    sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
+    relief = any(read(terrain, TERRAIN, "slope", rows).any() for rows in row_blocks(grid.height))
+
+    def read_rows(rows: slice) -> tuple[Bands, Maps]:
+        bands, nodata = _read_bands(stack, rows)
+        heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
+        return bands, fill_maps(nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
+
+    scl, cloud, snow = classify(
+        read_rows, grid.shape, grid.resolution, scene.sun_zenith, scene.sun_azimuth,
+        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, threads=threads,
+    )  # fmt: skip
+    if median_filter > 1:
+        from scipy import ndimage
+
+        scl = ndimage.median_filter(scl, median_filter)
+    defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
+    scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
+    cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
+    result = {"SCL": scl, "CLD": cloud, "SNW": snow}
+    write(classification, CLASSIFICATION, grid, result, compress=True)
+    coarse = {"SCL": _median_3x3(scl), "CLD": _mean_3x3(cloud), "SNW": _mean_3x3(snow)}
+    write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
+
+
+def _read_bands(stack: Path, rows: slice) -> tuple[Bands, np.ndarray]:
+    nodata, bands = None, {}
+    for name in STACK_BANDS:
+        stored = read(stack, TOA, name, rows)
+        missing = stored == TOA.nodata
+        nodata = missing if nodata is None else nodata | missing
+        if name in BANDS:
+            bands[name.lower()] = kernels.reflectance(stored)
+    return Bands(**bands, nodata=nodata), nodata
+
+
+def _read_terrain(terrain: Path, rows: slice, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return elevation, slope and the hillshade of `gdaldem hillshade` (1 + 254 cos of the incidence angle)."""
+    elevation, slope, aspect = (values(terrain, TERRAIN, band, rows) for band in ("elevation", "slope", "aspect"))
+    aspect = np.nan_to_num(aspect)
+    zenith, tilt = np.radians(scene.sun_zenith), np.radians(slope)
+    across = np.cos(np.radians(scene.sun_azimuth - aspect))
+    cosine = np.cos(zenith) * np.cos(tilt) + np.sin(zenith) * np.sin(tilt) * across
+    return elevation, slope, np.floor(1.5 + 254 * np.maximum(cosine, 0))
+
+
+def _warped(path: Path | None, grid: Grid, method: str) -> np.ndarray | None:
+    """Return a map on the scene's grid as uint8."""
+    if path is None:
+        return None
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.warp import Resampling, reproject
+
+    result = np.zeros(grid.shape, np.uint8)
+    try:
+        with rasterio.open(path) as dataset:
+            reproject(
+                rasterio.band(dataset, 1),
+                result,
+                dst_transform=grid.transform,
+                dst_crs=f"EPSG:{grid.epsg}",
+                resampling=Resampling[method],
+            )
+    except RasterioError as problem:
+        raise StepError(f"{path}: cannot be read ({problem}); give another map in `classification`") from problem
+    return result
+
+
+def _median_3x3(scl: np.ndarray) -> np.ndarray:
+    """Return the median of each block of 3x3 pixels: a 3x3 median filter, then the nearest pixel."""
+    rows, columns = (n // 3 for n in scl.shape)
+    blocks = scl.reshape(rows, 3, columns, 3).swapaxes(1, 2).reshape(rows, columns, 9)
+    return np.partition(blocks, 4, axis=2)[..., 4]
+
+
+def _mean_3x3(percent: np.ndarray) -> np.ndarray:
+    """Return the mean of each block of 3x3 pixels, rounded half up."""
+    rows, columns = (n // 3 for n in percent.shape)
+    total = percent.reshape(rows, 3, columns, 3).sum(axis=(1, 3), dtype=np.uint16)
+    return ((2 * total + 9) // 18).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    cli(run)
