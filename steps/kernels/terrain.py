@@ -108,6 +108,8 @@ def slope_aspect_incidence(east, south, sun_east, sun_north):
 def relative_irradiance(cosine_ratio, lit, sky_view, transmittance, direct, albedo, surroundings):
     """Light that falls on tilted ground, relative to level open ground under the same atmosphere.
 
+    This is `steps.atmosphere.inversion.illumination` divided by its value on level ground, compiled.
+
     The sum of direct light, of diffuse light from the sky (a share of which, equal to the direct transmittance, comes
     from around the sun: Hay 1979, Calculation of monthly mean solar radiation for horizontal and inclined surfaces,
     Solar Energy 23, 301) with what sky and ground throw back and forth, and of light from the slopes in view
@@ -142,7 +144,7 @@ def relative_irradiance(cosine_ratio, lit, sky_view, transmittance, direct, albe
 
 
 @njit(cache=True, nogil=True)
-def correct_terrain(boa, ground, row, nodes, spacing, lowest, height, surroundings, ratio, limit, result, counts):
+def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, result, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -154,13 +156,11 @@ def correct_terrain(boa, ground, row, nodes, spacing, lowest, height, surroundin
     row
         First row in the scene.
     nodes
-        (10, m, n) float32 at pixels (a * spacing, b * spacing) of the scene: cosine of the sun zenith, and for
-        downward transmittance, its direct part and spherical albedo the coefficients of powers 0, 1, 2 of
-        (elevation - lowest) / height.
-    spacing
+        (10, m, n) float32: cosine of the sun zenith, and for downward transmittance, its direct part and spherical
+        albedo the coefficients of powers 0, 1, 2 of the elevation, m. Node (0, 0) is at the scene's upper left
+        corner, the next one `cell` pixels on, the last one at or beyond the edge.
+    cell
         Pixels from node to node.
-    lowest, height
-        m.
     surroundings
         (m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
     ratio
@@ -170,7 +170,7 @@ def correct_terrain(boa, ground, row, nodes, spacing, lowest, height, surroundin
     result
         (rows, columns) uint16, as `boa`.
     counts
-        (rows, 2) int64, result: pixels in shadow, pixels at a limit.
+        (rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
     elevation, slope, cos_incidence, sky_view, cast_shadow = ground
     columns = boa.shape[1]
@@ -178,22 +178,22 @@ def correct_terrain(boa, ground, row, nodes, spacing, lowest, height, surroundin
     line = np.empty((10, nodes.shape[2]), np.float32)
     value = np.empty(10, np.float32)
     for i in range(boa.shape[0]):
-        a = min((row + i) // spacing, nodes.shape[1] - 2)
-        u = np.float32((row + i) / spacing - a)
+        a = (row + i) // cell
+        u = np.float32((row + i + 0.5) / cell - a)
         for k in range(10):
             for b in range(line.shape[1]):
                 line[k, b] = nodes[k, a, b] + (nodes[k, a + 1, b] - nodes[k, a, b]) * u
         around = surroundings[(row + i) // ratio]
-        shaded, limited = 0, 0
+        valid, shaded, limited = 0, 0, 0
         for j in range(columns):
             result[i, j] = 0
             if boa[i, j] == 0:
                 continue
-            b = min(j // spacing, line.shape[1] - 2)
-            v = np.float32(j / spacing - b)
+            b = j // cell
+            v = np.float32((j + 0.5) / cell - b)
             for k in range(10):
                 value[k] = line[k, b] + (line[k, b + 1] - line[k, b]) * v
-            h = np.float32((elevation[i, j] - lowest) / height)
+            h = np.float32(elevation[i, j])
             cosine = cos_incidence[i, j] * np.float32(1e-4)
             lit = np.float32(cast_shadow[i, j] == 0 and cosine > 0)
             floor = min(limit, value[0])
@@ -214,6 +214,7 @@ def correct_terrain(boa, ground, row, nodes, spacing, lowest, height, surroundin
             highest = max(np.float32(boa[i, j]), HIGHEST)
             at_limit |= stored > highest
             result[i, j] = np.uint16(max(min(stored, highest), one) + np.float32(0.5))
+            valid += 1
             shaded += lit == 0
             limited += at_limit
-        counts[i, 0], counts[i, 1] = shaded, limited
+        counts[i, 0], counts[i, 1], counts[i, 2] = valid, shaded, limited
