@@ -29,7 +29,7 @@ from steps.atmosphere import load_table
 from steps.atmosphere.scene import Mesh, evaluator, thinned
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.mesh import block_mean
+from steps.kernels.resampling import block_mean
 from steps.kernels.terrain import correct_terrain
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
@@ -145,7 +145,7 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
     """Return the mean reflectance in the square around each cell of `_CELL` m, float32."""
     from scipy.ndimage import uniform_filter
 
-    stored = block_mean(read(boa, BOA, band), _CELL // resolution, 0)
+    stored = block_mean(read(boa, BOA, band), _CELL // resolution)
     known = (stored > 0).astype("f4")
     reflectance = (stored * np.float32(BOA.scale) + np.float32(BOA.offset)) * known
     total, share = (uniform_filter(a, _AROUND // _CELL, mode="constant") for a in (reflectance, known))

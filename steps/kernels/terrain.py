@@ -212,7 +212,7 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
             at_limit |= relative < limit
             stored = (np.float32(boa[i, j]) - np.float32(1000)) / max(relative, limit) + np.float32(1000)
             highest = max(np.float32(boa[i, j]), HIGHEST)
-            at_limit |= stored > highest
+            at_limit |= stored > highest + one
             result[i, j] = np.uint16(max(min(stored, highest), one) + np.float32(0.5))
             valid += 1
             shaded += lit == 0
