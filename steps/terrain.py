@@ -1,0 +1,185 @@
+"""Correct surface reflectance for the light that slopes really get."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from steps.artefacts import (
+    AOT,
+    BOA,
+    TERRAIN,
+    Grid,
+    atomic,
+    bands_of,
+    create,
+    grid_of,
+    read,
+    row_blocks,
+    tags_of,
+    write_json,
+)
+from steps.atmosphere import load_table
+from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.cli import cli
+from steps.errors import StepError
+from steps.kernels.resampling import block_mean
+from steps.kernels.terrain import correct_terrain
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: Pixels between the nodes at which the atmosphere is computed, 2.4 or 2.6 km.
+CELL = {10: 256, 20: 128, 60: 40}
+#: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
+_AROUND, _CELL = 1020, 60
+_GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
+
+
+def run(
+    boa: Path,
+    resolution: int,
+    terrain: Path,
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    lut: Path,
+    corrected: Path,
+    report: Path,
+    correction: Literal["auto", "on"] = "auto",
+    min_cos_incidence: float = 0.2,
+    threads: int = 1,
+) -> None:
+    """Correct surface reflectance for slope, shadow, visible sky and the light of the slopes around.
+
+    Flat-terrain reflectance is divided by the irradiance of the ground as it lies relative to level open ground.
+
+    Parameters
+    ----------
+    boa, resolution
+        Surface reflectance over flat terrain, and its pixel size, m.
+    terrain
+        Terrain raster of the same grid.
+    metadata, angles, aot, lut
+        The scene, its sun angles, its aerosol at 20 m, and the atmosphere's look-up table.
+    corrected
+        The reflectance raster to write.
+    report
+        JSON: whether it was `applied`, percent of the pixels in shadow and, by band, at a limit.
+    correction
+        auto: only if the terrain raster says that there is relief; otherwise `boa` is passed on unchanged.
+    min_cos_incidence
+        Lower limit of the cosine of the incidence angle in sunlight, and of the irradiance relative to level ground
+        in shadow: reflectance grows at most by its reciprocal.
+    threads
+        Threads to use.
+
+    Raises
+    ------
+    StepError
+        If the correction is demanded and there is no elevation model.
+    """
+    tags = tags_of(terrain, TERRAIN)
+    if correction == "on" and "dem" not in tags:
+        raise StepError(
+            f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
+        )
+    if correction == "auto" and tags["relief"] == "no":
+        logger.info("no relief: reflectance is passed on unchanged")
+        _pass_on(boa, corrected)
+        write_json(report, {"applied": False, "resolution": resolution, "defaults": []})
+        return
+    grid, scene = grid_of(boa, BOA), Scene.read(metadata)
+    if grid_of(terrain, TERRAIN) != grid:
+        raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
+    mesh, angle_grid, table = Mesh(grid, CELL[resolution]), AngleGrid(angles), load_table(lut)
+    levels, aerosol = _air(mesh, terrain, aot)
+    fields = {}
+    for band in bands_of(boa, BOA):
+        nodes = _nodes(mesh, angle_grid, levels, aerosol, evaluator(table, scene, band))
+        fields[band] = nodes, _surroundings(boa, band, resolution)
+    figures = _correct(boa, terrain, corrected, grid, fields, min_cos_incidence, threads)
+    document = {"applied": True, "resolution": resolution, "min_cos_incidence": min_cos_incidence, "defaults": []}
+    write_json(report, document | figures)
+
+
+def _pass_on(boa: Path, corrected: Path) -> None:
+    with atomic(corrected) as part:
+        try:
+            os.link(boa, part)
+        except OSError:  # another disk, or one without hard links
+            shutil.copyfile(boa, part)
+
+
+def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
+    relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
+    mean = mesh.mean(read(aot, AOT, AOT.name), 20) * AOT.scale
+    if np.isnan(mean).any():
+        mean[:] = AOT.scale  # a scene without a valid pixel: any number will do
+    return relief.levels, thinned(mean / relief.burden, relief.levels)
+
+
+def _nodes(mesh: Mesh, angles: AngleGrid, levels: np.ndarray, aot550: np.ndarray, evaluate: Callable) -> np.ndarray:
+    """Return the numbers that `correct_terrain` wants at the nodes, for one band."""
+    sun_zenith, _ = angles.sun(*np.meshgrid(mesh.x, mesh.y))
+    atmosphere = evaluate(sun_zenith, 0.0, 0.0, levels, aot550, 0.0)
+    terms = [np.cos(np.radians(sun_zenith))]
+    low, middle, high = levels * 1000
+    step = middle - low
+    for a, b, c in (atmosphere.transmittance_down, atmosphere.direct_down, atmosphere.spherical_albedo):
+        # The parabola through the values at the three levels, in powers of the elevation.
+        slope, bend = (c - a) / (2 * step), (a + c - 2 * b) / (2 * step**2)
+        terms += [b - slope * middle + bend * middle**2, slope - 2 * bend * middle, bend]
+    return np.stack(terms).astype("f4")
+
+
+def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
+    """Return the mean reflectance in the square around each cell of `_CELL` m, float32."""
+    from scipy.ndimage import uniform_filter
+
+    stored = block_mean(read(boa, BOA, band), _CELL // resolution)
+    known = (stored > 0).astype("f4")
+    reflectance = (stored * np.float32(BOA.scale) + np.float32(BOA.offset)) * known
+    total, share = (uniform_filter(a, _AROUND // _CELL, mode="constant") for a in (reflectance, known))
+    return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
+
+
+def _correct(
+    boa: Path, terrain: Path, corrected: Path, grid: Grid, fields: Mapping, limit: float, threads: int
+) -> dict[str, float | dict[str, float]]:
+    """Write the corrected bands; return the figures for the report."""
+    cell, ratio = CELL[int(grid.resolution)], _CELL // int(grid.resolution)
+    counts = {band: np.zeros((grid.height, 3), np.int64) for band in fields}
+
+    def correct(band: str, rows: slice, ground: tuple[np.ndarray, ...]) -> np.ndarray:
+        nodes, around = fields[band]
+        level = read(boa, BOA, band, rows)
+        result = np.empty_like(level)
+        correct_terrain(level, ground, rows.start, nodes, cell, around, ratio, limit, result, counts[band][rows])
+        return result
+
+    with create(corrected, BOA, grid, list(fields)) as raster, ThreadPoolExecutor(threads) as pool:
+        for rows in row_blocks(grid.height):
+            ground = tuple(read(terrain, TERRAIN, name, rows) for name in _GROUND)
+            results = pool.map(partial(correct, rows=rows, ground=ground), fields)
+            for band, result in zip(fields, results, strict=True):
+                raster.write(band, result, rows.start)
+    valid, shaded, limited = np.array([count.sum(axis=0) for count in counts.values()]).T
+    return {
+        "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
+        "limited_percent": {
+            band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(fields)
+        },
+    }
+
+
+if __name__ == "__main__":
+    cli(run)

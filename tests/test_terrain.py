@@ -1,0 +1,199 @@
+"""Terrain correction against the equations of the atmosphere package and synthetic slopes."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import steps.terrain
+from steps.artefacts import AOT, BOA, TERRAIN, read, read_json, values, write
+from steps.atmosphere.inversion import adjacent_reflectance, illumination, terrain_toa_reflectance
+from steps.dem import run as describe
+from steps.errors import StepError
+from steps.kernels.terrain import correct_terrain, relative_irradiance
+from tests.test_dem import GRID, write_scene, write_tile
+
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def air(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elevation_km=0.0, aot550=0.2, *_):
+    """Give a plausible blue band in closed form: exponential layers, half of what is scattered goes down."""
+    molecules, aerosol = 0.18 * np.exp(-np.asarray(elevation_km) / 8), 1.1 * np.asarray(aot550)
+    tau, mu = molecules + aerosol, np.cos(np.radians(sun_zenith))
+    direct, up = np.exp(-tau / mu), np.exp(-tau / np.cos(np.radians(view_zenith)))
+    lost = molecules / 2 + aerosol / 8
+    total, total_up = np.exp(-lost / mu), np.exp(-lost)
+    path = 0.4 * lost * np.ones_like(direct)
+    return SimpleNamespace(
+        path_reflectance=path,
+        gas_transmittance=0.98,
+        water_transmittance=0.99,
+        transmittance_down=total,
+        transmittance_up=total_up,
+        direct_down=direct,
+        direct_up=up,
+        spherical_albedo=0.9 * lost * np.ones_like(direct),
+    )
+
+
+@pytest.fixture
+def atmosphere(monkeypatch):
+    monkeypatch.setattr(steps.terrain, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain, "evaluator", lambda table, scene, band: air)
+
+
+def ground_raster(path, grid, relief="yes", **bands):
+    level = {"elevation": 500, "slope": 0, "aspect": 0, "cos_incidence": 6428, "sky_view": 10000, "cast_shadow": 0}
+    arrays = {k: np.broadcast_to(np.int16(v), grid.shape).copy() for k, v in (level | bands).items()}
+    write(path, TERRAIN, grid, arrays, dem="dem.tif", relief=relief, elevation_min="0", elevation_max="900")
+    return path
+
+
+def correct(folder, boa, resolution=20, **options):
+    metadata, angles = folder / "metadata.json", folder / "angles.tif"
+    if not metadata.exists():
+        write_scene(folder)
+    write(folder / "aot.tif", AOT, GRID.at(20), {"aot550": np.full(GRID.at(20).shape, 200, np.uint16)})
+    names = {"boa": boa, "terrain": folder / "terrain.tif", "metadata": metadata, "angles": angles}
+    names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": folder / "corrected.tif"}
+    steps.terrain.run(**names, report=folder / "report.json", resolution=resolution, **options)
+    return folder / "corrected.tif", read_json(folder / "report.json")
+
+
+def random_boa(folder, grid, bands=("B02", "B08")):
+    random = np.random.default_rng(0)
+    arrays = {band: random.integers(0, 12000, grid.shape).astype("u2") for band in bands}
+    for array in arrays.values():
+        array[:40] = 0
+        array[50, :50] = 65535
+    write(folder / "boa.tif", BOA, grid, arrays)
+    return folder / "boa.tif"
+
+
+def test_irradiance_is_the_equation_of_the_atmosphere_package():
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        direct, albedo, around, sky_view = random.uniform(0, [0.9, 0.3, 1, 1])
+        a = SimpleNamespace(direct_down=direct, transmittance_down=random.uniform(direct, 1), spherical_albedo=albedo)
+        tilted = {"cos_incidence": random.uniform(0.01, 1), "lit": random.integers(2), "sky_view": sky_view}
+        level = {"cos_incidence": 0.6, "lit": 1, "sky_view": 1.0}
+        there, here = (illumination(a, around, sun_cosine=0.6, terrain=around, **g) for g in (tilted, level))
+        terms = (a.transmittance_down, direct, albedo, around)
+        got = relative_irradiance(tilted["cos_incidence"] / 0.6, tilted["lit"], sky_view, *terms)
+        assert got == pytest.approx(there / here, rel=1e-12)
+
+
+def test_energy_is_kept():
+    """Without air only the sun counts; under a white sky in white ground every slope gets as much as level ground."""
+    assert relative_irradiance(0.7, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0) == pytest.approx(0.7)
+    assert relative_irradiance(0.7, 1.0, 0.6, 0.8, 0.0, 0.1, 1.0) == pytest.approx(1.0)
+    assert relative_irradiance(0.0, 0.0, 0.6, 0.8, 0.5, 0.0, 0.0) == pytest.approx(0.6 * 0.3 / 0.8)
+    # the mean over all aspects of a shallow slope is that of level ground, but for the sky and ground it sees less of
+    azimuth, slope, zenith = np.radians(np.arange(0, 360, 5)), np.radians(10), np.radians(50)
+    cosine = np.cos(slope) + np.tan(zenith) * np.sin(slope) * np.cos(azimuth)
+    sky_view = (1 + np.cos(slope)) / 2
+    got = np.mean([relative_irradiance(c, 1.0, sky_view, 0.9, 0.7, 0.1, 0.2) for c in cosine]) / np.cos(slope)
+    assert got == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("resolution", [10, 20, 60])
+def test_level_ground_is_left_as_it_is(tmp_path, atmosphere, resolution):
+    grid = GRID.at(resolution)
+    boa = random_boa(tmp_path, grid)
+    ground_raster(tmp_path / "terrain.tif", grid)
+    corrected, report = correct(tmp_path, boa, resolution)
+    for band in ("B02", "B08"):
+        np.testing.assert_array_equal(read(corrected, BOA, band), read(boa, BOA, band))
+    assert report["applied"]
+    assert report["shadow_percent"] == 0
+    assert report["limited_percent"] == {"B02": 0, "B08": 0}
+
+
+def test_without_relief_the_file_is_passed_on(tmp_path):
+    boa = random_boa(tmp_path, GRID.at(20))
+    ground_raster(tmp_path / "terrain.tif", GRID.at(20), relief="no")
+    corrected, report = correct(tmp_path, boa)
+    assert corrected.read_bytes() == boa.read_bytes()
+    assert report["applied"] is False
+
+
+def test_on_without_a_model_is_refused(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    describe(metadata, angles, 20, tmp_path / "terrain.tif")
+    with pytest.raises(StepError, match="without an elevation model"):
+        correct(tmp_path, random_boa(tmp_path, GRID.at(20)), correction="on")
+
+
+def test_other_grid_is_refused(tmp_path, atmosphere):
+    ground_raster(tmp_path / "terrain.tif", GRID.at(60))
+    with pytest.raises(StepError, match="grid"):
+        correct(tmp_path, random_boa(tmp_path, GRID.at(20)))
+
+
+def test_lit_slope_gives_back_the_reflectance_it_was_made_from(tmp_path, atmosphere):
+    """Forward model of a tilted plane, flat inversion, correction: the plane's own reflectance."""
+    slope, truth = 15.0, 0.3
+    metadata, angles = write_scene(tmp_path, zenith=50.0, azimuth=160.0)
+    rise = np.tan(np.radians(slope))
+    dem = write_tile(
+        tmp_path / "dem.tif", GRID.left - 12000, GRID.top + 12000, 1500, 25,
+        lambda x, y: 4000 + rise * (y - 5_094_000), "EPSG:32633",
+    )  # fmt: skip
+    ground = tmp_path / "terrain.tif"
+    describe(metadata, angles, 20, ground, dem)
+    elevation = values(ground, TERRAIN, "elevation") / 1000
+    a = air(elevation_km=elevation)
+    tilt = {k: values(ground, TERRAIN, k) for k in ("cos_incidence", "sky_view")}
+    light = illumination(a, truth, sun_cosine=np.cos(np.radians(50)), lit=1, terrain=truth, **tilt)
+    flat = adjacent_reflectance(terrain_toa_reflectance(truth, a, truth, light), a, truth)
+    assert flat.mean() > truth * 1.2
+    write(tmp_path / "boa.tif", BOA, GRID.at(20), {"B02": np.rint(flat * 1e4 + 1000).astype("u2")})
+    corrected, _ = correct(tmp_path, tmp_path / "boa.tif")
+    error = values(corrected, BOA, "B02") - truth
+    assert abs(error.mean()) < 1e-3
+    assert np.abs(error[64:-64, 64:-64]).max() < 1e-3
+    assert np.abs(error).max() < 5e-3  # beside the border the mean aerosol is that of one side
+
+
+def test_shadow_is_lifted_within_the_limits(tmp_path, atmosphere):
+    grid = GRID.at(20)
+    boa = random_boa(tmp_path, grid)
+    random = np.random.default_rng(3)
+    ground = {
+        "slope": random.integers(0, 8000, grid.shape),
+        "cos_incidence": random.integers(-10000, 10001, grid.shape),
+        "sky_view": random.integers(0, 10001, grid.shape),
+        "cast_shadow": random.integers(0, 2, grid.shape),
+    }
+    ground = {k: v.astype("i2") for k, v in ground.items()}
+    ground_raster(tmp_path / "terrain.tif", grid, **ground)
+    corrected, report = correct(tmp_path, boa, threads=2)
+    flat, got = (read(path, BOA, "B02").astype("i8") for path in (boa, corrected))
+    shadow = ((ground["cast_shadow"] == 1) | (ground["cos_incidence"] <= 0)) & (flat > 0)
+    assert report["shadow_percent"] == pytest.approx(100 * shadow.sum() / (flat > 0).sum(), abs=1e-3)
+    assert report["limited_percent"]["B02"] > 10
+    assert (got[flat == 0] == 0).all()
+    assert (got[flat > 0] >= 1).all()
+    assert got.max() <= max(16000, flat.max())
+    assert (np.abs(got - 1000) <= 5 * np.abs(flat - 1000) + 1)[flat > 0].all()
+    brighter = shadow & (flat > 1100) & (flat < 16000)
+    assert (got[brighter] >= flat[brighter]).mean() > 0.9
+
+
+def test_any_blocks_of_rows_give_the_same(tmp_path):
+    random = np.random.default_rng(4)
+    shape = (300, 70)
+    boa = random.integers(0, 9000, shape).astype("u2")
+    ground = tuple(random.integers(0, 5000, shape).astype("i2") for _ in range(4)) + (np.zeros(shape, "i2"),)
+    nodes = np.stack([np.full((3, 2), v, "f4") for v in (0.6, 0.9, 1e-5, 0, 0.7, 1e-5, 0, 0.1, 0, 0)])
+    nodes[1] += random.uniform(0, 0.05, (3, 2))
+    around = random.uniform(0, 1, (100, 24)).astype("f4")
+    whole, pieces = np.empty_like(boa), np.empty_like(boa)
+    counts = np.empty((300, 3), np.int64)
+    correct_terrain(boa, ground, 0, nodes, 150, around, 3, 0.2, whole, counts)
+    for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
+        part = tuple(g[rows] for g in ground)
+        correct_terrain(boa[rows], part, rows.start, nodes, 150, around, 3, 0.2, pieces[rows], counts[rows])
+    np.testing.assert_array_equal(whole, pieces)
