@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -22,6 +23,8 @@ from rasterio.windows import Window
 from steps import __version__
 from steps.errors import StepError
 
+#: What rasterio raises; closing and copying a dataset raise GDAL's own errors, which have no public name.
+RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 #: Rows that a stage reads, computes and writes at a time are a multiple of this (the height of a file's tiles).
 BLOCK = 512
 
@@ -232,11 +235,21 @@ def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress
                 dataset.offsets = (kind.offset,) * len(bands)
                 dataset.update_tags(ARTEFACT=kind.name, SOFTWARE=f"Sen2Flow {__version__}", **tags)
                 yield RasterWriter(dataset, bands, kind.dtype)
-        except RasterioError as problem:
+        except RASTER_ERRORS as problem:
             check_space(path, size)
             raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
-        if not compress and part.stat().st_size < size:
+        if not _complete(part):
             raise StepError(f"{path}: only part of it could be written; free some disk space")
+
+
+def _complete(path: Path) -> bool:
+    # GDAL may close a file on a full disk without a word; the last tile is written last.
+    try:
+        with rasterio.open(path) as dataset:
+            dataset.read(dataset.count, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
+    except RASTER_ERRORS:
+        return False
+    return True
 
 
 def write(path: Path, kind: Kind, grid: Grid, bands: Mapping[str, np.ndarray], **options) -> None:
@@ -264,7 +277,7 @@ def _opened(path: Path, kind: Kind):
         with rasterio.open(path) as dataset:
             _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
             yield dataset
-    except RasterioError as problem:
+    except RASTER_ERRORS as problem:
         message = f"{path}: cannot be read ({problem}); delete it and run the stage that makes it again"
         raise StepError(message) from problem
 

@@ -53,7 +53,7 @@ def run(
     lut: Path,
     corrected: Path,
     report: Path,
-    correction: Literal["auto", "on"] = "auto",
+    correction: Literal["auto", "always"] = "auto",
     min_cos_incidence: float = 0.2,
     threads: int = 1,
 ) -> None:
@@ -87,7 +87,7 @@ def run(
         If the correction is demanded and there is no elevation model.
     """
     tags = tags_of(terrain, TERRAIN)
-    if correction == "on" and "dem" not in tags:
+    if correction == "always" and "dem" not in tags:
         raise StepError(
             f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
         )

@@ -7,8 +7,6 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 from joblib import Parallel, delayed
-from rasterio._err import CPLE_BaseError  # what rasterio.shutil.copy raises; it has no public name
-from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
@@ -17,6 +15,7 @@ from steps.artefacts import (
     AOT,
     BOA,
     CLASSIFICATION,
+    RASTER_ERRORS,
     WVP,
     Grid,
     Kind,
@@ -127,7 +126,7 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.
             with rasterio.open(path) as file:
                 file.read(window=Window(grid.width - 1, grid.height - 1, 1, 1))
-    except (RasterioError, CPLE_BaseError) as problem:
+    except RASTER_ERRORS as problem:
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
     finally:

@@ -123,7 +123,7 @@ def test_on_without_a_model_is_refused(tmp_path):
     metadata, angles = write_scene(tmp_path)
     describe(metadata, angles, 20, tmp_path / "terrain.tif")
     with pytest.raises(StepError, match="without an elevation model"):
-        correct(tmp_path, random_boa(tmp_path, GRID.at(20)), correction="on")
+        correct(tmp_path, random_boa(tmp_path, GRID.at(20)), correction="always")
 
 
 def test_other_grid_is_refused(tmp_path, atmosphere):

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # what closing a file raises; rasterio has no public name for it
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from steps.artefacts import Grid, check_space
+from steps.artefacts import RASTER_ERRORS, Grid, check_space
 from steps.errors import StepError
 
 #: Pixel size to (tile, precinct) sizes in pixels. Code blocks stay at 64: the 8 and 4 of ESA's 20 m and 60 m images
@@ -84,7 +82,7 @@ def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16"):
             rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset,
         ):
             yield JP2Writer(dataset)
-    except (RasterioError, CPLE_BaseError) as problem:
+    except RASTER_ERRORS as problem:
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
     if not _complete(path):

@@ -23,6 +23,8 @@ def refuse(problem):
     os._exit(2)
 
 
+# `--config key=true` arrives as text, only `True` as a boolean.
+config.update({k: v == "true" for k, v in config.items() if v in ("true", "false")})
 try:
     validate(config, schema="../schemas/config.schema.yaml")
 except WorkflowError as problem:
