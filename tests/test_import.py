@@ -199,7 +199,7 @@ def test_equal_tiles_are_decoded_once_and_put_everywhere(tmp_path, size):
 
 
 @needs_shared
-@pytest.mark.parametrize("band", ["B10", "B12"])
+@pytest.mark.parametrize("band", ["B10", pytest.param("B12", marks=pytest.mark.slow)])
 def test_equal_tiles_of_real_masks(band):
     safe = Safe(next((SHARED / "data/l1c_safe_31TCJ_n0510").glob("S2B*")))
     name = next(n for n in safe.names() if n.endswith(f"MSK_QUALIT_{band}.jp2"))

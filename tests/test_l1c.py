@@ -110,6 +110,15 @@ def test_a_zip_holds_the_product_at_any_depth_under_any_name(product, tmp_path, 
     assert Safe(path).read(f"{GRANULE}/MTD_TL.xml") == (product / GRANULE / "MTD_TL.xml").read_bytes()
 
 
+def test_no_file_outside_of_the_product_is_read(product, tmp_path):
+    (tmp_path / "secret").touch()
+    safe = Safe(shutil.copytree(product, tmp_path / "safe"))
+    for name in ("../secret", str(tmp_path / "secret")):
+        assert not safe.exists(name)
+        with pytest.raises(StepError, match="is missing"):
+            safe.read(name)
+
+
 def test_the_name_is_the_metadatas_not_the_folders(product, tmp_path):
     safe = shutil.copytree(product, tmp_path / "renamed by hand")
     assert product_name(safe) == NAME
@@ -239,6 +248,8 @@ def test_a_newer_baseline_is_read_with_a_warning(product, tmp_path, caplog):
         ("MTD_MSIL1C.xml", "Sentinel-2A", "Landsat-9", "no Sentinel-2"),
         (f"{GRANULE}/MTD_TL.xml", "<NROWS>150<", "<NROWS>160<", "do not cover the same area"),
         (f"{GRANULE}/MTD_TL.xml", "<VALUES>65.5 ", "<VALUES>", "a table of Sun_Angles_Grid is incomplete"),
+        (f"{GRANULE}/MTD_TL.xml", 'Grids bandId="12"', 'Grids bandId="13"', "bandId 13 is no band"),
+        (f"{GRANULE}/MTD_TL.xml", 'NAME bandId="7"', 'NAME bandId="VII"', "bandId is 'VII', which is no number"),
         (f"{GRANULE}/MTD_TL.xml", "EPSG:32631", "UTM31", "no number"),
         (f"{GRANULE}/MTD_TL.xml", "<TILE_ID>", "<TILE_ID>broken", "broken"),
     ],

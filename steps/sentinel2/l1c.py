@@ -103,13 +103,14 @@ class _Xml:
 
     def by_band(self, path: str, key: str) -> dict[str, etree._Element]:
         """Return the elements at a path by the band that their attribute `key` tells."""
-        found = {}
-        for element in self.root.iterfind(path):
-            index = self.parse(int, element.get(key, ""), key)
-            if not 0 <= index < len(BANDS):
-                raise StepError(f"{self.label}: {key} {index} is no band of Sentinel-2; {_AGAIN}")
-            found[BANDS[index]] = element
-        return found
+        return {self.band(element, key): element for element in self.root.iterfind(path)}
+
+    def band(self, element: etree._Element, key: str) -> str:
+        """Return the band that an element's attribute `key` tells."""
+        index = self.parse(int, element.get(key, ""), key)
+        if not 0 <= index < len(BANDS):
+            raise StepError(f"{self.label}: {key} {index} is no band of Sentinel-2; {_AGAIN}")
+        return BANDS[index]
 
 
 def read_l1c(safe: Safe, ozone: float) -> L1C:
@@ -170,8 +171,7 @@ def _images(product: _Xml) -> dict[str, str]:
 def _masks(tile: _Xml) -> tuple[Mask, ...]:
     masks = []
     for element in tile.root.iterfind(".//{*}MASK_FILENAME"):
-        index = element.get("bandId")
-        band = None if index is None else BANDS[tile.parse(int, index, "bandId")]
+        band = tile.band(element, "bandId") if "bandId" in element.attrib else None
         masks.append(Mask(element.get("type", ""), band, (element.text or "").strip()))
     return tuple(masks)
 
@@ -279,7 +279,7 @@ def _angles(tile: _Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tuple[
     detectors: dict[str, list] = {band: [] for band in BANDS}
     for element in tile.root.iterfind(".//{*}Viewing_Incidence_Angles_Grids"):
         directions, view_step = _directions(tile, element, "Viewing_Incidence_Angles_Grids")
-        band = tile.parse(lambda text: BANDS[int(text)], element.get("bandId", ""), "bandId")
+        band = tile.band(element, "bandId")
         if directions.shape == sun.shape and view_step == step and np.isfinite(directions).any():
             detectors[band].append(directions)
     angles = dict(zip(("sun_zenith", "sun_azimuth"), _angles_of(_filled(sun[None])), strict=True))

@@ -145,8 +145,8 @@ def _geometry(polygon: etree._Element, label: str) -> dict:
     rings = []
     for path in ("{*}exterior", "{*}interior"):
         for positions in polygon.iterfind(f"{path}/{{*}}LinearRing/{{*}}posList"):
-            size = int(positions.get("srsDimension", 2))
             try:
+                size = int(positions.get("srsDimension", 2))
                 ring = np.array((positions.text or "").split(), dtype="f8").reshape(-1, size)[:, :2]
             except ValueError as problem:
                 raise StepError(f"{label}: a polygon is broken ({problem}); download the product again") from problem

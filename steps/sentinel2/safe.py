@@ -73,8 +73,11 @@ class Safe:
         return sorted(str(p.relative_to(self._folder)) for p in inside if p.is_relative_to(self._folder))
 
     def exists(self, name: str) -> bool:
-        """Tell whether the product has a file."""
-        return name in self._members if self._zipped else (self.path / name).is_file()
+        """Tell whether the product has a file; one outside of its folder it has not."""
+        if self._zipped:
+            return name in self._members
+        path = PurePosixPath(name)
+        return not path.is_absolute() and ".." not in path.parts and (self.path / name).is_file()
 
     @functools.cached_property
     def _members(self) -> frozenset[str]:
