@@ -134,6 +134,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()  # made beforehand by Snakemake; it is not to outlive a failure
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part

@@ -45,6 +45,7 @@ OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 LUT = str(lut_path(config["aerosol"]["model"]))
 CONDA = "../../envs/sen2flow.yaml"
+QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
 CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
@@ -152,11 +153,15 @@ def final_files(wildcards):
 
 
 def product_files(product):
-    files = [f"{OUT}/{product}/report/quality.json", f"{OUT}/{product}/quicklook"]
+    folder = f"{OUT}/{product}"
+    files = [
+        f"{folder}/report/quality.json",
+        *(f"{folder}/quicklook/{name}.png" for name in QUICKLOOKS),
+    ]
     if "safe" in config["formats"]:
-        files.append(f"{OUT}/{product}.SAFE")
+        files.append(f"{folder}.SAFE/manifest.safe")
     if "cog" in config["formats"]:
-        files.append(f"{OUT}/{product}/cog")
+        files.append(f"{folder}/cog/item.json")
     return files
 
 

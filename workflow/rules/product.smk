@@ -70,7 +70,7 @@ rule write_safe:
         lut=ancient(LUT),
         code=step("write_safe"),
     output:
-        safe=directory(f"{OUT}/{{product}}.SAFE"),
+        f"{OUT}/{{product}}.SAFE/manifest.safe",
     log:
         kept("logs/write_safe.log"),
     benchmark:
@@ -80,10 +80,11 @@ rule write_safe:
     resources:
         mem_mb=500,
     params:
+        safe=f"{OUT}/{{product}}.SAFE",
         layers=LAYER_OPTIONS,
     shell:
         "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {output.safe:q} --lut {input.lut:q} {params.layers} --log {log:q}"
+        " --quality {input.quality:q} --safe {params.safe:q} --lut {input.lut:q} {params.layers} --log {log:q}"
 
 
 rule write_cog:
@@ -120,7 +121,7 @@ rule write_stac:
         quality=kept("report/quality.json"),
         code=step("write_stac"),
     output:
-        folder=directory(kept("cog")),
+        kept("cog/item.json"),
     log:
         kept("logs/write_stac.log"),
     benchmark:
@@ -129,9 +130,11 @@ rule write_stac:
         CONDA
     resources:
         mem_mb=500,
+    params:
+        folder=kept("cog"),
     shell:
         "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
-        " --folder {output.folder:q} --log {log:q}"
+        " --folder {params.folder:q} --log {log:q}"
 
 
 rule quicklook:
@@ -144,12 +147,10 @@ rule quicklook:
         metadata=of("import/metadata.json"),
         code=step("quicklook"),
     output:
-        folder=report(
-            directory(kept("quicklook")),
-            patterns=["{name}.png"],
+        report(
+            expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),
             caption="../report/quicklook.rst",
             category="{product}",
-            labels={"picture": "{name}"},
         ),
     log:
         kept("logs/quicklook.log"),
@@ -159,7 +160,9 @@ rule quicklook:
         CONDA
     resources:
         mem_mb=1500,
+    params:
+        folder=kept("quicklook"),
     shell:
         "python -m steps.quicklook --toa-10m {input.toa_10m:q} --boa {input.boa:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
-        " --metadata {input.metadata:q} --folder {output.folder:q} --log {log:q}"
+        " --metadata {input.metadata:q} --folder {params.folder:q} --log {log:q}"
