@@ -138,7 +138,7 @@ class _Band:
     Attributes
     ----------
     scattering
-        Quadrature (node, fraction, weight) and the arrays of the table at the nodes.
+        Quadrature (node, fraction, weight), the arrays of the table at the nodes, and the Fourier modes.
     gas
         Weights, and coefficients of the gases in the cells of the band.
     """
@@ -148,45 +148,38 @@ class _Band:
 
 
 @functools.lru_cache(maxsize=128)
-def _prepare(key: int, response: SpectralResponse) -> _Band:
-    table = _TABLES[key]
+def _prepared(table: LookUpTable, response: SpectralResponse) -> _Band:
     gas = gases()
     weights = cell_weights(response, gas.wavelength, gas.step) * gas.solar_irradiance
     lit = np.flatnonzero(weights)
     weights, wavelength = weights[lit] / weights.sum(), gas.wavelength[lit] / 1000
     node, fraction, weight = _quadrature(wavelength, weights, table.wavelength)
     used = slice(node.min(), node.max() + 2)
+    multiple = table.multiple[used]
     scattering = (
         (node - node.min(), fraction, weight),
         table.knots,
         (table.extinction[used], table.albedo[used], table.peak[used], table.rayleigh[used]),
         (table.angle, table.log_phase[used]),
         (
-            table.multiple[used],
+            multiple.reshape(*multiple.shape[:4], -1),
             table.transmittance_down[used],
             table.transmittance_up[used],
             table.spherical_albedo[used],
             table.aerosol_transmittance_up[used],
         ),
+        np.arange(multiple.shape[-1]),
     )
     cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
     return _Band(scattering, (weights, gas.log_pressure, *cut))
 
 
-_TABLES: dict[int, LookUpTable] = {}
-
-
-def _prepared(table: LookUpTable, response: SpectralResponse) -> _Band:
-    _TABLES[id(table)] = table
-    return _prepare(id(table), response)
-
-
 def _quadrature(wavelength: np.ndarray, weights: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, ...]:
     """Replace the sum over a band's cells by a few points between each pair of scattering wavelengths.
 
-    Scattering quantities are log-log interpolated, y = y_i^(1-f) y_(i+1)^f with f linear in the logarithm of the
-    wavelength, so their sum over the cells of one interval is a smooth function of one number: the three point Gauss
-    quadrature of the weights over f (Golub and Welsch 1969) is exact to 1e-7.
+    Between two scattering wavelengths every quantity is a smooth function of f, the fraction of the logarithm of the
+    wavelength (`_band_means`), so that its sum over the cells there is a Gauss quadrature of three points for the
+    weights over f (Golub and Welsch 1969), exact to 1e-7.
 
     Returns
     -------
@@ -225,29 +218,30 @@ def _spline_weights(knots, x, weights):
 
 
 @njit(cache=True, nogil=True)
-def _phase_weights(angles, angle):
-    """Return index and fraction for linear interpolation in the ascending `angles`."""
-    i = min(max(np.searchsorted(angles, angle) - 1, 0), angles.size - 2)
-    return i, (angle - angles[i]) / (angles[i + 1] - angles[i])
+def _bracket(axis, x):
+    """Return index and fraction for linear interpolation in an ascending axis, extrapolated at its ends."""
+    i = min(max(np.searchsorted(axis, x) - 1, 0), axis.size - 2)
+    return i, (x - axis[i]) / (axis[i + 1] - axis[i])
 
 
 @njit(cache=True, nogil=True)
-def _multiple(coefficients, first, weights, modes):
-    """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series."""
+def _multiple(coefficients, first, weights, view_azimuth):
+    """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series.
+
+    The last axis of `coefficients` is view zenith times Fourier mode, with the factors `view_azimuth`.
+    """
     total = 0.0
     for a in range(4):
         for b in range(4):
-            wab = weights[0, a] * weights[1, b]
-            if wab == 0.0:
+            pair = weights[0, a] * weights[1, b]
+            if pair == 0.0:
                 continue
             for c in range(4):
                 line = coefficients[first[0] + a, first[1] + b, first[2] + c]
-                wabc = wab * weights[2, c]
-                for d in range(4):
-                    s = 0.0
-                    for m in range(modes.size):
-                        s += line[first[3] + d, m] * modes[m]
-                    total += wabc * weights[3, d] * s
+                part = 0.0
+                for d in range(view_azimuth.size):
+                    part += line[d] * view_azimuth[d]
+                total += pair * weights[2, c] * part
     return total
 
 
@@ -261,35 +255,34 @@ def _contract2(coefficients, first0, first1, weights0, weights1):
 
 
 @njit(cache=True, nogil=True)
-def _contract3(coefficients, first0, first, first1, weights0, weights, weights1):
+def _contract3(coefficients, first0, first1, first2, weights0, weights1, weights2):
     total = 0.0
     for a in range(4):
-        total += weights0[a] * _contract2(coefficients[first0 + a], first, first1, weights, weights1)
+        if weights0[a] != 0.0:
+            total += weights0[a] * _contract2(coefficients[first0 + a], first1, first2, weights1, weights2)
     return total
 
 
 @njit(cache=True, nogil=True)
-def _at_node(n, point, geometry, knots_first, weights, clear, facts, phase, tables, result):
+def _at_node(n, point, geometry, first, weights, clear, view_azimuth, facts, log_phase, tables, result):
     """Set the nine scattering quantities of one point at one wavelength.
 
     In `result`: path reflectance of molecules and aerosol and of molecules alone, total transmittances down and up,
     their direct parts, spherical albedo, and the diffuse upward transmittances of molecules alone and aerosol alone.
     """
-    relative_pressure, aot, log_phase_fraction = point
-    sun, view, cos_angle, modes = geometry
+    pressure_ratio, aot = point
+    sun, view, cos_angle, angle_index, angle_fraction = geometry
     extinction, albedo, peak, rayleigh = facts
-    angle_index, log_phase = phase
     multiple, down, up, spherical, aerosol_up = tables
-    p, a, s, v = knots_first
-    molecules, aerosol = rayleigh[n] * relative_pressure, extinction[n] * aot
+    p, a, s, v = first
+    molecules, aerosol = rayleigh[n] * pressure_ratio, extinction[n] * aot
     keep = 1 - albedo[n] * peak[n]
-    line = log_phase[n]
-    log_p = line[angle_index] + log_phase_fraction * (line[angle_index + 1] - line[angle_index])
+    log_p = log_phase[n, angle_index] * (1 - angle_fraction) + log_phase[n, angle_index + 1] * angle_fraction
     air = rayleigh_phase(cos_angle)
     once = single_scattering(molecules, aerosol * keep, air, exp(log_p) * albedo[n] / keep, sun, view)
-    result[0] = once + _multiple(multiple[n], knots_first, weights, modes)
+    result[0] = once + _multiple(multiple[n], first, weights, view_azimuth)
     once = single_scattering(molecules, 0.0, air, 0.0, sun, view)
-    result[1] = once + _multiple(multiple[n], (p, 0, s, v), clear, modes)
+    result[1] = once + _multiple(multiple[n], (p, 0, s, v), clear, view_azimuth)
     result[2] = _contract3(down[n], p, a, s, weights[0], weights[1], weights[2])
     result[3] = _contract3(up[n], p, a, v, weights[0], weights[1], weights[3])
     result[4] = exp(-(molecules + aerosol) / sun)
@@ -300,32 +293,48 @@ def _at_node(n, point, geometry, knots_first, weights, clear, facts, phase, tabl
 
 
 @njit(cache=True, nogil=True)
+def _band_means(node, fraction, weight, at_node, band):
+    """Average the scattering quantities over a band.
+
+    Between the scattering wavelengths reflectances go with a power of the wavelength, and transmittances have an
+    optical thickness -ln T that does. `at_node` is overwritten.
+    """
+    for k in range(band.size):
+        transmittance = 2 <= k <= 5
+        for n in range(at_node.shape[0]):
+            y = at_node[n, k]
+            at_node[n, k] = log(max(-log(max(y, 1e-12)), 1e-12)) if transmittance else log(max(y, 1e-12))
+        band[k] = 0.0
+        for j in range(node.size):
+            y = exp(at_node[node[j], k] * (1 - fraction[j]) + at_node[node[j] + 1, k] * fraction[j])
+            band[k] += weight[j] * (exp(-y) if transmittance else y)
+
+
+@njit(cache=True, nogil=True)
 def _gas_means(gas, log_pressure, mass, water_vapour, ozone):
     """Return the band means of the transmittances of other gases, of all water vapour and of half of it."""
     weight, axis, water, other, absorption = gas
-    i = min(max(np.searchsorted(axis, log_pressure) - 1, 0), axis.size - 2)
-    f = (log_pressure - axis[i]) / (axis[i + 1] - axis[i])
+    i, f = _bracket(axis, log_pressure)
     log_mass, column = log(mass), water_vapour * mass
     rest, whole, half = 0.0, 0.0, 0.0
     for k in range(weight.size):
-        c0 = other[i, 0, k] + f * (other[i + 1, 0, k] - other[i, 0, k])
-        c1 = other[i, 1, k] + f * (other[i + 1, 1, k] - other[i, 1, k])
-        c2 = other[i, 2, k] + f * (other[i + 1, 2, k] - other[i, 2, k])
-        a = water[i, 0, k] + f * (water[i + 1, 0, k] - water[i, 0, k])
-        b = exp(water[i, 1, k] + f * (water[i + 1, 1, k] - water[i, 1, k]))
+        c0 = other[i, 0, k] * (1 - f) + f * other[i + 1, 0, k]
+        c1 = other[i, 1, k] * (1 - f) + f * other[i + 1, 1, k]
+        c2 = other[i, 2, k] * (1 - f) + f * other[i + 1, 2, k]
+        a = (water[i, 0, k] * (1 - f) + f * water[i + 1, 0, k]) * column
+        b = exp(water[i, 1, k] * (1 - f) + f * water[i + 1, 1, k]) * column
         rest += weight[k] * exp(-exp(c0 + log_mass * (c1 + log_mass * c2)) - absorption[k] * ozone * mass)
-        whole += weight[k] * exp(-a * column / sqrt(1 + b * column))
-        half += weight[k] * exp(-0.5 * a * column / sqrt(1 + 0.5 * b * column))
+        whole += weight[k] * exp(-a / sqrt(1 + b))
+        half += weight[k] * exp(-0.5 * a / sqrt(1 + 0.5 * b))
     return rest, whole, half
 
 
 @njit(cache=True, nogil=True)
 def _evaluate(points, pressures, scattering, gas, result):
     """Set `result`, shape (points, 10), the fields of `BandAtmosphere` in their order."""
-    (node, fraction, weight), knots, facts, (angles, log_phase), tables = scattering
-    nodes = facts[0].size
-    weights, clear, modes = np.zeros((4, 4)), np.zeros((4, 4)), np.empty(tables[0].shape[-1])
-    at_node, band = np.empty((nodes, 9)), np.empty(9)
+    (node, fraction, weight), knots, facts, (angles, log_phase), tables, modes = scattering
+    weights, clear, view_azimuth = np.zeros((4, 4)), np.zeros((4, 4)), np.empty(4 * modes.size)
+    at_node, band = np.empty((facts[0].size, 9)), np.empty(9)
     for q in range(points.shape[1]):
         sun_zenith, view_zenith, azimuth, _, aot, water_vapour, ozone = points[:, q]
         if np.isnan(points[:, q].sum()):
@@ -340,38 +349,15 @@ def _evaluate(points, pressures, scattering, gas, result):
         )
         clear[:] = weights
         clear[1] = (1.0, 0.0, 0.0, 0.0)
-        for m in range(modes.size):
-            modes[m] = cos(m * radians(180 - azimuth))
+        for m in modes:
+            view_azimuth[m :: modes.size] = weights[3] * cos(m * radians(180 - azimuth))
         cos_angle = cos_scattering_angle(sun_zenith, view_zenith, azimuth)
-        angle_index, angle_fraction = _phase_weights(angles, np.degrees(np.arccos(cos_angle)))
-        point = (pressures[q] / STANDARD_PRESSURE, aot, angle_fraction)
-        for n in range(nodes):
-            _at_node(
-                n,
-                point,
-                (sun, view, cos_angle, modes),
-                first,
-                weights,
-                clear,
-                facts,
-                (angle_index, log_phase),
-                tables,
-                at_node[n],
-            )
+        geometry = (sun, view, cos_angle, *_bracket(angles, np.degrees(np.arccos(cos_angle))))
+        point = (pressures[q] / STANDARD_PRESSURE, aot)
+        for n in range(facts[0].size):
+            _at_node(n, point, geometry, first, weights, clear, view_azimuth, facts, log_phase, tables, at_node[n])
         _band_means(node, fraction, weight, at_node, band)
         other, water, half = _gas_means(gas, log(pressures[q]), 1 / sun + 1 / view, water_vapour, ozone)
         result[q, 0] = band[1] + (band[0] - band[1]) * half
         result[q, 1], result[q, 2] = other, water
-        result[q, 3:] = band[
-            2:
-        ]  # transmittances, spherical albedo and the two diffuse parts, in the order of the class
-
-
-@njit(cache=True, nogil=True)
-def _band_means(node, fraction, weight, at_node, band):
-    """Average the scattering quantities over a band; log-log interpolation between wavelengths as 6S does it."""
-    for k in range(band.size):
-        band[k] = 0.0
-        for j in range(node.size):
-            low, high = log(max(at_node[node[j], k], 1e-12)), log(max(at_node[node[j] + 1, k], 1e-12))
-            band[k] += weight[j] * exp(low + fraction[j] * (high - low))
+        result[q, 3:] = band[2:]

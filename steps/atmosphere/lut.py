@@ -37,7 +37,7 @@ _AXES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LookUpTable:
     """A look-up table in memory: B-spline coefficients and what single scattering needs.
 

@@ -8,13 +8,13 @@ from math import cos, exp, radians, sin
 
 import numpy as np
 
-import steps.kernels  # noqa: F401, I001  (places the cache of Numba)
+import steps.kernels  # noqa: F401  (places Numba's cache)
+
 from numba import njit  # isort: skip
 
-#: Depolarisation factor of air (as 6S).
-DEPOLARISATION = 0.0279
-#: Share of pure dipole scattering that remains with it (Hansen and Travis 1974, eq. 2.15 and 2.16).
-DIPOLE = (1 - DEPOLARISATION) / (1 + DEPOLARISATION / 2)
+#: Share of pure dipole scattering in molecular scattering, (1 - d) / (1 + d / 2) with the depolarisation factor of air
+#: d = 0.0279 that 6S uses (Hansen and Travis 1974, eq. 2.15); the rest is isotropic.
+DIPOLE = (1 - 0.0279) / (1 + 0.0279 / 2)
 #: Scale heights of molecules over that of aerosol: 8 km / 2 km.
 HEIGHT_RATIO = 4
 
@@ -33,9 +33,9 @@ def cos_scattering_angle(sun_zenith, view_zenith, relative_azimuth):
 
 
 @njit(cache=True, nogil=True)
-def rayleigh_phase(cos_angle):
-    """Return the phase function of air for unpolarised light, mean 1 (Hansen and Travis 1974, eq. 2.14)."""
-    return DIPOLE * 0.75 * (1 + cos_angle * cos_angle) + 1 - DIPOLE
+def rayleigh_phase(cos_angle, dipole=DIPOLE):
+    """Return the phase function of molecules for unpolarised light, mean 1 (Hansen and Travis 1974, eq. 2.14)."""
+    return dipole * 0.75 * (1 + cos_angle * cos_angle) + 1 - dipole
 
 
 @njit(cache=True, nogil=True)
@@ -58,12 +58,13 @@ def single_scattering(rayleigh, aerosol, phase_rayleigh, phase_aerosol, sun_cosi
         Cosines of the zenith angles.
     """
     mass = 1 / sun_cosine + 1 / view_cosine
-    molecules = 0.0
-    for i in range(_X.size):
-        x = _X[i]
-        molecules += _W[i] * exp(-mass * (rayleigh * x + aerosol * (x * x) * (x * x)))
-    molecules *= rayleigh
     both = -np.expm1(-mass * (rayleigh + aerosol)) / mass
+    molecules = both
+    if aerosol > 0:
+        molecules = 0.0
+        for i in range(_X.size):
+            x = _X[i]
+            molecules += rayleigh * _W[i] * exp(-mass * (rayleigh * x + aerosol * (x * x) * (x * x)))
     return (phase_rayleigh * molecules + phase_aerosol * (both - molecules)) / (4 * sun_cosine * view_cosine)
 
 

@@ -41,7 +41,7 @@ def run(
     Parameters
     ----------
     spectrum
-        Lines that choose the spectral condition, for instance `"-1\\n0.55"` for one wavelength.
+        Lines that choose the spectral condition, for instance -1 and on the next line 0.55 for one wavelength.
     sun_zenith, view_zenith, relative_azimuth
         Degrees; azimuth 0 = sun and sensor on the same side.
     water_vapour, ozone

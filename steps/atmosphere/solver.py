@@ -1,14 +1,14 @@
 """Successive orders of scattering in a plane-parallel atmosphere of molecules and aerosol.
 
-The radiance of each order is integrated along straight lines through layers of equal optical thickness, with the
-source function of the order before, linear in optical depth inside a layer (Lenoble et al. 2007, JQSRT 107, 479).
-Azimuth is a Fourier series. Molecular scattering is polarised (Stokes I, Q, U), aerosol scattering is not. Radiance is
-in units of reflectance, pi L / (mu_s F_s). All sun directions are solved at once, and the view directions are extra
-nodes of the angular grid with no weight. No result depends on a linear algebra library or on the number of threads.
+The source function of an order follows from the radiance of the order before, and is integrated along straight lines
+through layers in which it is linear in optical depth (Lenoble et al. 2007, JQSRT 107, 479). Azimuth is a Fourier
+series. Molecular scattering is polarised (Stokes I, Q, U), aerosol scattering is not. Radiance is in units of
+reflectance, pi L / (mu_s F_s). All sun directions are solved at once, and the view directions are extra nodes of the
+angular grid with no weight. No result depends on a linear algebra library or on the number of threads.
 """
 
 from dataclasses import dataclass
-from math import exp, sqrt
+from math import cos, exp, pi, sqrt
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from steps.atmosphere.scattering import DIPOLE, HEIGHT_RATIO, delta_m
 
 from numba import njit  # isort: skip
 
-#: Scattering orders at most, and the increment at which to stop (or below which to sum the rest geometrically).
-MAX_ORDER, NEGLIGIBLE, GEOMETRIC = 200, 1e-7, 3e-4
+#: Orders of scattering at most, and the largest increment of any result that is neglected.
+MAX_ORDER, NEGLIGIBLE = 200, 2e-7
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Solution:
     ----------
     multiple
         Shape (modes, views, suns): Fourier coefficients of the reflectance of light scattered twice and more; the
-        reflectance is the sum over m of multiple[m] cos(m (180 - relative azimuth)) .
+        reflectance is the sum over m of multiple[m] cos(m (180 - relative azimuth)).
     transmittance_down, transmittance_up
         Direct and diffuse, for each sun and each view direction.
     spherical_albedo
@@ -51,8 +51,12 @@ def solve(
     *,
     modes: int = 4,
     layers: int | None = None,
+    dipole: float = DIPOLE,
 ) -> Solution:
     """Solve one atmosphere at one wavelength.
+
+    The error of a finite number of layers goes with its inverse square, so it is taken out by solving twice, with
+    the full and with half the number, and extrapolating (Richardson).
 
     Parameters
     ----------
@@ -67,51 +71,56 @@ def solve(
     modes
         Number of Fourier modes; 3 hold all Rayleigh scattering.
     layers
-        Default 24 + 40 * total optical thickness.
+        An even number; chosen by the optical thickness unless given.
+    dipole
+        Share of pure dipole scattering in molecular scattering, 1 without depolarisation.
     """
     scaled, f = delta_m(moments)
-    aerosol, albedo = aerosol * (1 - albedo * f), albedo * (1 - f) / (1 - albedo * f)
-    x, w = np.polynomial.legendre.leggauss(scaled.size // 2)
+    aerosol, scaled = aerosol * (1 - albedo * f), scaled * albedo * (1 - f) / (1 - albedo * f)
+    layers = layers or 2 * int(12 + 8 * (rayleigh + aerosol))
+    fine = _solve(rayleigh, aerosol, scaled, sun_cosines, view_cosines, dipole, modes, layers)
+    coarse = _solve(rayleigh, aerosol, scaled, sun_cosines, view_cosines, dipole, modes, layers // 2)
+    return Solution(*((4 * a - b) / 3 for a, b in zip(fine, coarse, strict=True)))
+
+
+def _solve(rayleigh, aerosol, moments, suns, views, dipole, modes, layers):
+    """Return the attributes of `Solution` for a finite number of layers; `moments` include the albedo."""
+    x, w = np.polynomial.legendre.leggauss(moments.size // 2)
     gauss, weights = 0.5 * (x + 1), 0.5 * w
-    tau, share, mean_share = _levels(rayleigh, aerosol, layers or int(24 + 40 * (rayleigh + aerosol)))
-    beams = np.concatenate([sun_cosines, view_cosines])
-    suns = sun_cosines.size
-    multiple = np.zeros((modes, view_cosines.size, suns))
-    for m in range(modes):
-        columns = beams if m == 0 else sun_cosines
-        reflectance, flux = _orders(
-            m, tau, share, mean_share, albedo * scaled, gauss, weights, view_cosines, columns, m == 0
-        )
-        multiple[m] = reflectance[:, :suns] * (1 if m == 0 else 2)
-        if m == 0:
-            transmittance = np.exp(-tau[-1] / beams) + flux[:-1]
-            spherical_albedo = flux[-1]
-    return Solution(multiple, transmittance[:suns], transmittance[suns:], spherical_albedo)
+    tau, share = _levels(rayleigh, aerosol, layers)
+    multiple = np.empty((modes, views.size, suns.size))
+    beams = np.concatenate([suns, views])
+    multiple[0], flux = _orders(0, tau, share, moments, dipole, gauss, weights, views, beams, suns.size)
+    for m in range(1, modes):
+        multiple[m], _ = _orders(m, tau, share, moments, dipole, gauss, weights, views, suns, suns.size)
+    multiple[1:] *= 2
+    transmittance = np.exp(-tau[-1] / beams) + flux[:-1]
+    return multiple, transmittance[: suns.size], transmittance[suns.size :], flux[-1]
 
 
 @njit(cache=True, nogil=True)
 def _levels(rayleigh, aerosol, layers):
-    """Return levels of equal spacing in optical thickness, and the aerosol's share at levels and in layers.
+    """Return the optical depth of the levels, and the aerosol's share in the extinction there.
 
-    tau(x) = rayleigh x + aerosol x**4 with x = exp(-z / 8 km), solved by bisection. The share is that of the
-    aerosol in the local extinction.
+    With x = exp(-z / 8 km) and tau(x) = rayleigh x + aerosol x**4, level k of n is where
+    [tau(x) / tau(1) + x] / 2 = u / 2 + (1 - cos(pi u)) / 4 with u = k / n: dense where the optical depth and where the
+    composition changes, and near the top and the ground, where grazing radiance changes fast.
     """
-    tau = np.linspace(0.0, rayleigh + aerosol, layers + 1)
-    share, above = np.empty(layers + 1), np.empty(layers + 1)
+    tau, share = np.zeros(layers + 1), np.zeros(layers + 1)
     for k in range(layers + 1):
-        low, high = 0.0, 1.0
-        for _ in range(60):
+        u = k / layers
+        low, high, target = 0.0, 1.0, 0.5 * u + 0.25 * (1 - cos(pi * u))
+        for _ in range(50):
             x = 0.5 * (low + high)
-            if rayleigh * x + aerosol * x**HEIGHT_RATIO < tau[k]:
+            if 0.5 * (x + (rayleigh * x + aerosol * x**HEIGHT_RATIO) / (rayleigh + aerosol)) < target:
                 low = x
             else:
                 high = x
+        x = 0.0 if k == 0 else high
+        tau[k] = rayleigh * x + aerosol * x**HEIGHT_RATIO
         dense = HEIGHT_RATIO * aerosol * x ** (HEIGHT_RATIO - 1)
-        share[k] = dense / (rayleigh + dense)
-        above[k] = aerosol * x**HEIGHT_RATIO
-    if rayleigh == 0:
-        share[:] = 1.0
-    return tau, share, np.diff(above) / (tau[1] - tau[0])
+        share[k] = dense / (rayleigh + dense) if rayleigh > 0 else 1.0
+    return tau, share
 
 
 @njit(cache=True, nogil=True)
@@ -131,57 +140,84 @@ def _legendre(m, degree, x):
 
 
 @njit(cache=True, nogil=True)
-def _dipole(m, mu):
+def _rayleigh_terms(m, mu, dipole):
     """Return the terms of Fourier mode m of the Rayleigh phase matrix for (I, Q, U).
 
-    The matrix from direction mu' to mu is the sum over terms k of t_k(mu) t_k(mu')^T: scattering by a dipole depends on
-    the light's polarisation tensor alone, of which a mode contains one component (mode 0: two, one of them the
-    isotropic one). Written out from Chandrasekhar 1950, eq. (I.217)-(I.220).
+    The matrix from direction mu' to mu is the sum over terms k of t_k(mu) t_k(mu')^T: a dipole scatters according to
+    the light's polarisation tensor, of which a mode contains one component (mode 0 has the isotropic one besides).
+    This is Chandrasekhar 1950, eq. I.(219)-(220), factorised.
     """
     terms = np.zeros((2, 3))
     s2 = max(0.0, 1 - mu * mu)
     if m == 0:
         terms[0, 0] = 1.0
-        c = sqrt(DIPOLE / 2)
+        c = sqrt(dipole / 2)
         terms[1, 0], terms[1, 1] = c * (1 - 1.5 * s2), -1.5 * c * s2
     elif m == 1:
-        c = sqrt(0.75 * DIPOLE * s2)
+        c = sqrt(0.75 * dipole * s2)
         terms[0, 0], terms[0, 1], terms[0, 2] = c * mu, c * mu, c
     elif m == 2:
-        c = 0.25 * sqrt(3 * DIPOLE)
+        c = 0.25 * sqrt(3 * dipole)
         terms[0, 0], terms[0, 1], terms[0, 2] = c * s2, -c * (1 + mu * mu), 2 * c * mu
     return terms
 
 
 @njit(cache=True, nogil=True)
-def _first_order(m, tau, mean_share, moments, mu, sun, radiance, column):
-    """Fill one column of `radiance` with sunlight scattered once, exact for layers of constant composition."""
-    layers, step = tau.size - 1, tau[1] - tau[0]
-    polynomials_sun, dipole_sun = _legendre(m, moments.size - 1, -sun), _dipole(m, -sun)
-    for i in range(radiance.shape[1]):
-        polynomials, dipole = _legendre(m, moments.size - 1, mu[i]), _dipole(m, mu[i])
-        aerosol = np.sum(moments * polynomials * polynomials_sun) * 0.25 / sun
-        a = abs(mu[i])
-        attenuation = exp(-step / a)
-        if mu[i] > 0:
-            gain = (1 - exp(-step * (1 / a + 1 / sun))) / (1 + a / sun)
-        else:
-            x = 1 / a - 1 / sun
-            near = step / a if abs(x) * step < 1e-6 else (1 - exp(-step * x)) / (x * a)
-            gain = exp(-step / sun) * near
-        for p in range(radiance.shape[0]):
-            molecules = (dipole[0, p] * dipole_sun[0, 0] + dipole[1, p] * dipole_sun[1, 0]) * 0.25 / sun
-            value = 0.0
-            for n in range(layers):
-                k = layers - 1 - n if mu[i] > 0 else n
-                source = (1 - mean_share[k]) * molecules + (mean_share[k] * aerosol if p == 0 else 0.0)
-                value = value * attenuation + source * exp(-tau[k] / sun) * gain
-                radiance[p, i, k if mu[i] > 0 else k + 1, column] = value
+def _phase_terms(m, moments, dipole, directions):
+    """Return for each direction the aerosol's Legendre functions and the Rayleigh terms of mode m."""
+    polynomials, terms = np.empty((directions.size, moments.size)), np.empty((directions.size, 2, 3))
+    for i in range(directions.size):
+        polynomials[i] = _legendre(m, moments.size - 1, directions[i])
+        terms[i] = _rayleigh_terms(m, directions[i], dipole)
+    return polynomials, terms
+
+
+@njit(cache=True, nogil=True)
+def _phase_matrix(moments, outgoing, incoming):
+    """Return the Fourier mode of the aerosol's phase function, sum over l of b_l P_l(mu) P_l(mu')."""
+    matrix = np.empty((outgoing.shape[0], incoming.shape[0]))
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            matrix[i, j] = np.sum(moments * outgoing[i] * incoming[j])
+    return matrix
+
+
+@njit(cache=True, nogil=True)
+def _layer_weights(tau, directions):
+    """Return the weights of `_integrate` for each direction and layer, shape (directions, 3, layers).
+
+    With t the slant optical thickness of a layer: exp(-t); of the source at the near end 1 - exp(-t) - far; at the
+    far end far = [1 - (1 + t) exp(-t)] / t.
+    """
+    weights = np.empty((directions.size, 3, tau.size - 1))
+    for i in range(directions.size):
+        for k in range(tau.size - 1):
+            t = (tau[k + 1] - tau[k]) / abs(directions[i])
+            e = exp(-t)
+            far = (1 - (1 + t) * e) / t if t > 1e-4 else t / 2
+            weights[i, 0, k], weights[i, 1, k], weights[i, 2, k] = e, 1 - e - far, far
+    return weights
+
+
+@njit(cache=True, nogil=True)
+def _integrate(upward, weights, source, radiance):
+    """Integrate a source along a line through all layers; `source` and `radiance` have shape (levels, columns).
+
+    L(next) = L(last) exp(-t) + near J(next) + far J(last), exact for a source that is linear in optical depth. What
+    enters from outside is given in `radiance` at the first level on the way.
+    """
+    levels, columns = source.shape
+    for n in range(1, levels):
+        k, last = (levels - 1 - n, levels - n) if upward else (n, n - 1)
+        layer = min(k, last)
+        attenuation, near, far = weights[0, layer], weights[1, layer], weights[2, layer]
+        for c in range(columns):
+            radiance[k, c] = radiance[last, c] * attenuation + near * source[k, c] + far * source[last, c]
 
 
 @njit(cache=True, nogil=True)
 def _sum_products(factors, fields, out):
-    """Set out = sum over j of factors[j] * fields[j]; the number of terms is a multiple of 4."""
+    """Set out = sum of factors[j] * fields[j] over all factors, the number of which is a multiple of 4."""
     out[:] = 0.0
     for j in range(0, factors.size, 4):
         f0, f1, f2, f3 = factors[j], factors[j + 1], factors[j + 2], factors[j + 3]
@@ -191,115 +227,104 @@ def _sum_products(factors, fields, out):
 
 
 @njit(cache=True, nogil=True)
-def _integrate(upward, source, attenuation, near, far, radiance):
-    """Integrate a source along a line through all layers; `source` and `radiance` have shape (levels, columns).
-
-    L(next) = L exp(-t) + near J(next) + far J(last), exact for a source that is linear in optical depth.
-    """
-    levels = source.shape[0]
-    for n in range(1, levels):
-        k, last = (levels - 1 - n, levels - n) if upward else (n, n - 1)
-        for c in range(source.shape[1]):
-            radiance[k, c] = radiance[last, c] * attenuation + near * source[k, c] + far * source[last, c]
+def _excite(radiance, terms, weights, excited):
+    """Project radiance on the terms of the Rayleigh phase matrix: excited[k] = sum over directions of w t_k . L."""
+    part = np.empty_like(excited[0])
+    for k in range(2):
+        excited[k] = 0.0
+        for p in range(radiance.shape[0]):
+            factors = weights * terms[: weights.size, k, p]
+            _sum_products(factors, radiance[p].reshape(radiance.shape[1], -1), part.reshape(-1))
+            excited[k] += part
 
 
 @njit(cache=True, nogil=True)
-def _orders(m, tau, share, mean_share, moments, gauss, weights, views, beams, isotropic):
+def _mix(share, terms, excited, source):
+    """Mix the aerosol's source, given in `source`, with that of the molecules, at all levels."""
+    for k in range(share.size):
+        f, d0, d1 = share[k], (1 - share[k]) * terms[0], (1 - share[k]) * terms[1]
+        for c in range(source.shape[1]):
+            source[k, c] = f * source[k, c] + d0 * excited[0, k, c] + d1 * excited[1, k, c]
+
+
+@njit(cache=True, nogil=True)
+def _sunlight(tau, beams, terms, aerosol, excited, source):
+    """Set what direct sunlight excites, and the aerosol's source function, of shape (directions, levels, columns)."""
+    for c in range(beams.size):
+        light = np.exp(-tau / beams[c]) * (0.25 / beams[c])
+        excited[0, :, c], excited[1, :, c] = terms[c, 0, 0] * light, terms[c, 1, 0] * light
+        for i in range(source.shape[0]):
+            source[i, :, c] = aerosol[i, c] * light
+
+
+@njit(cache=True, nogil=True)
+def _propagate(directions, share, terms, layer_weights, excited, source, scattered):
+    """Turn the aerosol's source function into radiance, all directions and Stokes components.
+
+    Shapes: `terms` (directions, 2, 3), `source` (directions, levels, columns), `scattered` (Stokes components,
+    directions, levels, columns).
+    """
+    for i in range(source.shape[0]):
+        for p in range(scattered.shape[0]):
+            if p > 0:
+                source[i] = 0.0
+            _mix(share, terms[i, :, p], excited, source[i])
+            _integrate(directions[i] > 0, layer_weights[i], source[i], scattered[p, i])
+
+
+@njit(cache=True, nogil=True)
+def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
     """Sum all orders of scattering of one Fourier mode.
 
     Parameters
     ----------
+    m
+        Fourier mode. Mode 0 has one more column than there are beams: light of radiance 1 from below.
+    tau, share
+        From `_levels`.
     moments
         Legendre moments of the aerosol's phase function times its albedo.
-    beams
-        Cosines of the sun directions, one column each.
-    isotropic
-        Whether to add a last column: light of radiance 1 from below instead of a sun.
+    dipole
+        Share of dipole scattering of the molecules.
+    gauss, weights
+        Of the Gauss quadrature over the cosine in a hemisphere.
+    views, beams
+        Cosines of the view zenith angles and of those of the incident beams, the first `suns` of which are suns.
 
     Returns
     -------
     reflectance, flux
-        Shapes (views, columns) and (columns,): order 2 and more upward at the top, and all orders downward at the
-        ground as a share of the illumination.
+        Shapes (views, suns) and (columns,): order 2 and more, upward at the top; all orders, downward at the ground, as
+        a share of the illumination.
     """
-    half, degree, levels = gauss.size, moments.size - 1, tau.size
-    nodes = 2 * half
+    half, nodes, columns = gauss.size, 2 * gauss.size, beams.size + (1 if m == 0 else 0)
     directions = np.concatenate((gauss, -gauss, views))
-    polarised = 1 if m > 2 else (2 if m == 0 else 3)
-    columns = beams.size + (1 if isotropic else 0)
-    radiance = np.zeros((polarised, nodes, levels, columns))
-    for c in range(beams.size):
-        _first_order(m, tau, mean_share, moments, directions, beams[c], radiance, c)
-    if isotropic:
+    half_weights = 0.5 * np.concatenate((weights, weights))
+    polynomials, terms = _phase_terms(m, moments, dipole, directions)
+    polynomials_sun, terms_sun = _phase_terms(m, moments, dipole, -beams)
+    aerosol = _phase_matrix(moments, polynomials, polynomials[:nodes]) * half_weights
+    layer_weights = _layer_weights(tau, directions)
+
+    shape = (1 if m > 2 else (2 if m == 0 else 3), directions.size, tau.size, columns)
+    radiance, scattered = np.zeros(shape), np.zeros(shape)
+    source, excited = np.zeros(shape[1:]), np.zeros((2, tau.size, columns))
+    _sunlight(tau, beams, terms_sun, _phase_matrix(moments, polynomials, polynomials_sun), excited, source)
+    if m == 0:
+        scattered[0, :half, -1, -1] = 1.0
+    reflectance, flux = np.zeros((views.size, suns)), np.zeros(columns)
+    for order in range(1, MAX_ORDER):
+        _propagate(directions, share, terms, layer_weights, excited, source, scattered)
+        down = np.zeros(columns)
         for i in range(half):
-            radiance[0, i, :, -1] = np.exp(-(tau[-1] - tau) / gauss[i])
-    reflectance, flux = np.zeros((views.size, columns)), np.zeros(columns)
-    for i in range(half):
-        flux += 2 * weights[i] * gauss[i] * radiance[0, half + i, -1]
-
-    polynomials, dipole = np.empty((directions.size, degree + 1)), np.empty((directions.size, 2, 3))
-    for i in range(directions.size):
-        polynomials[i], dipole[i] = _legendre(m, degree, directions[i]), _dipole(m, directions[i])
-    aerosol = np.empty((directions.size, nodes))
-    for i in range(directions.size):
-        for j in range(nodes):
-            aerosol[i, j] = 0.5 * weights[j % half] * np.sum(moments * polynomials[i] * polynomials[j])
-
-    scattered = np.empty_like(radiance)
-    source, line = np.empty((levels, columns)), np.empty((levels, columns))
-    excited = np.empty((2, levels, columns))
-    previous, previous_ratio = 0.0, 0.0
-    for order in range(2, MAX_ORDER):
-        _excite(radiance, dipole, weights, excited)
-        largest = 0.0
-        for i in range(directions.size):
-            step = (tau[1] - tau[0]) / abs(directions[i])
-            attenuation = exp(-step)
-            far = (1 - (1 + step) * attenuation) / step if step > 1e-4 else step / 2
-            near = 1 - attenuation - far
-            for p in range(polarised if i < nodes else 1):
-                _source(p, share, aerosol[i], radiance, dipole[i], excited, source)
-                target = scattered[p, i] if i < nodes else line
-                target[-1 if directions[i] > 0 else 0] = 0.0
-                _integrate(directions[i] > 0, source, attenuation, near, far, target)
-            if i >= nodes:
-                reflectance[i - nodes] += line[0]
-                largest = max(largest, np.max(np.abs(line[0])))
-            elif i >= half:
-                gain = 2 * weights[i - half] * gauss[i - half] * scattered[0, i, -1]
-                flux += gain
-                largest = max(largest, np.max(np.abs(gain)))
-        radiance, scattered = scattered, radiance
-        ratio = largest / previous if previous > 0 else 0.0
-        if largest < NEGLIGIBLE:
+            down += 2 * weights[i] * gauss[i] * scattered[0, half + i, -1]
+        flux += down
+        if order > 1:
+            reflectance += scattered[0, nodes:, 0, :suns]
+        if order > 2 and max(np.max(np.abs(down)), np.max(np.abs(scattered[0, nodes:, 0]))) < NEGLIGIBLE:
             break
-        previous, previous_ratio = largest, ratio
+        radiance, scattered = scattered, radiance
+        scattered[0, :half, -1] = 0.0
+        _excite(radiance, terms, half_weights, excited)
+        for i in range(directions.size):
+            _sum_products(aerosol[i], radiance[0].reshape(directions.size, -1), source[i].reshape(-1))
     return reflectance, flux
-
-
-@njit(cache=True, nogil=True)
-def _excite(radiance, dipole, weights, excited):
-    """Project the radiance on the terms of the Rayleigh phase matrix: excited[k] = sum over directions of w t_k . L."""
-    excited[:] = 0.0
-    half = weights.size
-    for k in range(2):
-        for p in range(radiance.shape[0]):
-            factors = np.empty(2 * half)
-            for j in range(2 * half):
-                factors[j] = 0.5 * weights[j % half] * dipole[j, k, p]
-            for j in range(2 * half):
-                excited[k] += factors[j] * radiance[p, j]
-
-
-@njit(cache=True, nogil=True)
-def _source(p, share, aerosol, radiance, dipole, excited, source):
-    """Set the source function of Stokes component p in one direction, at all levels."""
-    if p == 0:
-        flat = radiance[0].reshape(radiance.shape[1], -1)
-        _sum_products(aerosol, flat, source.reshape(-1))
-    else:
-        source[:] = 0.0
-    for k in range(share.size):
-        f, d0, d1 = share[k], (1 - share[k]) * dipole[0, p], (1 - share[k]) * dipole[1, p]
-        for c in range(source.shape[1]):
-            source[k, c] = f * source[k, c] + d0 * excited[0, k, c] + d1 * excited[1, k, c]
