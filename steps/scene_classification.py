@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from steps.artefacts import (
+    BLOCK,
     CLASSIFICATION,
     MASK,
     MASK_DEFECTIVE,
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
 SEA, LITTLE_SNOW = 254, 10
+#: Rows computed at a time; few, so that little is read twice for the margins.
+ROWS = 2 * BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 Reader = Callable[[slice], tuple[Bands, Maps]]
@@ -179,7 +182,7 @@ def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margi
         function(rows, wide, slice(rows.start - wide.start, rows.stop - wide.start))
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, row_blocks(height)))
+        list(pool.map(one, row_blocks(height, ROWS)))
 
 
 def run(
@@ -212,9 +215,9 @@ def run(
     relief = any(read(terrain, TERRAIN, "slope", rows).any() for rows in row_blocks(grid.height))
 
     def read_rows(rows: slice) -> tuple[Bands, Maps]:
-        bands, nodata = _read_bands(stack, rows)
+        bands = _read_bands(stack, rows, grid.width)
         heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
-        return bands, fill_maps(nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
+        return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
     scl, cloud, snow = classify(
         read_rows, grid.shape, grid.resolution, scene.sun_zenith, scene.sun_azimuth,
@@ -233,25 +236,20 @@ def run(
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
-def _read_bands(stack: Path, rows: slice) -> tuple[Bands, np.ndarray]:
-    nodata, bands = None, {}
+def _read_bands(stack: Path, rows: slice, width: int) -> Bands:
+    nodata = np.zeros((rows.stop - rows.start, width), np.bool_)
+    bands = {}
     for name in STACK_BANDS:
-        stored = read(stack, TOA, name, rows)
-        missing = stored == TOA.nodata
-        nodata = missing if nodata is None else nodata | missing
-        if name in BANDS:
-            bands[name.lower()] = kernels.reflectance(stored)
-    return Bands(**bands, nodata=nodata), nodata
+        bands[name] = kernels.reflectance(read(stack, TOA, name, rows), nodata)
+        if name not in BANDS:
+            del bands[name]
+    return Bands(*(bands[name] for name in BANDS), nodata)
 
 
 def _read_terrain(terrain: Path, rows: slice, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return elevation, slope and the hillshade of `gdaldem hillshade` (1 + 254 cos of the incidence angle)."""
+    """Return elevation, slope and hillshade."""
     elevation, slope, aspect = (values(terrain, TERRAIN, band, rows) for band in ("elevation", "slope", "aspect"))
-    aspect = np.nan_to_num(aspect)
-    zenith, tilt = np.radians(scene.sun_zenith), np.radians(slope)
-    across = np.cos(np.radians(scene.sun_azimuth - aspect))
-    cosine = np.cos(zenith) * np.cos(tilt) + np.sin(zenith) * np.sin(tilt) * across
-    return elevation, slope, np.floor(1.5 + 254 * np.maximum(cosine, 0))
+    return elevation, slope, kernels.hillshade(slope, aspect, scene.sun_zenith, scene.sun_azimuth)
 
 
 def _warped(path: Path | None, grid: Grid, method: str) -> np.ndarray | None:

@@ -14,8 +14,6 @@ from steps.kernels.classification_rules import (
     CIRRUS,
     NO_DATA,
     OPEN,
-    R_B02_B11_NO_SHADOW,
-    SHADOW,
     SHADOW_T,
     SNOW,
     SNOW_T1,
@@ -173,37 +171,52 @@ def _percent(confidence):
 
 
 @rule
-def _radiometric_shadow(bands, i, j):
-    """How much the 3x3 surroundings of a pixel look like a shadow, 0-1."""
-    rows, columns = bands.b02.shape
-    distance = np.empty(9, np.float32)
-    k, dark = 0, 0
+def _shadow_distances(bands):
+    """Distance of every pixel from the spectrum of a shadow, and whether it is darker in all bands."""
+    distance, below = np.empty(bands.b02.shape, np.float32), np.empty(bands.b02.shape, np.uint8)
+    for i in range(distance.shape[0]):
+        for j in range(distance.shape[1]):
+            distance[i, j], below[i, j] = rules.shadow_distance(
+                bands.b02[i, j], bands.b03[i, j], bands.b04[i, j], bands.b8a[i, j], bands.b11[i, j], bands.b12[i, j]
+            )
+    return distance, below
+
+
+@rule
+def _radiometric_shadow(distance, below, i, j, near):
+    """How much the 3x3 surroundings of a pixel look like a shadow, 0-1; `near` is room for nine numbers."""
+    rows, columns = distance.shape
+    close, dark = 0, 0
     for y in (max(i - 1, 0), i, min(i + 1, rows - 1)):
         for x in (max(j - 1, 0), j, min(j + 1, columns - 1)):
-            distance[k], below = rules.shadow_distance(
-                bands.b02[y, x], bands.b03[y, x], bands.b04[y, x], bands.b8a[y, x], bands.b11[y, x], bands.b12[y, x]
-            )
-            dark += below
-            k += 1
-    if rules.ratio(bands.b02[i, j], bands.b11[i, j]) > R_B02_B11_NO_SHADOW:
-        return F(0)
+            dark += below[y, x]
+            d = distance[y, x]
+            if d <= T_B02_B12:
+                k = close
+                while k > 0 and near[k - 1] > d:
+                    near[k] = near[k - 1]
+                    k -= 1
+                near[k] = d
+                close += 1
     if dark >= 5:
         return F(1)
-    median = np.sort(distance)[4]
-    return F(0) if median > T_B02_B12 else F(1) - median
+    return F(1) - near[4] if close >= 5 else F(0)
 
 
 @rule
 def _recovery_rules(bands, maps, scl, shadow):
     """Cloud shadow and rules 12-15 and 17; returns the new classes."""
-    result = scl.copy()
+    result, near = scl.copy(), np.empty(9, np.float32)
+    distance, below = _shadow_distances(bands)
     for i in range(scl.shape[0]):
         for j in range(scl.shape[1]):
             c = scl[i, j]
             if c == NO_DATA:
                 continue
-            if shadow[i, j] > SHADOW_T and c != CIRRUS and shadow[i, j] * _radiometric_shadow(bands, i, j) > SHADOW_T:
-                c = SHADOW
+            # The radiometric part is at most 1, and costly.
+            likely = shadow[i, j] if shadow[i, j] > SHADOW_T and c != CIRRUS else F(0)
+            if likely > 0 and likely * _radiometric_shadow(distance, below, i, j, near) > SHADOW_T:
+                c = rules.shadow(c, bands.b02[i, j], bands.b11[i, j])
             b02, b03, b04 = bands.b02[i, j], bands.b03[i, j], bands.b04[i, j]
             b8a, b11, water_body = bands.b8a[i, j], bands.b11[i, j], maps.water_bodies[i, j]
             c = rules.dark_vegetation(c, rules.normalised_difference(b8a, b04), b03, b8a)
@@ -254,10 +267,29 @@ def image_ratio(a, b):
 
 
 @rule
-def reflectance(stored):
-    """Convert stored numbers (reflectance * 10000 + 1000) to float32."""
+def reflectance(stored, nodata):
+    """Convert stored numbers (reflectance * 10000 + 1000) to float32; mark in `nodata` where they are 0."""
     result = np.empty(stored.shape, np.float32)
     for i in range(stored.shape[0]):
         for j in range(stored.shape[1]):
+            nodata[i, j] |= stored[i, j] == 0
             result[i, j] = (F(stored[i, j]) - F(1000)) / F(10000)
+    return result
+
+
+@rule
+def hillshade(slope, aspect, sun_zenith, sun_azimuth):
+    """Return the hillshade of `gdaldem hillshade`: 1 + 254 times the cosine of the incidence angle, rounded.
+
+    All angles in degrees; where there is no aspect (NaN) the ground is flat.
+    """
+    result = np.empty(slope.shape, np.float32)
+    down, level = np.cos(np.radians(sun_zenith)), np.sin(np.radians(sun_zenith))
+    for i in range(slope.shape[0]):
+        for j in range(slope.shape[1]):
+            tilt = np.radians(slope[i, j])
+            cosine = down
+            if not np.isnan(aspect[i, j]):
+                cosine = down * np.cos(tilt) + level * np.sin(tilt) * np.cos(np.radians(sun_azimuth - aspect[i, j]))
+            result[i, j] = np.floor(1.5 + 254 * max(cosine, 0.0))
     return result

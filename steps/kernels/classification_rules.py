@@ -201,6 +201,12 @@ def shadow_distance(b02, b03, b04, b8a, b11, b12):
 
 
 @rule
+def shadow(scl, b02, b11):
+    """Call a shadow what looks like one where one can fall, unless it is far too blue."""
+    return scl if ratio(b02, b11) > R_B02_B11_NO_SHADOW else SHADOW
+
+
+@rule
 def dark_vegetation(scl, ndvi, b03, b8a):
     """Recovery 12: dark or open pixels that are green are vegetation."""
     if scl in (DARK, OPEN) and (ndvi > NDVI[1] or ratio(b8a, b03) > R_B8A_B03_VEGETATION):
