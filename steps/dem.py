@@ -11,7 +11,7 @@ import numpy as np
 from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
 from steps.cli import cli
 from steps.elevation import read_elevation
-from steps.kernels.horizon import DIRECTIONS, add_sky, cast_shadow, cell_heights
+from steps.kernels.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
 from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
@@ -207,10 +207,10 @@ def _sweep(pool, elevation, along, across, margin: int, pixel: float, angle: int
     lines = range(margin - ends[1], sky.shape[0] + margin - ends[0] + 1)
 
     def add(first: int) -> None:
-        last = min(first + BLOCK, lines.stop)
+        last = min(first + LINES, lines.stop)
         add_sky(elevation, along, across, margin, pixel, shear, first, last, sky)
 
-    list(pool.map(add, lines[::BLOCK]))
+    list(pool.map(add, lines[::LINES]))
 
 
 def _views_from(coarse: Path, grid: Grid) -> Callable:
