@@ -137,13 +137,13 @@ def test_date_line(tmp_path, whole):
     grid = Grid(32601, round(x) - 3000, round(y) + 3000, 20, 300, 300)
 
     def hills(longitude, latitude):
-        return 300 + 200 * np.sin(longitude % 360 * 200) + 100 * np.cos(latitude * 200)
+        return 300 + 200 * np.sin(longitude % 360 * 70) + 100 * np.cos(latitude * 70)
 
     if whole:
         dem = tmp_path / "world.tif"
-        step, size = 1 / 600, 360 * 600
-        profile = {"driver": "GTiff", "width": size, "height": 120, "count": 1, "dtype": "float32", "crs": "EPSG:4326"}
-        longitude, latitude = -180 + (np.arange(size) + 0.5) * step, 10.1 - (np.arange(120) + 0.5) * step
+        step, size = 1 / 240, 360 * 240
+        profile = {"driver": "GTiff", "width": size, "height": 48, "count": 1, "dtype": "float32", "crs": "EPSG:4326"}
+        longitude, latitude = -180 + (np.arange(size) + 0.5) * step, 10.1 - (np.arange(48) + 0.5) * step
         with rasterio.open(dem, "w", **profile, transform=from_origin(-180, 10.1, step, step)) as raster:
             raster.write(hills(*np.meshgrid(longitude, latitude)).astype("f4"), 1)
     else:

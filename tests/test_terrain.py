@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import steps.terrain
-from steps.artefacts import AOT, BOA, TERRAIN, read, read_json, values, write
-from steps.atmosphere.inversion import adjacent_reflectance, illumination, terrain_toa_reflectance
+from steps.artefacts import AOT, BOA, TERRAIN, Grid, grid_of, read, read_json, values, write
+from steps.atmosphere.inversion import adjacent_reflectance, illumination, surface_reflectance, terrain_toa_reflectance
 from steps.dem import run as describe
 from steps.errors import StepError
 from steps.kernels.terrain import correct_terrain, relative_irradiance
@@ -55,7 +55,8 @@ def correct(folder, boa, resolution=20, **options):
     metadata, angles = folder / "metadata.json", folder / "angles.tif"
     if not metadata.exists():
         write_scene(folder)
-    write(folder / "aot.tif", AOT, GRID.at(20), {"aot550": np.full(GRID.at(20).shape, 200, np.uint16)})
+    grid = grid_of(boa, BOA).at(20)
+    write(folder / "aot.tif", AOT, grid, {"aot550": np.full(grid.shape, 200, np.uint16)})
     names = {"boa": boa, "terrain": folder / "terrain.tif", "metadata": metadata, "angles": angles}
     names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": folder / "corrected.tif"}
     steps.terrain.run(**names, report=folder / "report.json", resolution=resolution, **options)
@@ -197,3 +198,39 @@ def test_any_blocks_of_rows_give_the_same(tmp_path):
         part = tuple(g[rows] for g in ground)
         correct_terrain(boa[rows], part, rows.start, nodes, 150, around, 3, 0.2, pieces[rows], counts[rows])
     np.testing.assert_array_equal(whole, pieces)
+
+
+def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elevation_km=0.0, aot550=0.2, *_):
+    """Give the closed form of `air` for a band at 865 nm."""
+    return air(sun_zenith, view_zenith, relative_azimuth, 20 + np.asarray(elevation_km), 0.6 * np.asarray(aot550))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the data of ../shared are not here")
+@pytest.mark.parametrize(
+    ("date", "before"), [("full_2015-09-09", 0.3), ("scl_2016-12-12", 0.6), ("scl_2017-01-01", 0.6)]
+)
+def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date, before):
+    """Real L1C and DEM, Slovenia: after the correction NIR and incidence angle over forest are uncorrelated."""
+    monkeypatch.setattr(steps.terrain, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain, "evaluator", lambda table, scene, band: near_infrared)
+    data = np.load(SHARED / f"data/slovenia_patches/{date}.npz")
+    toa, zenith = dict(zip(data["bands"], data["toa"][:, :96, :96], strict=True)), float(data["sun_zenith"])
+    grid = Grid(32633, 500_000, 5_100_000, 10, 96, 96)
+    metadata, angles = write_scene(tmp_path, grid, zenith, float(data["sun_azimuth"]))
+    dem = write_tile(tmp_path / "dem.tif", grid.left, grid.top, 100, 10, lambda x, y: data["dem"][:100], "EPSG:32633")
+    describe(metadata, angles, 10, tmp_path / "terrain.tif", dem)
+    a = near_infrared(zenith)
+    flat = surface_reflectance(toa["B8A"].astype("f8"), a)
+    stored = np.where(np.isfinite(flat), np.clip(np.rint(flat * 1e4 + 1000), 1, 65535), 0).astype("u2")
+    write(tmp_path / "boa.tif", BOA, grid, {"B8A": stored})
+    corrected, _ = correct(tmp_path, tmp_path / "boa.tif", 10)
+    forest = (toa["B8A"] - toa["B04"] > 0.5 * (toa["B8A"] + toa["B04"])) & (toa["B03"] < 0.09)
+    cosine = values(tmp_path / "terrain.tif", TERRAIN, "cos_incidence")
+    forest &= (cosine > 0.2) & (stored > 0)
+    assert forest.sum() > 2000
+    was, now = (
+        np.corrcoef(cosine[forest], values(path, BOA, "B8A")[forest])[0, 1]
+        for path in (tmp_path / "boa.tif", corrected)
+    )
+    assert was > before
+    assert abs(now) < 0.12

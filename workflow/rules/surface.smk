@@ -44,7 +44,6 @@ rule terrain:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
-        wvp=of("water_vapour/wvp_20m.tif"),
         lut=ancient(LUT),
         code=step("terrain"),
     output:
@@ -64,7 +63,7 @@ rule terrain:
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
     shell:
         "python -m steps.terrain --boa {input.boa:q} --resolution {wildcards.res} --terrain {input.terrain:q}"
-        " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q}"
+        " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
         " --lut {input.lut:q} --corrected {output.corrected:q} --report {output.report:q}"
         " --correction {params.correction} --min-cos-incidence {params.min_cos_incidence}"
         " --threads {threads} --log {log:q}"
