@@ -24,7 +24,7 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import environment_share, load_table, outside_domain
-from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
+from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.adjacency import environment, environment_weights
@@ -133,17 +133,11 @@ def run(
 
 def _pixels(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Pixels:
     relief = mesh.elevation(elevation)
-    levels = relief.levels
-    profiles = []
-    for values in (aot, wvp):
-        mean = mesh.mean(values, 20) * AOT.scale
-        if np.isnan(mean).any():
-            mean[:] = 1e-3  # a scene without a valid pixel: any number will do
-        profiles.append(thinned(mean / relief.burden, levels))
+    profiles = [mesh.columns(values, 20, relief) * AOT.scale for values in (aot, wvp)]
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
     resolution = round(mesh.grid.resolution)
     column = {10: None, 20: wvp, 60: block_mean(wvp, 3)}[resolution]
-    return _Pixels(mesh, elevation, column, (levels, *profiles))
+    return _Pixels(mesh, elevation, column, (relief.levels, *profiles))
 
 
 def _nodes(evaluate, angles: AngleGrid, band: str, pixels: _Pixels) -> tuple[np.ndarray, SceneAtmosphere]:
@@ -184,10 +178,11 @@ def _environment(evaluate, angles, band, pixels, stored, ratio, clear, radius_km
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
     invert(stored, pixels.elevation, pixels.water_vapour, None, 1, nodes, pixels.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    weights = environment_weights(
-        partial(environment_share, atmosphere=atmosphere.middle), ENVIRONMENT / 1000, radius_km
-    )
-    return environment(reflectance, clear, weights, threads)
+    middle = atmosphere.middle
+    weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, radius_km)
+    q = float(middle.transmittance_up / middle.direct_up) - 1
+    reflected = float(middle.spherical_albedo) * float(reflectance[clear].mean(dtype="f8"))
+    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected), threads)
 
 
 def _write_band(output, band, stored, pixels: _Pixels, around, ratio, nodes, pool) -> dict[str, float]:

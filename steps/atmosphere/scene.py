@@ -6,7 +6,7 @@ are taken to thin out with height as exp(-z / 2 km) between the nodes of the mes
 has the air that is above it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.lut import LookUpTable
-from steps.kernels.inversion import COEFFICIENTS
+from steps.kernels.inversion import POWERS
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
 from steps.sentinel2.scene import Scene
@@ -24,6 +24,12 @@ from steps.sentinel2.scene import Scene
 SCALE_HEIGHT = 2.0
 #: Farthest distance between points where the look-up table is asked, m (the spacing of the product's angles).
 SAMPLING = 5000.0
+#: Columns of water vapour for which it is asked.
+_ROOTS = 48
+
+#: Chebyshev points in -1 ... 1, and the matrix from values there to the coefficients of the polynomial through them.
+_CHEBYSHEV = -np.cos(np.pi * (np.arange(POWERS) + 0.5) / POWERS)
+_TO_POWERS = np.linalg.inv(np.vander(_CHEBYSHEV, increasing=True))
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,32 @@ class Mesh:
         padded[:, reach : reach + moments.shape[1], reach : reach + moments.shape[2]] = moments
         return np.lib.stride_tricks.sliding_window_view(padded, (2 * reach, 2 * reach), axis=(1, 2))[:, ::2, ::2]
 
-    def mean(self, values: np.ndarray, resolution: float) -> np.ndarray:
-        """Return the mean around each node of stored numbers (0 = no data), whose pixels measure `resolution` m.
+    def columns(self, values: np.ndarray, resolution: float, relief: "Relief") -> np.ndarray:
+        """Return aerosol thickness or water vapour at the elevations `relief.levels`, from a raster of its pixels.
 
-        A node with no valid pixel around it has the mean of the others; all are NaN when there is none.
+        Parameters
+        ----------
+        values
+            Stored numbers (0 = no data) of the thickness or column above each pixel's ground.
+        resolution
+            Pixel size of `values`, m.
+        relief
+            Of the mesh.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of `relief.levels`, in stored numbers. A node with no valid pixel around it takes after the nearest
+            one that has; 1 everywhere if there is none.
         """
         half = round(self.cell * self.grid.resolution / resolution / 2)
-        return _filled(*_mean(self._around(cell_moments(values, half, 0), 1)))
+        counts, means = self._around(cell_moments(values, half, 0), 1)[[0, 3]]
+        number = counts.sum(axis=(-2, -1))
+        mean = (counts * means).sum(axis=(-2, -1)) / np.maximum(number, 1)
+        return thinned(
+            _filled(mean / np.where(relief.burden > 0, relief.burden, 1), (number > 0) & (relief.burden > 0)),
+            relief.levels,
+        )
 
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
@@ -73,9 +98,8 @@ class Mesh:
         burden = (near[0] * burden).sum(axis=(-2, -1)) / np.maximum(counts, 1)
         lowest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
         highest = np.where(far[0] > 0, far[2], -np.inf).max(axis=(-2, -1))
-        empty = ~np.isfinite(lowest)
-        lowest[empty] = highest[empty] = 0
-        return Relief(lowest, highest, np.where(counts > 0, burden, np.exp(-(lowest + highest) / 2 / SCALE_HEIGHT)))
+        known = np.isfinite(lowest)
+        return Relief(_filled(lowest, known, 0), _filled(highest, known, 0), burden)
 
 
 @dataclass(frozen=True)
@@ -87,7 +111,7 @@ class Relief:
     lowest, highest
         Km, over the cells that the node belongs to.
     burden
-        Mean of exp(-z / `SCALE_HEIGHT`) over the nearer half of these cells.
+        Mean of exp(-z / `SCALE_HEIGHT`) over the nearer half of these cells, 0 where that lies outside the scene.
     """
 
     lowest: np.ndarray
@@ -96,19 +120,18 @@ class Relief:
 
     @property
     def levels(self) -> np.ndarray:
-        """Three elevations that span the relief, km, shape (3, node rows, node columns)."""
+        """Four elevations that span the relief (Chebyshev points), km, shape (4, node rows, node columns)."""
         middle, half = (self.highest + self.lowest) / 2, np.maximum((self.highest - self.lowest) / 2, 0.1)
-        return middle + np.sqrt(0.75) * half * np.array([-1, 0, 1])[:, None, None]
+        return middle + half * _CHEBYSHEV[:, None, None]
 
 
-def _mean(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    counts = window[0].sum(axis=(-2, -1))
-    return (window[0] * window[3]).sum(axis=(-2, -1)) / np.maximum(counts, 1), counts
+def _filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
+    # Unknown values replaced by the nearest known one.
+    if not known.any():
+        return np.full(values.shape, float(default))
+    from scipy.ndimage import distance_transform_edt
 
-
-def _filled(means: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    known = counts > 0
-    return np.where(known, means, means[known].mean() if known.any() else np.nan)
+    return values[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]
 
 
 def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.ndarray:
@@ -186,10 +209,9 @@ class SceneAtmosphere:
     ):
         self._z = _levels(elevation_km, ((1e-6, 1), (0.4, 2), (2.5, 3), (9, 4)))
         self._aot = _levels(aot550, ((1e-6, 1), (0.02, 2), (0.5, 3), (1.5, 4), (9, 6)))
-        # Transmittance is a smooth function of the column's root. Half the column is asked for too, and `inversion_nodes`
-        # looks a quarter to either side.
-        root = np.sqrt([0.37 * np.min(water_vapour), 1.25 * np.max(water_vapour)])
-        self._root = _levels(root, ((0.5, 4), (1.5, 5), (9, 7)))
+        # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too, and
+        # `inversion_nodes` looks a quarter to either side.
+        self._root = np.linspace(np.sqrt(0.37 * np.min(water_vapour)), np.sqrt(1.25 * np.max(water_vapour)), _ROOTS)
         self._scattering(evaluate, angles, band, x, y)
         self._gas(evaluate, *np.meshgrid(x, y), angles, band)
 
@@ -226,10 +248,16 @@ class SceneAtmosphere:
         self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (levels.size, self._z.size, column.size)))
         self._log_other = np.log(np.broadcast_to(gas.gas_transmittance, self._log_water.shape))[..., 0]
 
-    def _water(self, z, column):
-        # Logarithm of the water vapour transmittance of a column.
-        root = _lagrange(self._root, np.sqrt(column))
-        return np.einsum("mzs,m...,z...,s...->...", self._log_water, self._air_mass, z, root)
+    def _water(self, z: np.ndarray, column: np.ndarray) -> np.ndarray:
+        # Logarithm of the water vapour transmittance of a column, linear in its root between the levels.
+        position = np.clip((np.sqrt(column) - self._root[0]) / (self._root[1] - self._root[0]), 0, _ROOTS - 1)
+        lower = np.minimum(position.astype(int), _ROOTS - 2)
+        upper_weight = position - lower
+        result = np.zeros(position.shape)
+        for in_air_mass, tables in zip(self._air_mass, self._log_water, strict=True):
+            for in_z, table in zip(z, tables, strict=True):
+                result += in_air_mass * in_z * (table[lower] * (1 - upper_weight) + table[lower + 1] * upper_weight)
+        return result
 
     def at(self, elevation_km: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray) -> Coefficients:
         """Return the coefficients at the points for an elevation (km), aerosol and column (g/cm2) at each of them."""
@@ -269,39 +297,41 @@ def inversion_nodes(
     scene
         The atmosphere at the nodes.
     levels
-        Three elevations per node, evenly spaced, km, shape (3, node rows, node columns).
+        Elevations from `Relief.levels`, km, shape (4, node rows, node columns).
     aot550, water_vapour
         At these elevations (g/cm2), same shape.
 
     Returns
     -------
     numpy.ndarray
-        Shape (node rows, node columns, `COEFFICIENTS`), float32.
+        Shape (node rows, node columns, `steps.kernels.inversion.COEFFICIENTS`), float32.
     """
-    three = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
-    middle, change = water_vapour[1], 0.25 * water_vapour[1]
-    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / three[1].gain - 1 for d in (change, -change))
-    path = [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in three]
-    terms = (
-        path,
-        [c.gain * REFLECTANCE_SCALE for c in three],
-        [c.q for c in three],
-        [c.albedo for c in three],
+    terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
+    values = (
+        [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in terms],
+        [c.gain * REFLECTANCE_SCALE for c in terms],
+        [c.q for c in terms],
+        [c.albedo for c in terms],
         water_vapour,
     )
-    result = np.empty((*levels.shape[1:], COEFFICIENTS), np.float32)
-    for k, values in enumerate(terms):
-        result[..., 3 * k : 3 * k + 3] = _quadratic(levels * 1000, values)
-    result[..., 15], result[..., 16] = (more - less) / (2 * change), (more + less) / (2 * change**2)
+    middle, change = water_vapour[1], 0.25 * water_vapour[1]
+    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / terms[1].gain - 1 for d in (change, -change))
+    powers = [_powers(levels * 1000, v) for v in values]
+    powers.append(np.stack([(more - less) / (2 * change), (more + less) / (2 * change**2)]))
+    return np.ascontiguousarray(np.moveaxis(np.concatenate(powers), 0, -1), np.float32)
+
+
+def _powers(x: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
+    # Coefficients of powers 0, 1 ... of x of the polynomial through values at Chebyshev points x.
+    middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / (2 * _CHEBYSHEV[-1])
+    of_t = [sum(w * v for w, v in zip(row, values, strict=True)) for row in _TO_POWERS]
+    # Those of t = (x - middle) / half become those of x by Horner's scheme.
+    result = np.zeros((POWERS, *middle.shape))
+    for coefficient in of_t[::-1]:
+        times_x = np.concatenate([np.zeros((1, *middle.shape)), result[:-1]])
+        result = (times_x - middle * result) / half
+        result[0] += coefficient
     return result
-
-
-def _quadratic(x, values):
-    # Powers 0, 1, 2 of the polynomial through three evenly spaced points, along the last axis.
-    low, middle, high = values
-    step = x[1] - x[0]
-    slope, curvature = (high - low) / (2 * step), (high + low - 2 * middle) / (2 * step**2)
-    return np.stack([middle - slope * x[1] + curvature * x[1] ** 2, slope - 2 * curvature * x[1], curvature], -1)
 
 
 def evaluator(table: LookUpTable, scene: Scene, band: str) -> Callable:

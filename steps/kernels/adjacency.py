@@ -41,18 +41,28 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
     return weights
 
 
-def environment(reflectance: np.ndarray, clear: np.ndarray, weights: np.ndarray, threads: int = 1) -> np.ndarray:
+def environment(
+    reflectance: np.ndarray, clear: np.ndarray, weights: np.ndarray, coupling: float = 0.0, threads: int = 1
+) -> np.ndarray:
     """Return the mean reflectance of each pixel's surroundings.
+
+    What is known of the surroundings is their reflectance as inverted for a uniform surface, which has lost contrast
+    itself. With the weights' spectrum K, and all deviations from the scene's mean small, the true reflectance rho and
+    the uniform one rho_u are related by rho (1 + Q K) = rho_u (1 + Q). So the surroundings are
+    K (1 + Q) / (1 + Q K) rho_u.
 
     Parameters
     ----------
     reflectance
-        Surface reflectance, shape (rows, columns), float32.
+        Surface reflectance as inverted for a uniform surface, shape (rows, columns), float32.
     clear
         Which pixels to take, same shape; at least one. The others, and all beyond the edges and beyond the reach of
         the weights, count as the mean of these.
     weights
         From `environment_weights`.
+    coupling
+        Q = (q + S rho) / (1 - S rho), where q is the ratio of diffuse to direct upward transmittance, S the spherical
+        albedo and rho the scene's mean reflectance; 0 if `reflectance` is the true one.
     threads
         Threads of the Fourier transform; the result does not depend on it.
 
@@ -71,6 +81,7 @@ def environment(reflectance: np.ndarray, clear: np.ndarray, weights: np.ndarray,
     kernel = np.zeros(shape, np.float32)
     kernel[: weights.shape[0], : weights.shape[1]] = weights
     kernel = np.roll(kernel, (-half, -half), (0, 1))
-    spectrum = fft.rfft2(anomaly, shape, workers=threads) * fft.rfft2(kernel, workers=threads)
-    result = fft.irfft2(spectrum, shape, workers=threads)
+    k = fft.rfft2(kernel, workers=threads)
+    k = k * np.float32(1 + coupling) / (1 + np.float32(coupling) * k)
+    result = fft.irfft2(fft.rfft2(anomaly, shape, workers=threads) * k, shape, workers=threads)
     return result[: reflectance.shape[0], : reflectance.shape[1]] + np.float32(mean)

@@ -6,16 +6,19 @@ The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, e
 
 with `path` the path reflectance under the gases, `gain` the reciprocal of gas, water, downward and direct upward
 transmittance, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. At a node
-each of the four is a polynomial of second degree in the elevation; between nodes the polynomials are interpolated
-bilinearly. So no pixel looks anything up, and the compiler makes vector code of the innermost loop.
+each of the four is a polynomial in the elevation; between nodes the polynomials are interpolated bilinearly. So no
+pixel looks anything up, and the compiler makes vector code of the innermost loop.
 """
 
 import numpy as np
 from numba import njit
 
-#: Numbers per node: three for each of path, gain, q, albedo and the water vapour column of that node at an elevation
-#: (powers 0 to 2 of the elevation in m), then gain's relative change with water vapour (powers 1 and 2).
-COEFFICIENTS = 17
+#: Powers of the elevation (m), from 0 on, in the polynomials at a node.
+POWERS = 4
+#: Numbers per node: the polynomials of path, gain, q, albedo, and of the water vapour column that the gain holds for;
+#: then the gain's relative change with the excess of a pixel's column over that one (powers 1 and 2).
+COEFFICIENTS = 5 * POWERS + 2
+_PATH, _GAIN, _Q, _ALBEDO, _COLUMN, _CHANGE = range(0, COEFFICIENTS, POWERS)
 #: Stored numbers, see `steps.artefacts.BOA`: the number of reflectance 0, of reflectance 1, and the limits.
 _ZERO, _ONE = np.float32(1000), np.float32(10000)
 _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
@@ -61,12 +64,16 @@ def _bracket(coarse, row, ratio, buffers, held):
 
 
 @njit(cache=True, nogil=True)
-def _polynomial(left, right, k, pixels):
-    # Three coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
-    step = _ONE_F / np.float32(pixels)
+def _polynomial(left, right, k, step):
+    # Four coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
     return (
-        (left[k], left[k + 1], left[k + 2]),
-        ((right[k] - left[k]) * step, (right[k + 1] - left[k + 1]) * step, (right[k + 2] - left[k + 2]) * step),
+        (left[k], left[k + 1], left[k + 2], left[k + 3]),
+        (
+            (right[k] - left[k]) * step,
+            (right[k + 1] - left[k + 1]) * step,
+            (right[k + 2] - left[k + 2]) * step,
+            (right[k + 3] - left[k + 3]) * step,
+        ),
     )
 
 
@@ -74,7 +81,7 @@ def _polynomial(left, right, k, pixels):
 def _at(polynomial, t, h):
     # Value t pixels from the cell's left edge at elevation h.
     c, d = polynomial
-    return (c[0] + d[0] * t) + h * ((c[1] + d[1] * t) + h * (c[2] + d[2] * t))
+    return (c[0] + d[0] * t) + h * ((c[1] + d[1] * t) + h * ((c[2] + d[2] * t) + h * (c[3] + d[3] * t)))
 
 
 @njit(cache=True, nogil=True)
@@ -83,9 +90,10 @@ def _stored(boa):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, boa):
+def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, ramp, boa):
     # One row of pixels; `line` are the nodes' numbers at that row, `upper` and `lower` bracketing rows of environment
-    # reflectance or None. Its slices and scalars are what lets the compiler make vector code.
+    # reflectance or None, `ramp` the pixel centres' distances from a cell's left edge. Its slices and scalars are what
+    # lets the compiler make vector code.
     for g in range(line.shape[0] - 1):
         start, stop = g * cell, min((g + 1) * cell, toa.size)
         x, z, out = toa[start:stop], elevation[start:stop], boa[start:stop]
@@ -94,21 +102,22 @@ def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, 
         if upper is not None:
             first, second = upper[start:stop], lower[start:stop]
         left, right = line[g], line[g + 1]
-        path = _polynomial(left, right, 0, cell)
-        gain = _polynomial(left, right, 3, cell)
-        q = _polynomial(left, right, 6, cell)
-        albedo = _polynomial(left, right, 9, cell)
-        column = _polynomial(left, right, 12, cell)
-        slope, curvature = left[15], left[16]
-        d_slope, d_curvature = (right[15] - slope) / np.float32(cell), (right[16] - curvature) / np.float32(cell)
+        step = _ONE_F / np.float32(cell)
+        path = _polynomial(left, right, _PATH, step)
+        gain = _polynomial(left, right, _GAIN, step)
+        q = _polynomial(left, right, _Q, step)
+        albedo = _polynomial(left, right, _ALBEDO, step)
+        column = _polynomial(left, right, _COLUMN, step)
+        change, curve = left[_CHANGE], left[_CHANGE + 1]
+        d_change, d_curve = (right[_CHANGE] - change) * step, (right[_CHANGE + 1] - curve) * step
         for j in range(x.size):
-            t = np.float32(j) + _HALF
+            t = ramp[j]
             h = np.float32(z[j])
             signal = (np.float32(x[j]) - _at(path, t, h)) * _at(gain, t, h)
             if water_vapour is not None:
                 known = vapour[j] != 0
                 excess = np.float32(vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
-                signal *= _ONE_F + excess * ((slope + d_slope * t) + excess * (curvature + d_curvature * t))
+                signal *= _ONE_F + excess * ((change + d_change * t) + excess * (curve + d_curve * t))
             if upper is None:
                 value = signal / (_ONE_F + _at(q, t, h) + _at(albedo, t, h) * signal)
             else:
@@ -162,6 +171,7 @@ def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_
     line = np.empty((columns, COEFFICIENTS), np.float32)
     buffers = np.empty((2, width), np.float32)
     held = np.full(2, -1)
+    ramp = np.arange(cell).astype(np.float32) + _HALF
     for i in range(toa.shape[0]):
         row = first_row + i
         above = row // cell
@@ -171,8 +181,8 @@ def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_
                 line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
         vapour = None if water_vapour is None else water_vapour[i]
         if environment is None:
-            _invert_row(toa[i], elevation[i], vapour, None, None, weight, line, cell, boa[i])
+            _invert_row(toa[i], elevation[i], vapour, None, None, weight, line, cell, ramp, boa[i])
         else:
             upper, lower, weight = _bracket(environment, row, ratio, buffers, held)
-            _invert_row(toa[i], elevation[i], vapour, upper, lower, weight, line, cell, boa[i])
+            _invert_row(toa[i], elevation[i], vapour, upper, lower, weight, line, cell, ramp, boa[i])
         _count(boa[i], counts[i])

@@ -1,0 +1,73 @@
+"""The environment of a pixel: weights, means, and the closed loop over a disc."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.ndimage import convolve
+
+from steps.atmosphere import aerosol_environment, environment_share, rayleigh_environment
+from steps.kernels.adjacency import environment, environment_weights
+
+PIXEL = 0.06
+
+
+@pytest.mark.parametrize("share", [rayleigh_environment, aerosol_environment])
+def test_weights_follow_the_share_of_light(share):
+    weights = environment_weights(share, PIXEL, 6.0)
+    half = weights.shape[0] // 2
+    distance = np.hypot(*np.meshgrid(*[PIXEL * np.arange(-half, half + 1)] * 2))
+    assert weights.sum() == pytest.approx(share(6.0), abs=1e-9)
+    assert weights.min() >= 0
+    for radius in (0.3, 1.0, 3.0):
+        assert weights[distance <= radius].sum() == pytest.approx(share(radius), abs=0.01)
+
+
+def test_environment_is_a_convolution():
+    random = np.random.default_rng(0)
+    reflectance = random.uniform(0, 0.5, (70, 45)).astype("f4")
+    clear = random.uniform(size=reflectance.shape) < 0.8
+    weights = environment_weights(aerosol_environment, PIXEL, 0.9)
+    mean = reflectance[clear].mean(dtype="f8")
+    expected = mean + convolve(np.where(clear, reflectance - mean, 0), weights, mode="constant")
+    result = environment(reflectance, clear, weights)
+    np.testing.assert_allclose(result, expected, atol=2e-6)
+    assert (environment(reflectance, clear, weights, threads=2) == result).all()
+
+
+def test_contrast_that_the_uniform_inversion_lost():
+    """Over small contrasts: true reflectance -> signal -> uniform inversion -> the true environment again."""
+    random = np.random.default_rng(0)
+    truth = (0.2 + random.uniform(-0.01, 0.01, (64, 80))).astype("f4")
+    clear, q, albedo = np.ones(truth.shape, bool), 0.4, 0.15
+    weights = environment_weights(aerosol_environment, PIXEL, 0.6)
+    weights /= weights.sum()  # or else the mean of the scene at the edges matters
+    around = environment(truth, clear, weights)
+    signal = (truth + q * around) / (1 - albedo * around)
+    uniform = signal / (1 + q + albedo * signal)
+    coupling = (q + albedo * 0.2) / (1 - albedo * 0.2)
+    plain = np.abs(environment(uniform, clear, weights) - around).max()
+    assert np.abs(environment(uniform, clear, weights, coupling) - around).max() < plain / 5
+
+
+def test_weights_wider_than_the_scene():
+    weights = environment_weights(rayleigh_environment, PIXEL, 20.0)
+    reflectance = np.full((5, 9), 0.2, "f4")
+    np.testing.assert_allclose(environment(reflectance, reflectance > 0, weights), 0.2, atol=1e-6)
+
+
+def test_middle_of_a_disc():
+    """A dark disc in bright land: its middle sees the share of light that the environment function says."""
+    half = 120
+    distance = np.hypot(*np.meshgrid(*[PIXEL * np.arange(-half, half + 1)] * 2))
+
+    class Atmosphere:
+        rayleigh_diffuse_up, aerosol_diffuse_up = 0.05, 0.1
+
+    share = partial(environment_share, atmosphere=Atmosphere)
+    for radius in (0.3, 1.0, 3.0):
+        reflectance = np.where(distance <= radius, 0.05, 0.4).astype("f4")
+        result = environment(reflectance, reflectance > 0, environment_weights(share, PIXEL, 6.0))
+        mean = reflectance.mean()
+        expected = 0.05 * share(radius) + 0.4 * (share(6.0) - share(radius)) + mean * (1 - share(6.0))
+        assert result[half, half] == pytest.approx(expected, abs=0.005)
