@@ -209,8 +209,8 @@ class SceneAtmosphere:
     ):
         self._z = _levels(elevation_km, ((1e-6, 1), (0.4, 2), (2.5, 3), (9, 4)))
         self._aot = _levels(aot550, ((1e-6, 1), (0.02, 2), (0.5, 3), (1.5, 4), (9, 6)))
-        # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too, and
-        # `inversion_nodes` looks a quarter to either side.
+        # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too,
+        # and `inversion_nodes` looks a quarter to either side.
         self._root = np.linspace(np.sqrt(0.37 * np.min(water_vapour)), np.sqrt(1.25 * np.max(water_vapour)), _ROOTS)
         self._scattering(evaluate, angles, band, x, y)
         self._gas(evaluate, *np.meshgrid(x, y), angles, band)
