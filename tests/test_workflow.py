@@ -143,7 +143,7 @@ def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
     aot = product / "work/aerosol/aot_20m.tif"
     before = aot.read_bytes()
     printed = checkout.snakemake("--dry-run --printshellcmds --forcerun aerosol").stdout
-    command = re.search(r"^\s*(python -m steps\.aerosol .*)$", printed, re.M).group(1)
+    command = re.search(r"^Shell command: (python -m steps\.aerosol .*)$", printed, re.M).group(1)
     aot.unlink()
     checkout.bash(command)
     assert aot.read_bytes() == before
