@@ -24,7 +24,7 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import environment_share, load_table, outside_domain
-from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes
+from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.adjacency import environment, environment_weights
@@ -133,7 +133,7 @@ def run(
 
 def _pixels(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Pixels:
     relief = mesh.elevation(elevation)
-    profiles = [mesh.columns(values, 20, relief) * AOT.scale for values in (aot, wvp)]
+    profiles = [thinned(mesh.at_sea_level(v, 20, relief) * AOT.scale, relief.levels) for v in (aot, wvp)]
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
     resolution = round(mesh.grid.resolution)
     column = {10: None, 20: wvp, 60: block_mean(wvp, 3)}[resolution]

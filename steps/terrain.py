@@ -121,10 +121,10 @@ def _pass_on(boa: Path, corrected: Path) -> None:
 def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
     relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
-    mean = mesh.mean(read(aot, AOT, AOT.name), 20) * AOT.scale
-    if np.isnan(mean).any():
-        mean[:] = AOT.scale  # a scene without a valid pixel: any number will do
-    return relief.levels, thinned(mean / relief.burden, relief.levels)
+    low, high = relief.levels[0], relief.levels[-1]
+    levels = np.stack([low, (low + high) / 2, high])
+    aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
+    return levels, thinned(aerosol, levels)
 
 
 def _nodes(mesh: Mesh, angles: AngleGrid, levels: np.ndarray, aot550: np.ndarray, evaluate: Callable) -> np.ndarray:

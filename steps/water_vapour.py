@@ -117,7 +117,8 @@ def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mes
     heights = elevation[1::3, 1::3].copy()
     relief = mesh.elevation(heights)
     levels = relief.levels
-    profile, table = mesh.columns(aot, 20, relief) * AOT.scale, load_table(lut)
+    profile = thinned(mesh.at_sea_level(aot, 20, relief) * AOT.scale, levels)
+    table = load_table(lut)
     # The stack's B09 comes from pixels of 60 m by linear interpolation: in the middle of each stands its own number.
     stored = {"B8A": block_mean(read(stack, TOA, "B8A"), 3), "B09": read(stack, TOA, "B09")[1::3, 1::3].copy()}
     atmospheres = {

@@ -10,7 +10,7 @@ from synthetic import OZONE, SyntheticScene, table
 from steps import aerosol, reflectance, water_vapour
 from steps.artefacts import AOT, BOA, TOA, WVP, values, write
 from steps.atmosphere import BandAtmosphere, environment_share, toa_reflectance
-from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes
+from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
 from steps.errors import StepError
 from steps.kernels.adjacency import environment, environment_weights
 from steps.kernels.inversion import POWERS
@@ -85,7 +85,8 @@ def test_coefficients_in_steep_relief(tmp_path, band, sun_zenith):
     mesh = Mesh(scene.grid.at(60), 20)
     relief = mesh.elevation(elevation.astype("i2"))
     aot, column = (thinning(scene, 60, v) for v in (0.2, 2.0))
-    profiles = [mesh.columns(np.rint(v * 1000).astype("u2"), 60, relief) / 1000 for v in (aot, column)]
+    stored = [np.rint(v * 1000).astype("u2") for v in (aot, column)]
+    profiles = [thinned(mesh.at_sea_level(v, 60, relief) / 1000, relief.levels) for v in stored]
     atmosphere = SceneAtmosphere(
         evaluator(table(), scene.scene, band),
         AngleGrid(scene.angles),

@@ -61,8 +61,8 @@ class Mesh:
         padded[:, reach : reach + moments.shape[1], reach : reach + moments.shape[2]] = moments
         return np.lib.stride_tricks.sliding_window_view(padded, (2 * reach, 2 * reach), axis=(1, 2))[:, ::2, ::2]
 
-    def columns(self, values: np.ndarray, resolution: float, relief: "Relief") -> np.ndarray:
-        """Return aerosol thickness or water vapour at the elevations `relief.levels`, from a raster of its pixels.
+    def at_sea_level(self, values: np.ndarray, resolution: float, relief: "Relief") -> np.ndarray:
+        """Return what aerosol thickness or water vapour would be above sea level, from a raster of it (see `thinned`).
 
         Parameters
         ----------
@@ -76,17 +76,15 @@ class Mesh:
         Returns
         -------
         numpy.ndarray
-            Shape of `relief.levels`, in stored numbers. A node with no valid pixel around it takes after the nearest
-            one that has; 1 everywhere if there is none.
+            Stored numbers at the nodes. One with no valid pixel around it takes after the nearest one that has; 1
+            everywhere if there is none.
         """
         half = round(self.cell * self.grid.resolution / resolution / 2)
         counts, means = self._around(cell_moments(values, half, 0), 1)[[0, 3]]
         number = counts.sum(axis=(-2, -1))
         mean = (counts * means).sum(axis=(-2, -1)) / np.maximum(number, 1)
-        return thinned(
-            _filled(mean / np.where(relief.burden > 0, relief.burden, 1), (number > 0) & (relief.burden > 0)),
-            relief.levels,
-        )
+        known = (number > 0) & (relief.burden > 0)
+        return _filled(mean / np.where(known, relief.burden, 1), known)
 
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
