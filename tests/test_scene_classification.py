@@ -143,7 +143,7 @@ def twin_shadow(casts, resolution, sun_zenith, sun_azimuth):
         total[i : i + rows, j : j + columns] += line[i, j] * casts
     shadow = np.clip(total[row : row + rows, column : column + columns], 0, 1)
     shadow[casts == 1] = 0
-    return ndimage.gaussian_filter(shadow.astype("f4"), 3)
+    return ndimage.gaussian_filter(shadow.astype("f4"), scene_kernels.BLUR)
 
 
 def twin_recover(b, scl, shadow, slope, hillshade, water):
