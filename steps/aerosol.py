@@ -1,7 +1,9 @@
-"""Aerosol optical thickness: from dark vegetation, from the granule's CAMS forecast, or as configured."""
+"""Aerosol: its optical thickness from dark vegetation, from the granule's CAMS forecast or as configured; its model."""
 
 import logging
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +17,16 @@ from steps.artefacts import (
     TERRAIN,
     TOA,
     Grid,
+    atomic,
     create,
     grid_of,
     read,
     row_blocks,
     write_json,
 )
-from steps.atmosphere import LookUpTable, load_table
-from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
+from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, model_of_vegetation
+from steps.atmosphere.choice import VEGETATION_MODELS
+from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
 from steps.cli import cli
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
 from steps.kernels.inversion import invert
@@ -62,6 +66,12 @@ class _Inputs:
     cos_incidence: np.ndarray
     cell_elevation: np.ndarray
     water_vapour: float
+    aot550: float
+
+    @cached_property
+    def vegetation(self) -> "_Vegetation | None":
+        """Its dark dense vegetation, which hardly depends on the aerosol model."""
+        return _dark_vegetation(self)
 
     @property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +106,9 @@ def run(
     terrain: Path,
     metadata: Path,
     angles: Path,
-    lut: Path,
+    lut: list[Path],
     aot: Path,
+    table: Path,
     report: Path,
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
     aot550: float = 0.2,
@@ -109,14 +120,16 @@ def run(
     With --method ddv it is what gives dark dense vegetation its colours; cams takes the forecast that comes with the
     product, fixed takes AOT550 at the scene's mean elevation. auto takes the first of these that there is. The map is
     smoothed by a Gaussian of SMOOTHING_KM and thins out with height; but for fixed, it nowhere makes the darkest
-    ground negative.
+    ground negative. Of several look-up tables LUT the one whose aerosol model fits best is taken: by the species of
+    the CAMS forecast, else by dark vegetation. TABLE is a copy of it, for the stages that follow.
     """
-    scene, table, grid = Scene.read(metadata), load_table(lut), grid_of(stack, TOA)
+    scene, grid = Scene.read(metadata), grid_of(stack, TOA)
+    tables = {t.aerosol: t for t in map(load_table, lut)}
     elevation = read(terrain, TERRAIN, "elevation")
     moments = cell_moments(elevation, _CELL, -32768)
     inputs = _Inputs(
         scene=scene,
-        table=table,
+        table=next(iter(tables.values())),
         angles=AngleGrid(angles),
         stack=stack,
         grid=grid,
@@ -125,8 +138,14 @@ def run(
         cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
         cell_elevation=moments[3] * 1e-3,
         water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
+        aot550=aot550,
     )
+    model, source = _model(inputs, tables)
+    inputs = replace(inputs, table=tables[model])
     cells, facts = _thickness(inputs, method, aot550, smoothing_km)
+    facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
+    if source == "DEFAULT":
+        facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
     with create(aot, AOT, grid, [AOT.name]) as output:
         total = 0
         for rows in row_blocks(grid.height):
@@ -138,7 +157,34 @@ def run(
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
     logger.info("mean aerosol optical thickness %.3f, method %s", facts["mean_aot550"], facts["method"])
-    write_json(report, facts | {"model": table.aerosol, "smoothing_km": smoothing_km})
+    with atomic(table) as part:
+        shutil.copyfile(lut[list(tables).index(model)], part)
+    write_json(report, facts | {"smoothing_km": smoothing_km})
+
+
+def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:
+    """Return the aerosol model to take of those there are tables of, and what it was chosen by."""
+    if len(tables) == 1:
+        return inputs.table.aerosol, "CONFIG"
+    if inputs.scene.auxiliary.cams:
+        return choose_aerosol_model(inputs.scene.auxiliary.cams), "CAMS"
+    if inputs.vegetation is None:
+        return inputs.table.aerosol, "DEFAULT"
+    medians = {band: np.nanmedian(cells) for band, cells in inputs.vegetation.medians.items()}
+    middle = [np.array([v.mean()]) for v in inputs.centres]
+    views = {band: [float(v[0]) for v in geometry(inputs.angles, band, *middle)] for band in medians}
+    toa = {band: stored * REFLECTANCE_SCALE + REFLECTANCE_OFFSET for band, stored in medians.items()}
+    atmospheres = {
+        name: {
+            band: evaluator(table, inputs.scene, band)(
+                *views[band], inputs.mean_elevation, _LEVELS, inputs.water_vapour
+            )
+            for band in medians
+        }
+        for name, table in tables.items()
+        if name in VEGETATION_MODELS
+    }
+    return model_of_vegetation(_LEVELS, atmospheres, toa), "DDV"
 
 
 def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
@@ -147,7 +193,7 @@ def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float)
     forecast = None if method == "fixed" else _forecast(inputs)
     found = None
     if method in ("auto", "ddv"):
-        found = _from_vegetation(inputs, aot550, forecast, facts)
+        found = _from_vegetation(inputs, forecast, facts)
         facts["method"] = "DDV"
     if found is None and forecast is not None:
         found = forecast
@@ -173,24 +219,43 @@ def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float)
     return _smooth(found, smoothing_km * 1000 / (_CELL * inputs.grid.resolution)), facts
 
 
-def _from_vegetation(inputs: _Inputs, aot550: float, forecast, facts: dict) -> np.ndarray | None:
-    """Return the thickness of each cell that has enough dark vegetation, NaN elsewhere; None for want of it."""
-    dark = _dark_pixels(inputs, aot550)
+@dataclass(frozen=True)
+class _Vegetation:
+    """Dark dense vegetation of a scene: median stored numbers of the cells that have enough of it, NaN elsewhere."""
+
+    medians: dict[str, np.ndarray]
+    share: float
+    swir_limit: float
+
+
+def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
+    """Return the dark dense vegetation of a scene; None where there is too little."""
+    dark = _dark_pixels(inputs, inputs.aot550)
     land = np.count_nonzero((inputs.classes != 0) & (inputs.classes != _WATER))
     shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
-    chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), len(shares) - 1)
-    facts["ddv_percentage"] = 100 * float(shares[chosen])
-    if shares[chosen] < _LEAST_SHARE:
+    chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), None)
+    if chosen is None:
         return None
     dark = (dark > 0) & (dark <= chosen + 1)
-    medians = {}
-    for band in ("B02", "B04", "B12"):
-        stored = read(inputs.stack, TOA, band)
-        medians[band], counts = cell_quantile(stored, dark, _CELL, 0.5, _LEAST_PIXELS)
-    blue, red, swir = (inputs.reflectances(band, median) for band, median in medians.items())
+    medians = {
+        band: cell_quantile(read(inputs.stack, TOA, band), dark, _CELL, 0.5, _LEAST_PIXELS)[0]
+        for band in ("B02", "B04", "B12")
+    }
+    if np.isnan(medians["B12"]).all():
+        return None
+    return _Vegetation(medians, float(shares[chosen]), SWIR_LIMITS[chosen])
+
+
+def _from_vegetation(inputs: _Inputs, forecast: np.ndarray | None, facts: dict) -> np.ndarray | None:
+    """Return the thickness of each cell that has enough dark vegetation, NaN elsewhere; None for want of it."""
+    vegetation = inputs.vegetation
+    if vegetation is None:
+        return None
+    blue, red, swir = (inputs.reflectances(band, median) for band, median in vegetation.medians.items())
     found = fit_thickness(_LEVELS, blue, red, swir, forecast)
-    facts["ddv_swir_limit"], facts["ddv_cells"] = SWIR_LIMITS[chosen], int(np.isfinite(found).sum())
-    return found if facts["ddv_cells"] else None
+    facts["ddv_percentage"], facts["ddv_swir_limit"] = 100 * vegetation.share, vegetation.swir_limit
+    facts["ddv_cells"] = int(np.isfinite(found).sum())
+    return found
 
 
 def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:

@@ -28,14 +28,15 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
     classification, terrain
         At 20 m.
     reports
-        JSON documents of the stages aerosol (method, model, mean_aot550, ddv_percentage), water_vapour (method,
-        mean_water_vapour), reflectance (resolution, bands, outside_domain) and terrain (terrain_corrected); each may
-        have `defaults`, a list of sentences.
+        JSON documents of the stages aerosol (method, model, model_source, lut, mean_aot550, ddv_percentage),
+        water_vapour (method, mean_water_vapour), reflectance (resolution, bands, outside_domain) and terrain
+        (applied); each may have `defaults`, a list of sentences.
     quality
         Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
         `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
         valid pixels at its finest resolution, `outside_domain_percentage` of the scene where an input was outside the
         look-up table and its limit was taken. Further mean_reflectance, aot_method, mean_aot550, aerosol_model,
+        aerosol_model_source (CONFIG, CAMS, DDV or DEFAULT), lut (name of the look-up table),
         ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT or
         CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
         for everything that was assumed because it was not given.
@@ -60,6 +61,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             "aot_method": aerosol["method"],
             "mean_aot550": aerosol["mean_aot550"],
             "aerosol_model": aerosol["model"],
+            "aerosol_model_source": aerosol["model_source"],
+            "lut": aerosol["lut"],
             "ddv_percentage": aerosol.get("ddv_percentage", 0.0),
             "water_vapour_method": water_vapour["method"],
             "mean_water_vapour": water_vapour["mean_water_vapour"],
@@ -68,7 +71,7 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             "negative_percentage": {band: 100 * v for band, v in _finest(stages, "negative_share").items()},
             "mean_reflectance": _finest(stages, "mean_reflectance"),
             "outside_domain_percentage": _outside_domain(stages),
-            "terrain_corrected": any(stage.get("terrain_corrected", False) for stage in stages),
+            "terrain_corrected": any(stage.get("applied", False) for stage in stages),
             # The stages of 10, 20 and 60 m may say the same.
             "defaults": list(dict.fromkeys(sentences)),
         },

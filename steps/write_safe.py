@@ -35,7 +35,6 @@ def run(
     metadata: Path,
     quality: Path,
     safe: Path,
-    lut: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -58,19 +57,19 @@ def run(
         nodata_percentage, cloudy_over_land_percentage, aot_method, mean_aot550, aerosol_model, mean_water_vapour
         (g/cm2), water_vapour_method, ozone_dobson, ozone_source (AUX_ECMWFT or CONFIG), negative_percentage {band: %},
         ddv_percentage, dem_source ("None" or a text), mean_elevation_km, mean_slope (degrees), terrain_corrected,
-        defaults [sentences], software.
+        lut (name of the look-up table), defaults [sentences], software.
     safe
         Folder that is made.
-    lut, water_bodies, land_cover, snow_condition
-        Look-up table and maps that the processing used. Only their names are written into the metadata.
+    water_bodies, land_cover, snow_condition
+        Maps that the classification used. Only their names are written into the metadata.
     """
     scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
     used = Auxiliary(
         dem=report["dem_source"],
+        lut=report["lut"],
         **{
             key: path.name
             for key, path in (
-                ("lut", lut),
                 ("water_bodies", water_bodies),
                 ("land_cover", land_cover),
                 ("snow_condition", snow_condition),

@@ -12,7 +12,15 @@ from steps.sentinel2.scene import Auxiliary, Scene
 GRID = Grid(32618, 435780, 4179420, 20, 40, 1100)  # more than two blocks of rows
 PRODUCT = "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
 REPORTS = {
-    "aerosol": {"method": "DDV", "model": "continental", "mean_aot550": 0.09, "ddv_percentage": 7.5, "defaults": []},
+    "aerosol": {
+        "method": "DDV",
+        "model": "continental",
+        "model_source": "CAMS",
+        "lut": "l.npz",
+        "mean_aot550": 0.09,
+        "ddv_percentage": 7.5,
+        "defaults": [],
+    },
     "water_vapour": {"method": "APDA", "mean_water_vapour": 0.8, "defaults": ["Water vapour: a default."]},
     "reflectance_20m": {
         "resolution": 20,
@@ -94,6 +102,8 @@ def test_facts_of_the_stages(inputs):
         "aot_method": "DDV",
         "mean_aot550": 0.09,
         "aerosol_model": "continental",
+        "aerosol_model_source": "CAMS",
+        "lut": "l.npz",
         "ddv_percentage": 7.5,
         "water_vapour_method": "APDA",
         "mean_water_vapour": 0.8,
@@ -117,7 +127,7 @@ def test_facts_of_the_stages(inputs):
 
 
 def test_sources_given_with_the_product(inputs):
-    reports = REPORTS | {"terrain_10m": {"terrain_corrected": True, "defaults": []}}
+    reports = REPORTS | {"terrain_10m": {"applied": True, "defaults": []}}
     paths = inputs(_classes(), reports, (), dem="n37_w076.tif")
     quality_report.run(**paths)
     quality = read_json(paths["quality"])

@@ -50,8 +50,14 @@ def run_reflectance(scene, toa, resolution, adjacency=False, threads=1, name="bo
 
 def run_aerosol(scene, stack, **options):
     report = scene.folder / "aot.json"
+    inputs = scene.inputs | {"lut": [scene.inputs["lut"]]} | options
     aerosol.run(
-        stack=stack, terrain=scene.terrain(20), aot=scene.folder / "aot.tif", report=report, **scene.inputs, **options
+        stack=stack,
+        terrain=scene.terrain(20),
+        aot=scene.folder / "aot.tif",
+        table=scene.folder / "table.npz",
+        report=report,
+        **inputs,
     )
     return values(scene.folder / "aot.tif", AOT, AOT.name), json.loads(report.read_text())
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import steps.kernels  # noqa: F401  (before numba: places its cache)
 from steps.atmosphere.band import DOMAIN, BandAtmosphere, band_atmosphere, outside_domain
-from steps.atmosphere.choice import choose_aerosol_model
+from steps.atmosphere.choice import choose_aerosol_model, model_of_vegetation
 from steps.atmosphere.inversion import (
     adjacent_reflectance,
     aerosol_environment,
@@ -44,6 +44,7 @@ __all__ = [
     "invert_reflectance",
     "load_table",
     "lut_path",
+    "model_of_vegetation",
     "outside_domain",
     "pressure",
     "rayleigh_environment",

@@ -3,9 +3,9 @@
 
 rule atmosphere:
     output:
-        lut=LUT,
+        lut=str(cache_folder() / "lut_{model}_{digest}.npz"),
     log:
-        f"{OUT}/logs/atmosphere_{config['aerosol']['model']}.log",
+        f"{OUT}/logs/atmosphere_{{model}}_{{digest}}.log",
     cache: True
     conda:
         CONDA
@@ -13,7 +13,7 @@ rule atmosphere:
     resources:
         mem_mb=1000,
     params:
-        model=config["aerosol"]["model"],
+        model="{model}",
     shell:
         "python -m steps.atmosphere --aerosol {params.model} --lut {output.lut:q} --threads {threads} --log {log:q}"
 
@@ -25,10 +25,11 @@ rule aerosol:
         terrain=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        lut=ancient(LUT),
+        lut=ancient(LUTS),
         code=step("aerosol"),
     output:
         aot=work("aerosol/aot_20m.tif"),
+        table=work("aerosol/table.npz"),
         report=work("aerosol/aerosol.json"),
     log:
         kept("logs/aerosol.log"),
@@ -46,7 +47,7 @@ rule aerosol:
     shell:
         "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
-        " --aot {output.aot:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
+        " --aot {output.aot:q} --table {output.table:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
         " --smoothing-km {params.smoothing_km} --threads {threads} --log {log:q}"
 
 
@@ -58,7 +59,7 @@ rule water_vapour:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
-        lut=ancient(LUT),
+        lut=of("aerosol/table.npz"),
         code=step("water_vapour"),
     output:
         wvp=work("water_vapour/wvp_20m.tif"),

@@ -9,6 +9,8 @@ from snakemake.utils import min_version, validate
 
 import steps
 from steps.atmosphere.lut import lut_path
+from steps.atmosphere.tables import AEROSOL_MODELS
+from steps.cache import cache_folder
 from steps.errors import StepError
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
@@ -43,7 +45,11 @@ if config["cache"]:
 
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
-LUT = str(lut_path(config["aerosol"]["model"]))
+# The first table is the one to start from, and what is left where nothing tells the model.
+MODEL = config["aerosol"]["model"]
+LUTS = [
+    str(lut_path(model)) for model in (AEROSOL_MODELS if MODEL == "auto" else [MODEL])
+]
 CONDA = "../../envs/sen2flow.yaml"
 QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
@@ -89,6 +95,8 @@ except StepError as problem:
 wildcard_constraints:
     product=r"S2[A-Z]_MSIL2A_\w+",
     res="10|20|60",
+    model="|".join(AEROSOL_MODELS),
+    digest="[0-9a-f]+",
 
 
 def of(path):

@@ -67,7 +67,6 @@ rule write_safe:
         images=[of(f"images/R{res}m") for res in (10, 20, 60)],
         metadata=of("import/metadata.json"),
         quality=kept("report/quality.json"),
-        lut=ancient(LUT),
         code=step("write_safe"),
     output:
         f"{OUT}/{{product}}.SAFE/manifest.safe",
@@ -84,7 +83,7 @@ rule write_safe:
         layers=LAYER_OPTIONS,
     shell:
         "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {params.safe:q} --lut {input.lut:q} {params.layers} --log {log:q}"
+        " --quality {input.quality:q} --safe {params.safe:q} {params.layers} --log {log:q}"
 
 
 rule write_cog:

@@ -10,7 +10,7 @@ rule reflectance:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
-        lut=ancient(LUT),
+        lut=of("aerosol/table.npz"),
         code=step("reflectance"),
     output:
         boa=work("reflectance/boa_{res}m.tif"),
@@ -44,7 +44,7 @@ rule terrain:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
-        lut=ancient(LUT),
+        lut=of("aerosol/table.npz"),
         code=step("terrain"),
     output:
         corrected=work("terrain/boa_{res}m.tif"),
