@@ -37,6 +37,7 @@ __all__ = [
     "aerosol_environment",
     "band_atmosphere",
     "build_table",
+    "cached_table",
     "choose_aerosol_model",
     "environment_share",
     "ground_signal",
@@ -60,7 +61,8 @@ _logger = logging.getLogger(__name__)
 
 
 @functools.cache
-def _cached_table(aerosol: str) -> LookUpTable:
+def cached_table(aerosol: str) -> LookUpTable:
+    """Return the look-up table of an aerosol model from the cache folder, built there first if it is not there yet."""
     path = lut_path(aerosol)
     if not path.exists():
         _logger.info("building the look-up table %s", path)
@@ -103,7 +105,7 @@ def invert_reflectance(
         If the satellite, the band or the aerosol model is unknown.
     """
     atmosphere = band_atmosphere(
-        _cached_table(aerosol),
+        cached_table(aerosol),
         reference_response(satellite, band),
         sun_zenith=sun_zenith,
         view_zenith=view_zenith,

@@ -5,6 +5,8 @@ Between the nodes the table is a cubic spline in every axis.
 """
 
 import hashlib
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +178,7 @@ def load_table(path: Path) -> LookUpTable:
                 coefficients = np.moveaxis(spline.c, 0, position)
             arrays[name] = np.ascontiguousarray(coefficients)
         return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))
-    except (OSError, ValueError, KeyError, EOFError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         raise StepError(
             f"{path}: is no look-up table of ours ({problem}); delete it and run `python -m steps.atmosphere` again"
         ) from problem
