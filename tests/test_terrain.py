@@ -206,10 +206,8 @@ def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elev
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the data of ../shared are not here")
-@pytest.mark.parametrize(
-    ("date", "before"), [("full_2015-09-09", 0.3), ("scl_2016-12-12", 0.6), ("scl_2017-01-01", 0.6)]
-)
-def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date, before):
+@pytest.mark.parametrize("date", ["full_2015-09-09", "scl_2016-12-12", "scl_2017-01-01"])
+def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     """Real L1C and DEM, Slovenia: after the correction NIR and incidence angle over forest are uncorrelated."""
     monkeypatch.setattr(steps.terrain, "load_table", lambda path: None)
     monkeypatch.setattr(steps.terrain, "evaluator", lambda table, scene, band: near_infrared)
@@ -224,7 +222,10 @@ def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date, 
     stored = np.where(np.isfinite(flat), np.clip(np.rint(flat * 1e4 + 1000), 1, 65535), 0).astype("u2")
     write(tmp_path / "boa.tif", BOA, grid, {"B8A": stored})
     corrected, _ = correct(tmp_path, tmp_path / "boa.tif", 10)
-    forest = (toa["B8A"] - toa["B04"] > 0.5 * (toa["B8A"] + toa["B04"])) & (toa["B03"] < 0.09)
+    # The mask is that of one high-sun date: an index of the date itself picks pixels by their illumination.
+    summer = np.load(SHARED / "data/slovenia_patches/full_2015-09-09.npz")
+    summer = dict(zip(summer["bands"], summer["toa"][:, :96, :96], strict=True))
+    forest = summer["B8A"] - summer["B04"] > 0.7 * (summer["B8A"] + summer["B04"])
     cosine = values(tmp_path / "terrain.tif", TERRAIN, "cos_incidence")
     forest &= (cosine > 0.2) & (stored > 0)
     assert forest.sum() > 2000
@@ -232,5 +233,5 @@ def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date, 
         np.corrcoef(cosine[forest], values(path, BOA, "B8A")[forest])[0, 1]
         for path in (tmp_path / "boa.tif", corrected)
     )
-    assert was > before
+    assert was > 0.3
     assert abs(now) < 0.12
