@@ -102,14 +102,35 @@ def run(
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
     aot550: float = 0.2,
     smoothing_km: float = 1.0,
-    threads: int = 1,
 ) -> None:
     """Map the aerosol optical thickness at 550 nm at 20 m.
 
-    With --method ddv it is what gives dark dense vegetation its colours; cams takes the forecast that comes with the
-    product, fixed takes AOT550 at the scene's mean elevation. auto takes the first of these that there is. The map is
-    smoothed by a Gaussian of SMOOTHING_KM and thins out with height; but for fixed, it nowhere makes the darkest
-    ground negative.
+    The map is smooth and thins out with height. Unless it is `fixed`, it nowhere makes the darkest ground negative.
+
+    Parameters
+    ----------
+    stack
+        Top-of-atmosphere reflectance at 20 m.
+    classification, terrain
+        Scene classification and terrain of the same pixels.
+    metadata, angles, lut
+        The scene, its angles, and the atmosphere's look-up table.
+    aot
+        Output: the map.
+    report
+        Output, JSON: the method (DDV, CAMS or FIXED), the mean, figures of the dark vegetation, defaults.
+    method
+        ddv: what gives dark dense vegetation its colours; cams: the forecast that comes with the product; fixed:
+        `aot550`; auto: the first of these that there is.
+    aot550
+        Thickness at the scene's mean elevation for `fixed` and for want of the others.
+    smoothing_km
+        Standard deviation of the Gaussian that smooths the map.
+
+    Raises
+    ------
+    StepError
+        If an input cannot be read or an output cannot be written.
     """
     scene, table, grid = Scene.read(metadata), load_table(lut), grid_of(stack, TOA)
     elevation = read(terrain, TERRAIN, "elevation")
