@@ -113,15 +113,40 @@ def run(
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
     aot550: float = 0.2,
     smoothing_km: float = 1.0,
-    threads: int = 1,
 ) -> None:
     """Map the aerosol optical thickness at 550 nm at 20 m.
 
-    With --method ddv it is what gives dark dense vegetation its colours; cams takes the forecast that comes with the
-    product, fixed takes AOT550 at the scene's mean elevation. auto takes the first of these that there is. The map is
-    smoothed by a Gaussian of SMOOTHING_KM and thins out with height; but for fixed, it nowhere makes the darkest
-    ground negative. Of several look-up tables LUT the one whose aerosol model fits best is taken: by the species of
-    the CAMS forecast, else by dark vegetation. TABLE is a copy of it, for the stages that follow.
+    The map is smooth and thins out with height. Unless it is `fixed`, it nowhere makes the darkest ground negative.
+
+    Parameters
+    ----------
+    stack
+        Top-of-atmosphere reflectance at 20 m.
+    classification, terrain
+        Scene classification and terrain of the same pixels.
+    metadata, angles
+        The scene and its angles.
+    lut
+        Look-up tables of the atmosphere. Of several, the one whose aerosol model fits best is taken: by the species
+        of the CAMS forecast, else by the colour of dark vegetation, else the first.
+    aot
+        Output: the map.
+    table
+        Output: a copy of the look-up table, for the stages that follow.
+    report
+        Output, JSON: the method (DDV, CAMS or FIXED), the mean, figures of the dark vegetation, defaults.
+    method
+        ddv: what gives dark dense vegetation its colours; cams: the forecast that comes with the product; fixed:
+        `aot550`; auto: the first of these that there is.
+    aot550
+        Thickness at the scene's mean elevation for `fixed` and for want of the others.
+    smoothing_km
+        Standard deviation of the Gaussian that smooths the map.
+
+    Raises
+    ------
+    StepError
+        If an input cannot be read or an output cannot be written.
     """
     scene, grid = Scene.read(metadata), grid_of(stack, TOA)
     tables = {t.aerosol: t for t in map(load_table, lut)}

@@ -86,11 +86,35 @@ def run(
     adjacency_km: float = 6.0,
     threads: int = 1,
 ) -> None:
-    """Compute surface reflectance at 10, 20 or 60 m.
+    """Compute surface reflectance over flat terrain at 10, 20 or 60 m.
 
-    TOA is the raster of the bands, TERRAIN that of the same pixels; CLASSIFICATION, AOT and WVP are the ones of
-    20 m. Coefficients of the inversion come from the look-up table LUT. With --adjacency the light that the
-    surroundings within ADJACENCY_KM scatter into the line of sight is taken out. REPORT gets figures of each band.
+    Parameters
+    ----------
+    toa, resolution
+        Top-of-atmosphere reflectance, and its pixel size, m.
+    classification
+        Scene classification at 20 m; clouds do not count as surroundings.
+    terrain
+        Terrain raster of the grid of `toa`.
+    metadata, angles, lut
+        The scene, its angles, and the atmosphere's look-up table.
+    aot, wvp
+        Aerosol optical thickness and water vapour at 20 m.
+    boa
+        Output: surface reflectance.
+    report
+        Output, JSON: by band the valid pixels, the share of negative ones and the mean; inputs outside the table.
+    adjacency
+        Whether to take out the light that the surroundings scatter into the line of sight.
+    adjacency_km
+        Radius of these surroundings; what is farther counts as the scene's mean.
+    threads
+        Threads to use.
+
+    Raises
+    ------
+    StepError
+        If the grids differ, an input cannot be read or the output cannot be written.
     """
     scene, grid = Scene.read(metadata), grid_of(toa, TOA)
     if grid_of(terrain, TERRAIN) != grid:

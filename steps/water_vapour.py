@@ -58,14 +58,35 @@ def run(
     report: Path,
     method: Literal["auto", "fixed"] = "auto",
     column: float = 2.0,
-    threads: int = 1,
 ) -> None:
     """Map the column of water vapour (g/cm2) at 20 m.
 
-    With --method auto it is the column that makes the surface as bright in B09 as in B8A, found at 60 m over land;
-    dark ground, water and clouds take that of the land around. Without enough land the column is the mean of the
-    forecast that comes with the product, or else COLUMN, which is also what --method fixed takes; such a column is that
-    at the scene's mean elevation. The map thins out with height.
+    The column is the one that makes the surface as bright in B09 as in B8A, found at 60 m over land. Dark ground, water
+    and clouds take that of the land around. The map is smooth and thins out with height.
+
+    Parameters
+    ----------
+    stack
+        Top-of-atmosphere reflectance at 20 m.
+    classification, terrain
+        Scene classification and terrain of the same pixels.
+    metadata, angles, lut
+        The scene, its angles, and the atmosphere's look-up table.
+    aot
+        Aerosol optical thickness at 20 m.
+    wvp
+        Output: the map.
+    report
+        Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults.
+    method
+        auto: from B09, or without enough land the forecast that comes with the product; fixed: `column`.
+    column
+        G/cm2 at the scene's mean elevation for `fixed` and for want of the others.
+
+    Raises
+    ------
+    StepError
+        If an input cannot be read or an output cannot be written.
     """
     scene, grid = Scene.read(metadata), grid_of(stack, TOA)
     classes = read(classification, CLASSIFICATION, "SCL")
