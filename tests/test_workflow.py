@@ -8,9 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+
+from steps import artefacts
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared with real L1C products and checkers")
 FIRST_STAGES = {"demo", "import_l1c", "resample", "dem_20m", "dem", "scene_classification"}
 
 
@@ -84,6 +90,15 @@ def test_demo_gives_all_products(checkout, product):
 
 
 @pytest.mark.slow
+@needs_shared
+@pytest.mark.skipif(not shutil.which("xmllint"), reason="needs xmllint (Debian package libxml2-utils)")
+def test_every_reader_takes_the_safe(checkout, product):
+    done = checkout.bash(f"{SHARED}/tools/conformance/run.sh {product}.SAFE", check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASS") == 8
+
+
+@pytest.mark.slow
 def test_demo_numbers_make_sense(product):
     quality = json.loads((product / "report/quality.json").read_text())
     assert 0.02 < quality["mean_aot550"] < 0.25
@@ -147,6 +162,50 @@ def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
     aot.unlink()
     checkout.bash(command)
     assert aot.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_elevation_model_changes_what_depends_on_terrain(checkout, product):
+    with rasterio.open(
+        checkout.folder / "hills.tif",
+        "w",
+        driver="GTiff",
+        width=260,
+        height=260,
+        count=1,
+        dtype="float32",
+        crs="EPSG:32618",
+        transform=rasterio.transform.from_origin(430000, 4185000, 120, 120),
+    ) as dem:
+        x = np.arange(260) / 6
+        dem.write((150 + 100 * np.sin(x) * np.sin(x)[:, None]).astype("f4"), 1)
+    planned = checkout.planned("dem=hills.tif")
+    assert not planned & {"import_l1c", "resample"}
+    assert {"dem_20m", "terrain", "reflectance"} <= planned
+    flat = artefacts.read(product / "work/reflectance/boa_20m.tif", artefacts.BOA, "B8A")
+    checkout.snakemake("dem=hills.tif formats='[cog]'")
+    assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]
+    corrected = artefacts.read(product / "work/terrain/boa_20m.tif", artefacts.BOA, "B8A")
+    assert np.mean(corrected != flat) > 0.5
+
+
+@pytest.mark.slow
+@needs_shared
+def test_table_with_a_zipped_product_of_baseline_0510(checkout, tmp_path):
+    checkout.bash(f"python {SHARED}/tools/make_full_tile.py {tmp_path} --clouds --size 6")
+    safe = next(tmp_path.glob("*.SAFE"))
+    packed = shutil.make_archive(str(tmp_path / "a product"), "zip", tmp_path, safe.name)
+    (tmp_path / "table.csv").write_text(f"input\n{packed}\n")
+    output = tmp_path / "a folder"
+    checkout.bash(f"snakemake --cores 2 --config input='{tmp_path}/table.csv' output='{output}'")
+    product = next(output.glob("*.SAFE"))
+    assert product.name == safe.name.replace("MSIL1C", "MSIL2A").replace("N0510", "N9901")
+    quality = json.loads((product.with_suffix("") / "report/quality.json").read_text())
+    assert quality["ozone_source"] == "AUX_ECMWFT"
+    assert not (product.with_suffix("") / "work").is_dir() or not list(product.with_suffix("").glob("work/*/*.tif"))
+    if shutil.which("xmllint"):
+        done = checkout.bash(f"{SHARED}/tools/conformance/run.sh '{product}'", check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
