@@ -22,7 +22,8 @@ from steps.artefacts import (
     row_blocks,
     tags_of,
 )
-from steps.atmosphere import environment_share, load_table
+from steps.atmosphere import LookUpTable, environment_share, load_table
+from steps.atmosphere.choice import other_aerosol_model
 from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator
 from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
 from steps.cli import cli
@@ -57,7 +58,7 @@ def run(
     aot: Path,
     wvp: Path,
     lut: Path,
-    other_lut: Path,
+    other_luts: list[Path],
     uncertainty: Path,
     adjacency: bool = True,
     adjacency_km: float = 6.0,
@@ -67,8 +68,8 @@ def run(
 
     It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
     the aerosol model through the inversion over flat terrain. BOA is the reflectance before terrain correction;
-    CLASSIFICATION, TERRAIN, AOT and WVP are those of 20 m. LUT is the look-up table of the inversion and OTHER_LUT that
-    of the aerosol model it is compared with. --adjacency and ADJACENCY_KM as for the reflectance.
+    CLASSIFICATION, TERRAIN, AOT and WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS
+    that of the aerosol model to compare with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
     """
     scene, grid = Scene.read(metadata), grid_of(boa, BOA)
     if grid_of(terrain, TERRAIN) != grid.at(20):
@@ -81,7 +82,7 @@ def run(
     )
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     clear = _clear(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
-    tables, angle_grid = [load_table(path) for path in (lut, other_lut)], AngleGrid(angles)
+    tables, angle_grid = _tables(lut, other_luts), AngleGrid(angles)
     bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
     models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
@@ -98,6 +99,16 @@ def run(
             terms = changes(ours.at, other.at, *state, with_dem=with_dem)
             nodes = variance_nodes(*terms, noise, adjacency=around is not None)
             _write_band(output, band, stored, around, nodes, mesh, pool)
+
+
+def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
+    """Return the look-up tables of the inversion and of the aerosol model to compare with."""
+    table, others = load_table(lut), [load_table(path) for path in other_luts]
+    wanted = other_aerosol_model(table.aerosol)
+    for other in others:
+        if other.aerosol == wanted:
+            return table, other
+    raise StepError(f"{lut}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
 
 
 def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:

@@ -34,8 +34,9 @@ class InputUncertainties:
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
     model
-        Share of the change when the other aerosol model is taken for the one used (`other_aerosol_model`): the truth
-        may lie anywhere between the two or as far on the other side, a rectangular distribution (JCGM 100:2008, 4.3.7).
+        Share of the change when the other aerosol model (`steps.atmosphere.choice.other_aerosol_model`) is taken for
+        the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
+        distribution (JCGM 100:2008, 4.3.7).
     """
 
     calibration: float = 0.03
@@ -76,15 +77,6 @@ class Change:
     share: np.ndarray
 
 
-def other_aerosol_model(aerosol: str) -> str:
-    """Return the model that tells how much the choice of an aerosol model matters.
-
-    Continental and maritime aerosol, the pair of which one is right for most of the land, differ most in absorption;
-    for the special models the question is whether the air is not just continental.
-    """
-    return "maritime" if aerosol == "continental" else "continental"
-
-
 def noise_variance(name: str, band: Band, sun_zenith: np.ndarray, earth_sun: float) -> tuple[np.ndarray, np.ndarray]:
     """Return constant and slope of the noise's variance as a function of top-of-atmosphere reflectance.
 
@@ -119,7 +111,7 @@ def changes(
     ----------
     at, other
         Functions of elevation (km), aerosol thickness and water vapour column (g/cm2) that return coefficients, for the
-        aerosol model used and for `other_aerosol_model` (as `SceneAtmosphere.at`).
+        aerosol model used and for `steps.atmosphere.choice.other_aerosol_model` (as `SceneAtmosphere.at`).
     elevation_km, aot550, water_vapour
         Arrays of one shape.
     with_dem
@@ -200,11 +192,14 @@ def _inverse(c: Coefficients, toa, around):
     return signal - environment * (c.q + c.albedo * signal)
 
 
-#: Reflectances at which the polynomials of `variance_nodes` are exact: Chebyshev points for the surroundings.
-_SURFACE = np.linspace(0, 1, SURFACE_TERMS)
-_ENVIRONMENT = (
-    (1 - np.cos(np.pi * (np.arange(ENVIRONMENT_TERMS) + 0.5) / ENVIRONMENT_TERMS)) / 2 * HIGHEST_ENVIRONMENT
-)
+def _points(count: int) -> np.ndarray:
+    # Chebyshev points of the range of the surroundings' reflectance.
+    return (1 - np.cos(np.pi * (np.arange(count) + 0.5) / count)) / 2 * HIGHEST_ENVIRONMENT
+
+
+def _fit(points: np.ndarray) -> np.ndarray:
+    # Matrix from values at points to the coefficients of the polynomial through them, lowest power first.
+    return np.linalg.inv(np.vander(points, increasing=True))
 
 
 def variance_nodes(
@@ -225,13 +220,16 @@ def variance_nodes(
     numpy.ndarray
         Shape (node rows, node columns, `SURFACE_TERMS` * `ENVIRONMENT_TERMS`), float32.
     """
-    around = _ENVIRONMENT[:, None, None]
-    fit = np.linalg.inv(np.vander(_ENVIRONMENT, increasing=True)) / UNIT**2
     result = np.zeros((*nominal.path.shape, SURFACE_TERMS, ENVIRONMENT_TERMS), np.float32)
     if adjacency:
-        variance = surface_variance(_SURFACE[:, None, None, None], around, nominal, changed, noise)
-        surface = np.linalg.inv(np.vander(_SURFACE, increasing=True))
-        result[:] = np.einsum("ir,je,reyx->yxij", surface, fit, variance)
+        surface, around = np.linspace(0, 1, SURFACE_TERMS), _points(ENVIRONMENT_TERMS)
+        pixel, surroundings = surface[:, None, None, None], around[:, None, None]
+        variance = surface_variance(pixel, surroundings, nominal, changed, noise) / UNIT**2
+        result[:] = np.einsum("ir,je,reyx->yxij", _fit(surface), _fit(around), variance)
     else:
-        result[..., 0, :] = np.einsum("je,eyx->yxj", fit, surface_variance(around, None, nominal, changed, noise))
+        # With the same for both, the terms of the highest power of the surroundings go on where those of 1 end.
+        surface = _points(SURFACE_TERMS + ENVIRONMENT_TERMS - 1)
+        variance = surface_variance(surface[:, None, None], None, nominal, changed, noise) / UNIT**2
+        powers = np.einsum("kr,ryx->yxk", _fit(surface), variance)
+        result[..., 0, :], result[..., 1:, -1] = powers[..., :ENVIRONMENT_TERMS], powers[..., ENVIRONMENT_TERMS:]
     return result.reshape(*nominal.path.shape, -1)

@@ -45,21 +45,18 @@ def _at(cubic, t, e):
 
 @njit(cache=True, nogil=True)
 def _row(boa, around, line, cell, result):
-    # One row of pixels; `line` are the nodes' numbers at that row, `around` the surroundings' reflectance or None.
+    # One row of pixels; `line` are the nodes' numbers at that row, `around` the reflectance of the surroundings.
     for g in range(line.shape[0] - 1):
         start, stop = g * cell, min((g + 1) * cell, boa.size)
-        x, out = boa[start:stop], result[start:stop]
-        if around is not None:
-            near = around[start:stop]
+        x, near, out = boa[start:stop], around[start:stop], result[start:stop]
         left, right = line[g], line[g + 1]
         constant = _cubic(left, right, 0, cell)
         linear = _cubic(left, right, 4, cell)
         square = _cubic(left, right, 8, cell)
         for j in range(x.size):
-            t = np.float32(j) + _HALF
+            t = np.float32(np.int32(j)) + _HALF  # 32 bits: vector code
             r = np.float32(x[j]) * _SCALE + _OFFSET
-            e = min(max(r if around is None else near[j], _ZERO), _BRIGHTEST)
-            variance = _at(constant, t, e) + r * (_at(linear, t, e) + r * _at(square, t, e))
+            variance = _at(constant, t, near[j]) + r * (_at(linear, t, near[j]) + r * _at(square, t, near[j]))
             value = min(max(np.sqrt(max(variance, _ZERO)) + _HALF, _LOWEST), _HIGHEST)
             out[j] = np.uint16(np.int32(value)) if x[j] != 0 else np.uint16(0)
 
@@ -99,10 +96,10 @@ def standard_uncertainty(boa, environment, ratio, nodes, cell, first_row, result
             for k in range(_TERMS):
                 line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
         if environment is None:
-            _row(boa[i], None, line, cell, result[i])
-        else:
-            if row // ratio != held:
-                held = row // ratio
-                for g in range(environment.shape[1]):
-                    around[g * ratio : (g + 1) * ratio] = environment[held, g]
-            _row(boa[i], around, line, cell, result[i])
+            for j in range(width):
+                around[j] = min(max(np.float32(boa[i, j]) * _SCALE + _OFFSET, _ZERO), _BRIGHTEST)
+        elif row // ratio != held:
+            held = row // ratio
+            for g in range(environment.shape[1]):
+                around[g * ratio : (g + 1) * ratio] = min(max(environment[held, g], _ZERO), _BRIGHTEST)
+        _row(boa[i], around, line, cell, result[i])
