@@ -98,6 +98,8 @@ class Kind:
 REFLECTANCE_SCALE, REFLECTANCE_OFFSET = 1e-4, -0.1
 TOA = Kind("toa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
 BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
+#: Standard uncertainty (k = 1) of surface reflectance.
+UNCERTAINTY = Kind("reflectance_uncertainty", "uint16", 0, 1e-5)
 #: Bit flags of a pixel, see `MASK_NODATA` and following.
 MASK = Kind("mask", "uint8")
 MASK_NODATA, MASK_SATURATED, MASK_DEFECTIVE = 1, 2, 4

@@ -16,6 +16,7 @@ from steps.artefacts import (
     BOA,
     CLASSIFICATION,
     RASTER_ERRORS,
+    UNCERTAINTY,
     WVP,
     Grid,
     Kind,
@@ -29,7 +30,7 @@ from steps.artefacts import (
 )
 from steps.cli import cli
 from steps.errors import StepError
-from steps.sentinel2.assets import ASSETS, PROBABILITY, TRUE_COLOUR, Asset
+from steps.sentinel2.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
@@ -58,6 +59,7 @@ def run(
     metadata: Path,
     cogs: Path,
     compression: Literal["deflate", "zstd"] = "deflate",
+    uncertainty: Path | None = None,
     threads: int = 1,
 ) -> None:
     """Write the cloud-optimised GeoTIFFs of one resolution, named for their asset keys: red.tif, scl.tif ...
@@ -79,16 +81,21 @@ def run(
         Folder that is made.
     compression
         Both are lossless; deflate is read by every program, zstd is faster.
+    uncertainty
+        Of the reflectance; adds blue_uncertainty.tif and so on.
     threads
         Files that are written at the same time.
     """
     scene = Scene.read(metadata)
     grid = scene.grid.at(resolution)
     sources = {BOA: boa} if resolution != 20 else {BOA: boa, AOT: aot, WVP: wvp, CLASSIFICATION: classification}
+    if uncertainty:
+        sources[UNCERTAINTY] = uncertainty
     for kind, path in sources.items():
         if grid_of(path, kind) != grid:
             raise StepError(f"{path}: its pixels are not those of the scene at {resolution} m; run its stage again")
-    assets = {key: asset for key, asset in ASSETS.items() if asset.resolution == resolution}
+    wanted = ASSETS | (UNCERTAINTIES if uncertainty else {})
+    assets = {key: asset for key, asset in wanted.items() if asset.resolution == resolution}
     size = sum(len(a.bands) * np.dtype(a.kind.dtype).itemsize for a in assets.values()) * grid.width * grid.height
     check_space(cogs, size)
     with atomic(cogs) as folder:

@@ -11,10 +11,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from steps import __version__
-from steps.artefacts import BOA, CLASSIFICATION, Grid, atomic, read_json, write_json
+from steps.artefacts import BOA, CLASSIFICATION, UNCERTAINTY, Grid, atomic, read_json, write_json
 from steps.cli import cli
 from steps.errors import StepError
-from steps.sentinel2.assets import ASSETS, TRUE_COLOUR, Asset
+from steps.sentinel2.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.names import BASELINE, l2a_name
@@ -59,7 +59,9 @@ def run(metadata: Path, quality: Path, cogs: list[Path], folder: Path) -> None:
         part.mkdir()
         for file in sorted(file for source in cogs for file in source.glob("*.tif")):
             _link(file, part / file.name)
-        for key in ASSETS:
+        # Layers of uncertainty are there for all of the bands or for none.
+        assets = ASSETS | (UNCERTAINTIES if any((part / f"{key}.tif").exists() for key in UNCERTAINTIES) else {})
+        for key in assets:
             if not (part / f"{key}.tif").exists():
                 raise StepError(f"{key}.tif: is in none of {', '.join(map(str, cogs))}; run write_cog again")
         try:
@@ -70,7 +72,7 @@ def run(metadata: Path, quality: Path, cogs: list[Path], folder: Path) -> None:
             raise StepError(f"{folder}: a COG cannot be read ({problem}); run write_cog again") from problem
         if not valid.any():
             raise StepError(f"{scene.product}: no pixel of it has data; leave it out")
-        write_json(part / "item.json", _item(scene, report, *footprint(valid, scene.grid.at(20))))
+        write_json(part / "item.json", _item(scene, report, assets, *footprint(valid, scene.grid.at(20))))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -91,7 +93,7 @@ def _write_thumbnail(visual: Path, thumbnail: Path) -> None:
         file.write(pixels)
 
 
-def _item(scene: Scene, report: dict, geometry: dict, bbox: list[float]) -> dict:
+def _item(scene: Scene, report: dict, assets: dict[str, Asset], geometry: dict, bbox: list[float]) -> dict:
     import pystac
 
     item = pystac.Item(
@@ -103,7 +105,7 @@ def _item(scene: Scene, report: dict, geometry: dict, bbox: list[float]) -> dict
         stac_extensions=[f"https://stac-extensions.github.io/{name}/schema.json" for name in _EXTENSIONS],
     )
     item.add_link(pystac.Link("license", _LICENCE, title="Legal notice on the use of Copernicus Sentinel data"))
-    for key, asset in ASSETS.items():
+    for key, asset in assets.items():
         media, fields = pystac.MediaType.COG, _fields(asset, scene)
         item.add_asset(key, pystac.Asset(f"./{key}.tif", asset.title, media_type=media, **fields))
     thumbnail = pystac.Asset("./thumbnail.jpg", "Thumbnail", media_type=pystac.MediaType.JPEG, roles=["thumbnail"])
@@ -171,15 +173,15 @@ def _fields(asset: Asset, scene: Scene) -> dict:
         "proj:transform": list(grid.transform)[:6],
         "raster:bands": [number] * len(asset.bands),
     }
-    if asset.kind in (BOA, TRUE_COLOUR):
+    if asset.kind in (BOA, UNCERTAINTY, TRUE_COLOUR):
         extra["eo:bands"] = [_band(band, scene) for band in asset.bands]
     if asset.kind == CLASSIFICATION:
         extra["classification:classes"] = [
             {"value": value, "name": name.lower(), "color_hint": "{:02x}{:02x}{:02x}".format(*SCL_COLOURS[value])}
             for value, name in SCL_CLASSES.items()
         ]
-    roles = {BOA: ["data", "reflectance"], TRUE_COLOUR: ["visual"]}.get(asset.kind, ["data"])
-    return {"roles": roles, "extra_fields": extra}
+    roles = {BOA: ["data", "reflectance"], UNCERTAINTY: ["data", "uncertainty"], TRUE_COLOUR: ["visual"]}
+    return {"roles": roles.get(asset.kind, ["data"]), "extra_fields": extra}
 
 
 def _band(band: str, scene: Scene) -> dict:

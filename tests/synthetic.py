@@ -35,11 +35,11 @@ OZONE = 0.3
 
 
 @cache
-def table() -> LookUpTable:
-    """The continental look-up table, built when the cache folder lacks it."""
-    path = lut_path("continental")
+def table(aerosol="continental") -> LookUpTable:
+    """A look-up table, built when the cache folder lacks it."""
+    path = lut_path(aerosol)
     if not path.exists():
-        write_table(path, build_table("continental", 2))
+        write_table(path, build_table(aerosol, 2))
     return load_table(path)
 
 

@@ -122,6 +122,17 @@ def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
     assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
 
 
+def test_uncertainty_is_planned_on_request_only(tmp_path):
+    """A rule of its own, and the look-up table of another aerosol model."""
+    checkout = Checkout(tmp_path)
+    (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\n")
+    assert "uncertainty" not in checkout.planned("--configfile mine.yaml")
+    (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\nboa_uncertainty: true\n")
+    plan = checkout.snakemake("--configfile mine.yaml --dry-run --printshellcmds --quiet progress").stdout
+    assert len(re.findall("python -m steps.uncertainty ", plan)) == 3
+    assert set(re.findall(r"python -m steps.atmosphere --aerosol (\w+)", plan)) == {"continental", "maritime"}
+
+
 @pytest.mark.slow
 def test_edited_kernel_reruns_just_its_users(checkout):
     path = checkout.folder / "steps/kernels/adjacency.py"

@@ -4,9 +4,9 @@ Keys are those of Element84's Earth Search collection `sentinel-2-c1-l2a`, so th
 products; a band is there once, at its best resolution.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Kind
+from steps.artefacts import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP, Kind
 from steps.sentinel2.true_colour import RGB
 
 TRUE_COLOUR = Kind("true_colour", "uint8", 0)
@@ -42,7 +42,7 @@ class Asset:
     unit: str = ""
 
 
-#: Asset key to asset.
+#: Asset key to asset, of every product.
 ASSETS = {
     "visual": Asset("True colour", 10, TRUE_COLOUR, RGB),
     "blue": Asset("Blue", 10, BOA, ("B02",), "blue"),
@@ -62,4 +62,11 @@ ASSETS = {
     "snow": Asset("Snow probability", 20, PROBABILITY, ("SNW",), unit="%"),
     "coastal": Asset("Coastal aerosol", 60, BOA, ("B01",), "coastal"),
     "nir09": Asset("Water vapour band", 60, BOA, ("B09",), "nir09"),
+}
+
+#: The same of the layers that a product has on request: one for each of reflectance.
+UNCERTAINTIES = {
+    f"{key}_uncertainty": replace(asset, title=f"{asset.title}, standard uncertainty", kind=UNCERTAINTY)
+    for key, asset in ASSETS.items()
+    if asset.kind == BOA
 }

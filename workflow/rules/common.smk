@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
 import steps
+from steps.atmosphere.choice import other_aerosol_model
 from steps.atmosphere.lut import lut_path
 from steps.atmosphere.tables import AEROSOL_MODELS
 from steps.cache import cache_folder
@@ -46,10 +47,11 @@ if config["cache"]:
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 # The first table is the one to start from, and what is left where nothing tells the model.
-MODEL = config["aerosol"]["model"]
-LUTS = [
-    str(lut_path(model)) for model in (AEROSOL_MODELS if MODEL == "auto" else [MODEL])
-]
+MODELS = [config["aerosol"]["model"]]
+if MODELS == ["auto"]:
+    MODELS = AEROSOL_MODELS
+LUTS = [str(lut_path(model)) for model in MODELS]
+OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
 CONDA = "../../envs/sen2flow.yaml"
 QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")

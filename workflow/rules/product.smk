@@ -93,6 +93,11 @@ rule write_cog:
         wvp=of("water_vapour/wvp_20m.tif"),
         classification=of("classification/scl_20m.tif"),
         metadata=of("import/metadata.json"),
+        uncertainty=(
+            of("uncertainty/uncertainty_{res}m.tif")
+            if config["boa_uncertainty"]
+            else []
+        ),
         code=step("write_cog"),
     output:
         cogs=work("cog/R{res}m", directory),
@@ -107,10 +112,14 @@ rule write_cog:
         mem_mb=3000,
     params:
         compression=config["cog"]["compression"],
+        uncertainty=lambda wildcards, input: optional(
+            "--uncertainty", input.uncertainty
+        ),
     shell:
         "python -m steps.write_cog --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
-        " --cogs {output.cogs:q} --compression {params.compression} --threads {threads} --log {log:q}"
+        " --cogs {output.cogs:q} --compression {params.compression} {params.uncertainty} --threads {threads}"
+        " --log {log:q}"
 
 
 rule write_stac:

@@ -37,6 +37,42 @@ rule reflectance:
         " --threads {threads} --log {log:q}"
 
 
+rule uncertainty:
+    input:
+        boa=of("reflectance/boa_{res}m.tif"),
+        classification=of("classification/scl_20m.tif"),
+        terrain=of("dem/terrain_20m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+        aot=of("aerosol/aot_20m.tif"),
+        wvp=of("water_vapour/wvp_20m.tif"),
+        lut=of("aerosol/table.npz"),
+        other_luts=ancient(OTHER_LUTS),
+        code=step("uncertainty"),
+    output:
+        uncertainty=work("uncertainty/uncertainty_{res}m.tif"),
+    log:
+        kept("logs/uncertainty_{res}m.log"),
+    benchmark:
+        kept("benchmarks/uncertainty_{res}m.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=1500,
+    params:
+        adjacency=(
+            "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
+        ),
+        adjacency_km=config["reflectance"]["adjacency_km"],
+    shell:
+        "python -m steps.uncertainty --boa {input.boa:q} --resolution {wildcards.res}"
+        " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
+        " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q}"
+        " --other-luts {input.other_luts:q} --uncertainty {output.uncertainty:q} {params.adjacency}"
+        " --adjacency-km {params.adjacency_km} --threads {threads} --log {log:q}"
+
+
 rule terrain:
     input:
         boa=of("reflectance/boa_{res}m.tif"),

@@ -1,0 +1,235 @@
+"""Standard uncertainty (k = 1) of surface reflectance, propagated through the inversion.
+
+The law of propagation for independent inputs (JCGM 100:2008, Guide to the expression of uncertainty in measurement,
+eq. 10): each input is moved by its standard uncertainty, the whole inversion, surroundings included, is done again,
+and the squares of the changes are added up. For given surroundings the reflectance that comes out is linear in the
+pixel's own, so the variance is a polynomial of second degree in that; with the reflectance of the surroundings it
+changes smoothly. Its coefficients are all that the kernel `steps.kernels.uncertainty.standard_uncertainty` needs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steps.atmosphere.band import DOMAIN
+from steps.atmosphere.scene import Coefficients
+from steps.kernels.uncertainty import ENVIRONMENT_TERMS, HIGHEST_ENVIRONMENT, SURFACE_TERMS, UNIT
+from steps.sentinel2.scene import Band
+
+
+@dataclass(frozen=True)
+class InputUncertainties:
+    """Standard uncertainties of what the inversion takes, independent of each other.
+
+    Attributes
+    ----------
+    calibration
+        Relative, of top-of-atmosphere reflectance, the same for a pixel and its surroundings: the goal of the mission
+        (Drusch et al. 2012, Remote Sensing of Environment 120, 25), which is what is found over the CEOS test sites.
+    aot550, water_vapour
+        Absolute part (none and g/cm2) and relative part: the accuracy that ESA asks of its Level-2A products
+        (Sentinel-2 L2A Data Quality Report).
+    elevation, elevation_without_dem
+        Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
+        without a DEM, a choice of ours for a lowland.
+    model
+        Share of the change when the other aerosol model (`steps.atmosphere.choice.other_aerosol_model`) is taken for
+        the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
+        distribution (JCGM 100:2008, 4.3.7).
+    """
+
+    calibration: float = 0.03
+    aot550: tuple[float, float] = (0.03, 0.1)
+    water_vapour: tuple[float, float] = (0.2, 0.1)
+    elevation: float = 0.01
+    elevation_without_dem: float = 0.1
+    model: float = 1 / np.sqrt(3)
+
+
+INPUTS = InputUncertainties()
+
+#: Reference radiance (W/m2/sr/um), signal-to-noise ratio required there (Drusch et al. 2012), and the share of the
+#: noise's variance there that does not depend on the signal (S2A's noise model, CNES, December 2015). The form,
+#: variance = a + b * radiance, is that of Gorrono et al. 2017 (Remote Sensing 9, 178).
+NOISE = {
+    "B01": (129.0, 129, 0.12),
+    "B02": (128.0, 154, 0.09),
+    "B03": (128.0, 168, 0.05),
+    "B04": (108.0, 142, 0.07),
+    "B05": (74.5, 117, 0.17),
+    "B06": (68.0, 89, 0.18),
+    "B07": (67.0, 105, 0.21),
+    "B08": (103.0, 174, 0.06),
+    "B8A": (52.5, 72, 0.15),
+    "B09": (9.0, 114, 0.66),
+    "B11": (4.0, 100, 0.70),
+    "B12": (1.5, 100, 0.74),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one input does: the atmosphere with more and with less of it, and the share of the difference to count."""
+
+    more: Coefficients
+    less: Coefficients
+    share: np.ndarray
+
+
+def noise_variance(name: str, band: Band, sun_zenith: np.ndarray, earth_sun: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return constant and slope of the noise's variance as a function of top-of-atmosphere reflectance.
+
+    Parameters
+    ----------
+    name, band
+        Of the band.
+    sun_zenith
+        Degrees.
+    earth_sun
+        `Scene.earth_sun`; reflectance = pi radiance / (earth_sun * irradiance * cos(sun_zenith)).
+    """
+    radiance, ratio, constant = NOISE[name]
+    unit = np.pi / (earth_sun * band.solar_irradiance * np.cos(np.radians(sun_zenith)))
+    variance = (radiance / ratio * unit) ** 2
+    return constant * variance, (1 - constant) * variance / (radiance * unit)
+
+
+def changes(
+    at: Callable[..., Coefficients],
+    other: Callable[..., Coefficients],
+    elevation_km: np.ndarray,
+    aot550: np.ndarray,
+    water_vapour: np.ndarray,
+    *,
+    with_dem: bool,
+    inputs: InputUncertainties = INPUTS,
+) -> tuple[Coefficients, list[Change]]:
+    """Return the atmosphere, and how it changes with aerosol, water vapour, elevation and aerosol model.
+
+    Parameters
+    ----------
+    at, other
+        Functions of elevation (km), aerosol thickness and water vapour column (g/cm2) that return coefficients, for the
+        aerosol model used and for `steps.atmosphere.choice.other_aerosol_model` (as `SceneAtmosphere.at`).
+    elevation_km, aot550, water_vapour
+        Arrays of one shape.
+    with_dem
+        Whether the elevation is from a DEM.
+    inputs
+        Standard uncertainties.
+    """
+    nominal = at(elevation_km, aot550, water_vapour)
+    aot, column, height = spans(elevation_km, aot550, water_vapour, with_dem=with_dem, inputs=inputs)
+    return nominal, [
+        Change(*(at(elevation_km, v, water_vapour) for v in aot[:2]), aot[2]),
+        Change(*(at(elevation_km, aot550, v) for v in column[:2]), column[2]),
+        Change(*(at(v, aot550, water_vapour) for v in height[:2]), height[2]),
+        Change(other(elevation_km, aot550, water_vapour), nominal, np.float64(inputs.model)),
+    ]
+
+
+def spans(elevation_km, aot550, water_vapour, *, with_dem: bool, inputs: InputUncertainties = INPUTS) -> list[tuple]:
+    """Return more, less and share (see `Change`) of aerosol thickness, water vapour and elevation, in this order."""
+    result = []
+    for name, value in (("aot550", aot550), ("water_vapour", water_vapour)):
+        absolute, relative = getattr(inputs, name)
+        u, (low, high) = absolute + relative * value, DOMAIN[name]
+        # Near an end of the domain the span is one-sided, and its slope is scaled to the full uncertainty.
+        more, less = np.clip(value + u, None, high), np.clip(value - u, low, high - u)
+        result.append((more, less, u / (more - less)))
+    u = inputs.elevation if with_dem else inputs.elevation_without_dem
+    return [*result, (elevation_km + u, elevation_km - u, np.float64(0.5))]
+
+
+def surface_variance(
+    surface: np.ndarray,
+    environment: np.ndarray | None,
+    nominal: Coefficients,
+    changed: Sequence[Change],
+    noise: tuple[np.ndarray, np.ndarray],
+    inputs: InputUncertainties = INPUTS,
+) -> np.ndarray:
+    """Return the variance of surface reflectance; all arrays broadcast.
+
+    Parameters
+    ----------
+    surface
+        Reflectance of the pixel.
+    environment
+        Reflectance of its surroundings; None for the inversion that takes the surface for uniform.
+    nominal, changed
+        From `changes`.
+    noise
+        From `noise_variance`. It counts in the pixel alone: the surroundings are the mean of many.
+    inputs
+        Standard uncertainties.
+    """
+    uniform = environment is None
+    toa = _forward(nominal, surface, surface if uniform else environment)
+    around = None if uniform else _forward(nominal, environment, environment)
+    result = 0.0
+    for change in changed:
+        difference = _inverse(change.more, toa, around) - _inverse(change.less, toa, around)
+        result = result + (change.share * difference) ** 2
+    up, down = 1 + inputs.calibration, 1 - inputs.calibration
+    bright, dark = ((f * toa, None if uniform else f * around) for f in (up, down))
+    result = result + ((_inverse(nominal, *bright) - _inverse(nominal, *dark)) / 2) ** 2
+    deviation = np.sqrt(np.maximum(noise[0] + noise[1] * toa, 0))
+    return result + ((_inverse(nominal, toa + deviation, around) - _inverse(nominal, toa - deviation, around)) / 2) ** 2
+
+
+def _forward(c: Coefficients, surface, environment):
+    # Equation of steps.kernels.inversion.
+    return c.path + (surface + c.q * environment) / (c.gain * (1 - c.albedo * environment))
+
+
+def _inverse(c: Coefficients, toa, around):
+    # `around` is the surroundings' TOA reflectance: their surface reflectance is that of uniform ground.
+    if around is None:
+        return c.uniform(toa)
+    environment, signal = c.uniform(around), (toa - c.path) * c.gain
+    return signal - environment * (c.q + c.albedo * signal)
+
+
+def _points(count: int) -> np.ndarray:
+    # Chebyshev points of the range of the surroundings' reflectance.
+    return (1 - np.cos(np.pi * (np.arange(count) + 0.5) / count)) / 2 * HIGHEST_ENVIRONMENT
+
+
+def _fit(points: np.ndarray) -> np.ndarray:
+    # Matrix from values at points to the coefficients of the polynomial through them, lowest power first.
+    return np.linalg.inv(np.vander(points, increasing=True))
+
+
+def variance_nodes(
+    nominal: Coefficients, changed: Sequence[Change], noise: tuple[np.ndarray, np.ndarray], *, adjacency: bool
+) -> np.ndarray:
+    """Return the numbers per node that `steps.kernels.uncertainty.standard_uncertainty` takes.
+
+    Parameters
+    ----------
+    nominal, changed, noise
+        See `surface_variance`; at the nodes, shape (node rows, node columns).
+    adjacency
+        Whether the inversion takes the surroundings into account. If not, what the polynomials call surroundings is
+        the pixel itself.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (node rows, node columns, `SURFACE_TERMS` * `ENVIRONMENT_TERMS`), float32.
+    """
+    result = np.zeros((*nominal.path.shape, SURFACE_TERMS, ENVIRONMENT_TERMS), np.float32)
+    if adjacency:
+        surface, around = np.linspace(0, 1, SURFACE_TERMS), _points(ENVIRONMENT_TERMS)
+        pixel, surroundings = surface[:, None, None, None], around[:, None, None]
+        variance = surface_variance(pixel, surroundings, nominal, changed, noise) / UNIT**2
+        result[:] = np.einsum("ir,je,reyx->yxij", _fit(surface), _fit(around), variance)
+    else:
+        # With the same for both, the terms of the highest power of the surroundings go on where those of 1 end.
+        surface = _points(SURFACE_TERMS + ENVIRONMENT_TERMS - 1)
+        variance = surface_variance(surface[:, None, None], None, nominal, changed, noise) / UNIT**2
+        powers = np.einsum("kr,ryx->yxk", _fit(surface), variance)
+        result[..., 0, :], result[..., 1:, -1] = powers[..., :ENVIRONMENT_TERMS], powers[..., ENVIRONMENT_TERMS:]
+    return result.reshape(*nominal.path.shape, -1)

@@ -1,0 +1,158 @@
+"""Standard uncertainty of surface reflectance."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from steps.artefacts import (
+    AOT,
+    BOA,
+    CLASSIFICATION,
+    REFLECTANCE_OFFSET,
+    REFLECTANCE_SCALE,
+    TERRAIN,
+    UNCERTAINTY,
+    WVP,
+    create,
+    grid_of,
+    read,
+    row_blocks,
+    tags_of,
+)
+from steps.atmosphere import LookUpTable, environment_share, load_table
+from steps.atmosphere.choice import other_aerosol_model
+from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator
+from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
+from steps.cli import cli
+from steps.errors import StepError
+from steps.kernels.adjacency import environment, environment_weights
+from steps.kernels.mesh import cell_moments, interpolate
+from steps.kernels.resampling import block_mean
+from steps.kernels.uncertainty import standard_uncertainty
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
+from steps.sentinel2.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+#: Pixels between nodes of the variance, 1.2 to 1.3 km; multiples of 20 m.
+_CELL = {10: 128, 20: 64, 60: 20}
+#: Pixel size of the reflectance of the surroundings, m.
+_ENVIRONMENT = 60
+#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
+_COVERED = (0, 8, 9, 10)
+#: Rows at a time: a multiple of the tile height of a raster.
+_ROWS = 1536
+
+
+def run(
+    boa: Path,
+    resolution: int,
+    classification: Path,
+    terrain: Path,
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    wvp: Path,
+    lut: Path,
+    other_luts: list[Path],
+    uncertainty: Path,
+    adjacency: bool = True,
+    adjacency_km: float = 6.0,
+    threads: int = 1,
+) -> None:
+    """Compute the standard uncertainty (k = 1) of surface reflectance for the bands whose pixels are of RESOLUTION.
+
+    It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
+    the aerosol model through the inversion over flat terrain. BOA is the reflectance before terrain correction;
+    CLASSIFICATION, TERRAIN, AOT and WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS
+    that of the aerosol model to compare with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
+    """
+    scene, grid = Scene.read(metadata), grid_of(boa, BOA)
+    if grid_of(terrain, TERRAIN) != grid.at(20):
+        raise StepError(f"{terrain}: its pixels are not those of {boa} at 20 m; delete both and run their stages again")
+    mesh = Mesh(grid, _CELL[resolution])
+    state = (
+        _at_nodes(read(terrain, TERRAIN, "elevation"), TERRAIN.nodata, mesh) * 1e-3,
+        _at_nodes(read(aot, AOT, AOT.name), AOT.nodata, mesh) * AOT.scale,
+        _at_nodes(read(wvp, WVP, WVP.name), WVP.nodata, mesh) * WVP.scale,
+    )
+    with_dem = "dem" in tags_of(terrain, TERRAIN)
+    clear = _clear(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
+    tables, angle_grid = _tables(lut, other_luts), AngleGrid(angles)
+    bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
+    models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
+    logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
+    with create(uncertainty, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
+        for band in bands:
+            stored = read(boa, BOA, band)
+            ours, other = (_atmosphere(table, scene, angle_grid, band, mesh, state, with_dem) for table in tables)
+            around = None
+            if clear is not None:
+                around = _environment(stored, clear, ours, adjacency_km, threads)
+            noise = noise_variance(
+                band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
+            )
+            terms = changes(ours.at, other.at, *state, with_dem=with_dem)
+            nodes = variance_nodes(*terms, noise, adjacency=around is not None)
+            _write_band(output, band, stored, around, nodes, mesh, pool)
+
+
+def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
+    """Return the look-up tables of the inversion and of the aerosol model to compare with."""
+    table, others = load_table(lut), [load_table(path) for path in other_luts]
+    wanted = other_aerosol_model(table.aerosol)
+    for other in others:
+        if other.aerosol == wanted:
+            return table, other
+    raise StepError(f"{lut}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
+
+
+def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:
+    """Return stored numbers of 20 m at the nodes, from the means of the mesh's cells."""
+    count, _, _, mean, _ = cell_moments(values, round(mesh.cell * mesh.grid.resolution / 20), nodata)
+    mean[count == 0] = mean[count > 0].mean() if count.any() else 0
+    return interpolate(mean, *(np.arange(n) - 0.5 for n in mesh.shape))
+
+
+def _atmosphere(table, scene: Scene, angles: AngleGrid, band: str, mesh: Mesh, state, with_dem) -> SceneAtmosphere:
+    aot, column, elevation = (np.stack(span[:2]) for span in spans(*state, with_dem=with_dem))
+    inputs = {"elevation_km": elevation, "aot550": aot, "water_vapour": column}
+    return SceneAtmosphere(evaluator(table, scene, band), angles, band, mesh.x, mesh.y, **inputs)
+
+
+def _clear(classes: np.ndarray) -> np.ndarray:
+    """Return which pixels of 60 m show ground."""
+    rows, columns = classes.shape
+    return ~np.isin(classes, _COVERED).reshape(rows // 3, 3, columns // 3, 3).any(axis=(1, 3))
+
+
+def _environment(stored, clear, atmosphere: SceneAtmosphere, radius_km, threads) -> np.ndarray | None:
+    """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
+    stored = block_mean(stored, stored.shape[0] // clear.shape[0])
+    clear = clear & (stored > 0)
+    if not clear.any():
+        return None
+    reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
+    share = partial(environment_share, atmosphere=atmosphere.middle)
+    weights = environment_weights(share, _ENVIRONMENT / 1000, radius_km)
+    return environment(reflectance, clear, weights, threads=threads)
+
+
+def _write_band(output, band, stored, around, nodes, mesh: Mesh, pool) -> None:
+    ratio = round(_ENVIRONMENT / mesh.grid.resolution)
+
+    def block(rows: slice) -> tuple[slice, np.ndarray]:
+        result = np.empty_like(stored[rows])
+        standard_uncertainty(stored[rows], around, ratio, nodes, mesh.cell, rows.start, result)
+        return rows, result
+
+    for rows, result in pool.map(block, row_blocks(stored.shape[0], _ROWS)):
+        output.write(band, result, rows.start)
+
+
+if __name__ == "__main__":
+    cli(run)

@@ -1,0 +1,341 @@
+"""Predicted uncertainty of surface reflectance against Monte Carlo, and the layer that users get."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from small_scene import write_small_scene
+from synthetic import SyntheticScene, table
+from test_write_stac import KEYS, QUALITY
+
+from steps import uncertainty, write_cog, write_stac
+from steps.artefacts import BOA, TERRAIN, UNCERTAINTY, grid_of, read, tags_of, values, write, write_json
+from steps.atmosphere import (
+    BandAtmosphere,
+    adjacent_reflectance,
+    band_atmosphere,
+    lut_path,
+    reference_response,
+    surface_reflectance,
+    toa_reflectance,
+)
+from steps.atmosphere.choice import other_aerosol_model
+from steps.atmosphere.scene import Coefficients, geometry
+from steps.atmosphere.uncertainty import NOISE, Change, changes, noise_variance, surface_variance, variance_nodes
+from steps.errors import StepError
+from steps.kernels.uncertainty import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.assets import UNCERTAINTIES
+from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.scene import Band
+
+# W/m2/um, S2A.
+IRRADIANCE = {"B01": 1885, "B02": 1960, "B03": 1823, "B04": 1512, "B05": 1425, "B06": 1288, "B07": 1162}
+IRRADIANCE |= {"B08": 1042, "B8A": 955, "B09": 813, "B11": 246, "B12": 85}
+MODELS = ("continental", "maritime")
+
+
+class Pixels:
+    """Random pixels: surface, surroundings, geometry and air of each."""
+
+    def __init__(self, band, count, seed=0):
+        random = np.random.default_rng(seed)
+        self.band, self.random, self.response = band, random, reference_response("S2A", band)
+        self.geometry = {
+            "sun_zenith": random.uniform(15, 70, count),
+            "view_zenith": random.uniform(0, 11, count),
+            "relative_azimuth": random.uniform(0, 180, count),
+            "ozone": random.uniform(0.25, 0.4, count),
+        }
+        self.state = random.uniform(0, 2, count), random.uniform(0.05, 0.6, count), random.uniform(0.5, 5, count)
+        self.surface, self.around = random.uniform(0.01, 0.6, count), random.uniform(0.02, 0.5, count)
+        radiometry = Band(0, IRRADIANCE[band], self.response)
+        self.noise = noise_variance(band, radiometry, self.geometry["sun_zenith"], 1.0)
+
+    def air(self, aerosol, elevation_km, aot550, water_vapour):
+        return band_atmosphere(
+            table(aerosol),
+            self.response,
+            elevation_km=elevation_km,
+            aot550=aot550,
+            water_vapour=water_vapour,
+            **self.geometry,
+        )
+
+    def terms(self):
+        """What `surface_variance` takes."""
+
+        def at(aerosol):
+            return lambda *state: coefficients(self.air(aerosol, *state))
+
+        return *changes(*map(at, MODELS), *self.state, with_dem=True), self.noise
+
+    def perturbed(self, adjacency):
+        """Invert what a sensor of limited accuracy sees, in air that is known to a limited accuracy."""
+
+        def normal():
+            return self.random.standard_normal(self.surface.size)
+
+        elevation, aot, column = self.state
+        truth = self.air(MODELS[0], *self.state)
+        calibration = 1 + 0.03 * normal()
+        toa = toa_reflectance(self.surface, truth, self.around if adjacency else None)
+        seen = calibration * toa + np.sqrt(self.noise[0] + self.noise[1] * toa) * normal()
+        around = calibration * toa_reflectance(self.around, truth)
+        elevation = elevation + 0.01 * normal()
+        aot, column = aot + (0.03 + 0.1 * aot) * normal(), column + (0.2 + 0.1 * column) * normal()
+        # The aerosol is anything from the other model to its opposite.
+        mixture = self.random.uniform(-1, 1, self.surface.size)
+        fields = [self.air(m, elevation, aot, column) for m in MODELS]
+        air = BandAtmosphere(*(a + mixture * (b - a) for a, b in zip(*map(astuple, fields), strict=True)))
+        if adjacency:
+            return adjacent_reflectance(seen, air, surface_reflectance(around, air))
+        return surface_reflectance(seen, air)
+
+
+def coefficients(air):
+    gain = 1 / (air.gas_transmittance * air.water_transmittance * air.transmittance_down * air.direct_up)
+    ratio = air.transmittance_up / air.direct_up - 1
+    return Coefficients(air.gas_transmittance * air.path_reflectance, gain, ratio, air.spherical_albedo)
+
+
+def ratio_to_monte_carlo(band, adjacency, draws=1):
+    """Return the actual deviations in units of the predicted uncertainty: their root mean square should be 1."""
+    pixels = Pixels(band, 1000)
+    predicted = np.sqrt(surface_variance(pixels.surface, pixels.around if adjacency else None, *pixels.terms()))
+    actual = np.stack([pixels.perturbed(adjacency) - pixels.surface for _ in range(draws)])
+    return np.sqrt(np.mean((actual / predicted) ** 2))
+
+
+@pytest.mark.parametrize("adjacency", [True, False])
+@pytest.mark.parametrize("band", NOISE)
+def test_predicted_spread_is_that_of_1000_simulated_pixels(band, adjacency):
+    assert ratio_to_monte_carlo(band, adjacency) == pytest.approx(1, abs=0.2)
+
+
+def test_noise_is_the_required_one():
+    """At the reference radiance the signal is as many times the noise as the mission requires."""
+    for band, (radiance, ratio, _) in NOISE.items():
+        reflectance = np.pi * radiance / (1.02 * IRRADIANCE[band] * np.cos(np.radians(40)))
+        constant, slope = noise_variance(band, Band(0, IRRADIANCE[band], None), 40, 1.02)
+        assert reflectance / np.sqrt(constant + slope * reflectance) == pytest.approx(ratio)
+
+
+def test_other_model_is_another():
+    for model in ("continental", "maritime", "urban", "desert", "biomass"):
+        assert other_aerosol_model(model) != model
+
+
+def test_calibration_alone_in_closed_form():
+    """Over a black ground all of the signal is the path's, and its error is that of the ground."""
+    pixels = Pixels("B02", 10)
+    nominal, _, noise = pixels.terms()
+    got = np.sqrt(surface_variance(0.0, 0.0, nominal, [], (0 * noise[0], 0 * noise[1])))
+    # d boa = gain d toa - environment's share, in which the same error of the path is brighter ground.
+    share = nominal.q / (1 + nominal.q)
+    np.testing.assert_allclose(got, 0.03 * nominal.path * nominal.gain * (1 - share), rtol=2e-3)
+
+
+def slow_uncertainty(boa, around, nodes, cell):
+    """The kernel's NumPy twin: polynomials bilinearly interpolated at each pixel, in double precision."""
+    rows, columns = (np.arange(n) + 0.5 for n in boa.shape)
+    i, j = (rows // cell).astype(int), (columns // cell).astype(int)
+    v, u = (rows / cell - i)[:, None, None], (columns / cell - j)[:, None]
+    nodes = nodes.astype("f8")
+    upper, lower = (nodes[k][:, j] * (1 - u) + nodes[k][:, j + 1] * u for k in (i, i + 1))
+    terms = (upper * (1 - v) + lower * v).reshape(*boa.shape, 3, 4)
+    r = boa * 1e-4 - 0.1
+    e = np.clip(r if around is None else around, 0, HIGHEST_ENVIRONMENT)
+    variance = np.einsum("yxij,yxi,yxj->yx", terms, r[..., None] ** np.arange(3), e[..., None] ** np.arange(4))
+    return np.where(boa == 0, 0, np.clip(np.sqrt(np.maximum(variance, 0)), 1, 65535))
+
+
+@pytest.mark.parametrize(("cell", "ratio", "shape"), [(128, 6, (150, 300)), (64, 3, (90, 150)), (20, 1, (41, 59))])
+@pytest.mark.parametrize("adjacency", [True, False])
+def test_kernel_against_numpy(cell, ratio, shape, adjacency):
+    random = np.random.default_rng(0)
+    boa = random.integers(1, 14000, shape).astype("u2")
+    boa[:5, :7] = 0
+    around = random.uniform(-0.1, 1.4, tuple(n // ratio for n in shape)).astype("f4") if adjacency else None
+    nodes = random.uniform(0, 1e7, (*(-(-n // cell) + 1 for n in shape), 12)).astype("f4")
+    fine = None if around is None else np.kron(around, np.ones((ratio, ratio)))
+    expected = slow_uncertainty(boa, fine, nodes, cell)
+    got = np.empty_like(boa)
+    standard_uncertainty(boa, around, ratio, nodes, cell, 0, got)
+    np.testing.assert_array_equal(got == 0, boa == 0)
+    np.testing.assert_allclose(got.astype("f8"), expected, atol=0.51, rtol=1e-5)
+    parts = np.empty_like(boa)
+    for rows in (slice(0, 17), slice(17, shape[0])):
+        standard_uncertainty(boa[rows], around, ratio, nodes, cell, rows.start, parts[rows])
+    np.testing.assert_array_equal(parts, got)
+
+
+def column(terms):
+    """Coefficients of pixels as a mesh of one column of nodes."""
+    return Coefficients(*(v[:, None] for v in astuple(terms)))
+
+
+@pytest.mark.parametrize("adjacency", [True, False])
+@pytest.mark.parametrize("band", ["B01", "B04", "B09", "B12"])
+def test_polynomials_reproduce_the_variance(band, adjacency):
+    pixels = Pixels(band, 400)
+    nominal, changed, noise = pixels.terms()
+    columns = [Change(column(c.more), column(c.less), np.reshape(c.share, (-1, 1))) for c in changed]
+    nodes = variance_nodes(column(nominal), columns, [v[:, None] for v in noise], adjacency=adjacency)
+    terms = nodes.reshape(-1, 3, 4) * UNIT**2
+    around = pixels.around if adjacency else pixels.surface
+    got = np.einsum("pij,pi,pj->p", terms, pixels.surface[:, None] ** np.arange(3), around[:, None] ** np.arange(4))
+    expected = surface_variance(pixels.surface, pixels.around if adjacency else None, nominal, changed, noise)
+    np.testing.assert_allclose(np.sqrt(got), np.sqrt(expected), rtol=0.03)
+
+
+class Layer:
+    """A synthetic scene with random reflectance and its layers of uncertainty."""
+
+    def __init__(self, folder, **options):
+        self.scene = SyntheticScene(folder, 40, 30, **options)
+        self.scene.write_air(0.2, 1.5)
+        random = np.random.default_rng(1)
+        self.boa = {
+            band: random.integers(1050, 5000, self.scene.grid.at(60).shape).astype("u2") for band in OUTPUT_BANDS[60]
+        }
+
+    def run(self, resolution, name="uncertainty.tif", **options):
+        grid, folder = self.scene.grid.at(resolution), self.scene.folder
+        boa, ratio = folder / f"boa_{resolution}.tif", 60 // resolution
+        fine = {band: np.kron(stored, np.ones((ratio, ratio), "u2")) for band, stored in self.boa.items()}
+        fine["B08"] = fine["B8A"]
+        for stored in fine.values():
+            stored[:7, :9] = 0
+        write(boa, BOA, grid, {band: fine[band] for band in OUTPUT_BANDS[resolution]})
+        uncertainty.run(
+            boa=boa,
+            resolution=resolution,
+            terrain=self.scene.terrain(20),
+            aot=folder / "aot.tif",
+            wvp=folder / "wvp.tif",
+            other_luts=other_luts(),
+            uncertainty=folder / name,
+            **self.scene.inputs,
+            **options,
+        )
+        return fine, folder / name
+
+    def expected(self, band, surface, around):
+        """Standard uncertainty of every pixel of 60 m, from the atmosphere there."""
+        sun, view, azimuth = geometry(AngleGrid(self.scene.angles), band, *self.scene.coordinates(60))
+
+        def at(aerosol):
+            return lambda *state: coefficients(
+                band_atmosphere(
+                    table(aerosol),
+                    self.scene.scene.bands[band].response,
+                    sun_zenith=sun,
+                    view_zenith=view,
+                    relative_azimuth=azimuth,
+                    elevation_km=state[0],
+                    aot550=state[1],
+                    water_vapour=state[2],
+                    ozone=self.scene.scene.auxiliary.ozone,
+                )
+            )
+
+        terms = changes(*map(at, MODELS), *(np.full(sun.shape, v) for v in (0.0, 0.2, 1.5)), with_dem=False)
+        noise = noise_variance(band, self.scene.scene.bands[band], sun, self.scene.scene.earth_sun)
+        return np.sqrt(surface_variance(surface, around, *terms, noise))
+
+
+def other_luts():
+    for model in MODELS:
+        table(model)
+    return [lut_path(model) for model in MODELS]
+
+
+def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
+    layer = Layer(tmp_path)
+    fine, path = layer.run(60, adjacency=False)
+    for band in ("B01", "B09"):
+        surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
+        got = values(path, UNCERTAINTY, band)
+        np.testing.assert_array_equal(np.isnan(got), fine[band] == 0)
+        np.testing.assert_allclose(got, layer.expected(band, surface, None), rtol=0.01, atol=1e-5)
+
+
+@pytest.mark.parametrize("resolution", [10, 20, 60])
+def test_layer_is_written_for_native_bands_with_no_data_kept(tmp_path, resolution):
+    layer = Layer(tmp_path)
+    fine, path = layer.run(resolution)
+    with rasterio.open(path) as file:
+        bands = file.descriptions
+        assert set(bands) == {a.bands[0] for a in UNCERTAINTIES.values() if a.resolution == resolution}
+        assert file.nodata == 0
+    assert tags_of(path, UNCERTAINTY)["other_aerosol"] == "maritime"
+    for band in bands:
+        got = read(path, UNCERTAINTY, band)
+        np.testing.assert_array_equal(got == 0, fine[band] == 0)
+        assert 0.002 < np.median(got[got > 0]) * UNCERTAINTY.scale < 0.1
+    again = layer.run(resolution, "again.tif", threads=2)[1]
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_bright_surroundings_make_dark_pixels_less_certain(tmp_path):
+    """What is known of a lake in a bright forest is less than of one in a dark forest."""
+    medians = []
+    for bright in (1500, 5000):
+        layer = Layer(tmp_path)
+        stored = np.full_like(layer.boa["B01"], bright)
+        stored[12:16, 15:19] = 1200
+        layer.boa["B01"] = stored
+        path = layer.run(60)[1]
+        medians.append(np.median(read(path, UNCERTAINTY, "B01")[12:16, 15:19]))
+    assert medians[1] > 1.2 * medians[0]
+
+
+def test_a_dem_makes_it_more_certain(tmp_path):
+    layer = Layer(tmp_path)
+    without = read(layer.run(60)[1], UNCERTAINTY, "B01")
+    terrain = layer.scene.terrain(20)
+    bands = {band: read(terrain, TERRAIN, band) for band in ("elevation", "cos_incidence")}
+    write(terrain, TERRAIN, layer.scene.grid.at(20), bands, dem="dem.tif")
+    assert (read(layer.run(60)[1], UNCERTAINTY, "B01") <= without).all()
+
+
+def test_cloudy_scene_is_taken_for_uniform(tmp_path):
+    layer = Layer(tmp_path, classes=lambda shape: np.full(shape, 9, "u1"))
+    clouded = read(layer.run(60)[1], UNCERTAINTY, "B01")
+    np.testing.assert_array_equal(clouded, read(layer.run(60, adjacency=False)[1], UNCERTAINTY, "B01"))
+
+
+def test_rasters_of_another_scene_are_refused(tmp_path):
+    layer = Layer(tmp_path)
+    write(layer.scene.terrain(20), TERRAIN, layer.scene.grid.at(60), {"elevation": np.zeros((30, 40), "i2")})
+    with pytest.raises(StepError, match=r"terrain_20.tif: its pixels are not those of"):
+        layer.run(60)
+    assert not (tmp_path / "uncertainty.tif").exists()
+
+
+def test_cogs_and_item_have_the_layers(tmp_path):
+    inputs = write_small_scene(tmp_path)
+    cogs = []
+    for resolution in (10, 20, 60):
+        grid = grid_of(inputs(resolution)["boa"], BOA)
+        bands = [a.bands[0] for a in UNCERTAINTIES.values() if a.resolution == resolution]
+        stored = {band: np.full(grid.shape, 100 + i, "u2") for i, band in enumerate(bands)}
+        path = tmp_path / f"uncertainty_{resolution}.tif"
+        write(path, UNCERTAINTY, grid, stored)
+        cogs.append(tmp_path / f"R{resolution}m")
+        write_cog.run(**inputs(resolution), cogs=cogs[-1], uncertainty=path)
+    write_json(tmp_path / "quality.json", QUALITY)
+    write_stac.run(tmp_path / "metadata.json", tmp_path / "quality.json", cogs, tmp_path / "cog")
+    item = pystac.Item.from_file(tmp_path / "cog/item.json")
+    assert set(item.assets) == KEYS | set(UNCERTAINTIES) | {"thumbnail"}
+    for key, asset in UNCERTAINTIES.items():
+        with rasterio.open(tmp_path / f"cog/{key}.tif") as file:
+            (band,) = item.assets[key].extra_fields["raster:bands"]
+            assert (band["scale"], band["nodata"], band["data_type"]) == (1e-5, 0, "uint16")
+            assert (file.scales[0], file.nodata, file.dtypes[0]) == (1e-5, 0, "uint16")
+            assert file.descriptions == asset.bands
+            assert 1e-3 <= file.read(1).mean() * file.scales[0] < 2e-3
+        assert item.assets[key].roles == ["data", "uncertainty"]
