@@ -11,7 +11,7 @@ rule atmosphere:
         CONDA
     threads: 4
     resources:
-        mem_mb=1000,
+        mem_mb=800,
     params:
         model="{model}",
     shell:
@@ -39,7 +39,7 @@ rule aerosol:
         CONDA
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=1200,
     params:
         method=config["aerosol"]["method"],
         aot550=config["aerosol"]["aot550"],
@@ -72,7 +72,7 @@ rule water_vapour:
         CONDA
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=1000,
     params:
         method=config["water_vapour"]["method"],
         column=config["water_vapour"]["column"],

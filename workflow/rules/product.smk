@@ -26,7 +26,7 @@ rule quality_report:
     conda:
         CONDA
     resources:
-        mem_mb=500,
+        mem_mb=300,
     shell:
         "python -m steps.quality_report --metadata {input.metadata:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --reports {input.reports:q} --quality {output.quality:q} --log {log:q}"
@@ -54,7 +54,7 @@ rule write_images:
         CONDA
     threads: 4
     resources:
-        mem_mb=3000,
+        mem_mb=1800,
     shell:
         "python -m steps.write_images --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
@@ -109,7 +109,7 @@ rule write_cog:
         CONDA
     threads: 4
     resources:
-        mem_mb=3000,
+        mem_mb=1200,
     params:
         compression=config["cog"]["compression"],
         uncertainty=lambda wildcards, input: optional(
@@ -137,7 +137,7 @@ rule write_stac:
     conda:
         CONDA
     resources:
-        mem_mb=500,
+        mem_mb=600,
     params:
         folder=kept("cog"),
     shell:
@@ -167,7 +167,7 @@ rule quicklook:
     conda:
         CONDA
     resources:
-        mem_mb=1500,
+        mem_mb=600,
     params:
         folder=kept("quicklook"),
     shell:

@@ -23,7 +23,7 @@ rule reflectance:
         CONDA
     threads: 2
     resources:
-        mem_mb=2500,
+        mem_mb=1700,
     params:
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
@@ -93,7 +93,7 @@ rule terrain:
         CONDA
     threads: 2
     resources:
-        mem_mb=2500,
+        mem_mb=1200,
     params:
         correction=config["terrain"]["correction"],
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
