@@ -12,6 +12,7 @@ import numpy as np
 
 from steps.atmosphere import band_atmosphere, build_table, load_table, reference_response, write_table
 from steps.kernels.inversion import COEFFICIENTS, POWERS, invert
+from steps.kernels.uncertainty import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
 
 SIDE, CELL = 10980, 128
 
@@ -33,7 +34,7 @@ def report(name, seconds, unit, count):
 
 
 def inversion():
-    """Time the inversion of one 10 m band of a full tile."""
+    """Time the inversion of one 10 m band of a full tile, and its uncertainty."""
     random = np.random.default_rng(0)
     toa = random.integers(1100, 9000, (SIDE, SIDE), dtype=np.uint16)
     elevation = random.integers(0, 1500, (SIDE, SIDE), dtype=np.int16)
@@ -53,6 +54,9 @@ def inversion():
     ):
         seconds = best(lambda v=vapour, a=around: invert(toa, elevation, v, a, 6, nodes, CELL, 0, boa, counts))
         report(name, seconds, "pixel", pixels)
+    terms = random.uniform(1e3, 1e6, (*nodes.shape[:2], SURFACE_TERMS * ENVIRONMENT_TERMS)).astype("f4")
+    seconds = best(lambda: standard_uncertainty(toa, environment, 6, terms, CELL, 0, boa))
+    report("uncertainty", seconds, "pixel", pixels)
 
 
 def atmosphere():

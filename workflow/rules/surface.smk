@@ -59,7 +59,7 @@ rule uncertainty:
         CONDA
     threads: 2
     resources:
-        mem_mb=1500,
+        mem_mb=1100,
     params:
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
