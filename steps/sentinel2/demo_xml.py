@@ -10,7 +10,7 @@ from lxml import etree
 from lxml.builder import ElementMaker
 
 from steps.artefacts import Grid
-from steps.atmosphere import reference_response
+from steps.atmosphere.responses import reference_response
 from steps.sentinel2 import demo_scene as scene
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS
 from steps.sentinel2.geometry import Swath, earth_sun_factor, sun_position
