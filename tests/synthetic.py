@@ -100,12 +100,12 @@ class SyntheticScene:
         y = grid.top - resolution * (np.arange(grid.height) + 0.5)
         return np.meshgrid(x, y)
 
-    def atmosphere(self, band, resolution, aot550, water_vapour):
+    def atmosphere(self, band, resolution, aot550, water_vapour, aerosol="continental"):
         """The atmosphere of every pixel."""
         x, y = self.coordinates(resolution)
         sun, view, azimuth = geometry(AngleGrid(self.angles), band, x, y)
         return band_atmosphere(
-            table(),
+            table(aerosol),
             self.scene.bands[band].response,
             sun_zenith=sun,
             view_zenith=view,

@@ -244,7 +244,7 @@ def test_every_rule_calls_its_step_as_the_step_is_defined():
     assert len(commands) > 15
     for command in commands:
         text = "".join(re.findall(r'"(.*)"', command))
-        module = re.search(r"python -m (steps\.\w+)", text).group(1)
+        module = re.search(r"python -m (steps[\w.]+)", text).group(1)
         if module == "steps.atmosphere":
             module += ".__main__"
         options = {a for action in parser(importlib.import_module(module).run)._actions for a in action.option_strings}

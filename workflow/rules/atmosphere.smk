@@ -18,6 +18,21 @@ rule atmosphere:
         "python -m steps.atmosphere --aerosol {params.model} --lut {output.lut:q} --threads {threads} --log {log:q}"
 
 
+rule atmosphere_facts:
+    # Not part of a run: `snakemake results/atmosphere_facts` makes the shipped steps/atmosphere/data anew with 6S.
+    output:
+        directory(f"{OUT}/atmosphere_facts"),
+    log:
+        f"{OUT}/logs/atmosphere_facts.log",
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=500,
+    shell:
+        "python -m steps.atmosphere.extract --folder {output:q} --threads {threads} --log {log:q}"
+
+
 rule aerosol:
     input:
         stack=of("resample/toa_20m.tif"),
