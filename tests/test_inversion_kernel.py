@@ -42,7 +42,8 @@ def expected(toa, elevation, water_vapour, environment, nodes, ratio=3):
     def polynomial(k):
         return sum(field[POWERS * k + n] * elevation.astype("f8") ** n for n in range(POWERS))
 
-    signal = (toa - polynomial(0)) * polynomial(1)
+    # In the terms of Vermote et al.: direct upward transmittance, without the kernel's short cuts.
+    signal = (toa - polynomial(0)) * polynomial(1) * (1 + polynomial(2))
     if water_vapour is not None:
         excess = np.where(water_vapour == 0, 0, water_vapour / 1000 - polynomial(4))
         signal *= 1 + excess * field[-2] + excess**2 * field[-1]

@@ -307,7 +307,7 @@ def inversion_nodes(
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
     values = (
         [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in terms],
-        [c.gain * REFLECTANCE_SCALE for c in terms],
+        [c.gain / (1 + c.q) * REFLECTANCE_SCALE for c in terms],  # direct and diffuse light upward
         [c.q for c in terms],
         [c.albedo for c in terms],
         water_vapour,

@@ -2,12 +2,18 @@
 
 The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, eqs. 1 and 5)
 
-    toa = path + [boa + q * environment] / [gain * (1 - albedo * environment)],
+    toa = path + [boa + q * environment] / [(1 + q) * gain * (1 - albedo * environment)],
 
-with `path` the path reflectance under the gases, `gain` the reciprocal of gas, water, downward and direct upward
-transmittance, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. At a node
-each of the four is a polynomial in the elevation; between nodes the polynomials are interpolated bilinearly. So no
-pixel looks anything up, and the compiler makes vector code of the innermost loop.
+with `path` the path reflectance under the gases, `gain` the reciprocal of gas, water, downward and upward
+transmittance, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. Solved for
+the surface, over a uniform one (environment = boa) without `q`:
+
+    signal = (toa - path) * gain,
+    uniform: boa = signal / (1 + albedo * signal),
+    else: blurred = signal * (1 - albedo * environment), boa = blurred + q * (blurred - environment).
+
+At a node each of the four is a polynomial in the elevation; between nodes the polynomials are interpolated
+bilinearly. So no pixel looks anything up, and the compiler makes vector code of the innermost loop.
 """
 
 import numpy as np
@@ -25,8 +31,11 @@ _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
 _MILLI, _NONE = np.float32(1e-3), np.float32(0)
 _HALF, _ONE_F = np.float32(0.5), np.float32(1)
 
+#: A product and a sum may become one instruction (rounded once). Nothing else may be rearranged.
+_FUSED = {"contract"}
 
-@njit(cache=True, nogil=True)
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def upsample_row(coarse, ratio, fine):
     """Interpolate a row of cell values linearly at the centres of pixels that are `ratio` times smaller.
 
@@ -42,14 +51,15 @@ def upsample_row(coarse, ratio, fine):
     first = ratio // 2  # pixel at or after the first cell's centre, by `after` pixels
     after = np.float32(first - 0.5 * (ratio - 1))
     fine[:first] = coarse[0]
-    for cell in range(coarse.size):
-        start = cell * ratio + first
-        step = (coarse[min(cell + 1, coarse.size - 1)] - coarse[cell]) / np.float32(ratio)
-        for k in range(min(ratio, fine.size - start)):
-            fine[start + k] = coarse[cell] + step * (np.float32(k) + after)
+    for k in range(ratio):  # the long loop is the inner one
+        weight = (np.float32(k) + after) / np.float32(ratio)
+        out = fine[first + k :: ratio]
+        for cell in range(min(coarse.size - 1, out.size)):
+            out[cell] = coarse[cell] + (coarse[cell + 1] - coarse[cell]) * weight
+        out[coarse.size - 1 :] = coarse[-1]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _bracket(coarse, row, ratio, buffers, held):
     # The upsampled coarse rows above and below the centre of `row`, and the weight of the second. An upsampled row
     # stays in its buffer while it is wanted; `held` says which one is in which.
@@ -63,7 +73,7 @@ def _bracket(coarse, row, ratio, buffers, held):
     return buffers[first % 2], buffers[second % 2], weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _polynomial(left, right, k, step):
     # Four coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
     return (
@@ -77,30 +87,26 @@ def _polynomial(left, right, k, step):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _at(polynomial, t, h):
     # Value t pixels from the cell's left edge at elevation h.
     c, d = polynomial
     return (c[0] + d[0] * t) + h * ((c[1] + d[1] * t) + h * ((c[2] + d[2] * t) + h * (c[3] + d[3] * t)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _stored(boa):
     return np.uint16(np.int32(min(max(boa * _ONE + (_ZERO + _HALF), _LOWEST), _HIGHEST)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, ramp, boa):
     # One row of pixels; `line` are the nodes' numbers at that row, `upper` and `lower` bracketing rows of environment
-    # reflectance or None, `ramp` the pixel centres' distances from a cell's left edge. Its slices and scalars are what
-    # lets the compiler make vector code.
+    # reflectance or None, `ramp` the pixel centres' distances from a cell's left edge. Its scalars and unsigned
+    # indices (never counted from the end) are what lets the compiler make vector code; slices of the rows would do
+    # that too, but counting the references to them takes as long as the pixels.
     for g in range(line.shape[0] - 1):
-        start, stop = g * cell, min((g + 1) * cell, toa.size)
-        x, z, out = toa[start:stop], elevation[start:stop], boa[start:stop]
-        if water_vapour is not None:
-            vapour = water_vapour[start:stop]
-        if upper is not None:
-            first, second = upper[start:stop], lower[start:stop]
+        start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.size))
         left, right = line[g], line[g + 1]
         step = _ONE_F / np.float32(cell)
         path = _polynomial(left, right, _PATH, step)
@@ -110,41 +116,41 @@ def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, 
         column = _polynomial(left, right, _COLUMN, step)
         change, curve = left[_CHANGE], left[_CHANGE + 1]
         d_change, d_curve = (right[_CHANGE] - change) * step, (right[_CHANGE + 1] - curve) * step
-        for j in range(x.size):
-            t = ramp[j]
-            h = np.float32(z[j])
-            signal = (np.float32(x[j]) - _at(path, t, h)) * _at(gain, t, h)
+        for j in range(start, stop):
+            t = ramp[j - start]
+            h = np.float32(elevation[j])
+            signal = (np.float32(toa[j]) - _at(path, t, h)) * _at(gain, t, h)
             if water_vapour is not None:
-                known = vapour[j] != 0
-                excess = np.float32(vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
+                known = water_vapour[j] != 0
+                excess = np.float32(water_vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
                 signal *= _ONE_F + excess * ((change + d_change * t) + excess * (curve + d_curve * t))
             if upper is None:
-                value = signal / (_ONE_F + _at(q, t, h) + _at(albedo, t, h) * signal)
+                value = signal / (_ONE_F + _at(albedo, t, h) * signal)
             else:
-                around = first[j] + (second[j] - first[j]) * weight
-                value = signal - around * (_at(q, t, h) + _at(albedo, t, h) * signal)
-            out[j] = _stored(value) if x[j] != 0 else np.uint16(0)
+                around = upper[j] + (lower[j] - upper[j]) * weight
+                blurred = signal * (_ONE_F - _at(albedo, t, h) * around)
+                value = blurred + _at(q, t, h) * (blurred - around)
+            boa[j] = _stored(value) if toa[j] != 0 else np.uint16(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _count(boa, counts):
-    valid, negative, total = np.int32(0), np.int32(0), np.int32(0)  # 32 bits: vector code
+    none, below, total = np.uint16(0), np.uint16(0), np.uint32(0)  # narrow: more of them in a vector
     for j in range(boa.size):
-        value = np.int32(boa[j])
-        valid = np.int32(valid + np.int32(value > 0))
-        negative = np.int32(negative + np.int32((value > 0) & (value < 1000)))
-        total = np.int32(total + value)
-    counts[0], counts[1], counts[2] = valid, negative, total
+        none = np.uint16(none + np.uint16(boa[j] == 0))
+        below = np.uint16(below + np.uint16(boa[j] < np.uint16(1000)))
+        total = np.uint32(total + np.uint32(boa[j]))
+    counts[0], counts[1], counts[2] = boa.size - none, below - none, total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
     """Invert a block of rows to surface reflectance.
 
     Parameters
     ----------
     toa
-        Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width).
+        Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width), no wider than 65535.
     elevation
         Metres (int16), same shape.
     water_vapour
