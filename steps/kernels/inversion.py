@@ -173,18 +173,17 @@ def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_
         Output, shape (rows, 3), int64: valid pixels of each row, those below zero reflectance, and the sum of their
         stored numbers.
     """
-    width, columns = toa.shape[1], nodes.shape[1]
-    line = np.empty((columns, COEFFICIENTS), np.float32)
-    buffers = np.empty((2, width), np.float32)
+    line = np.empty((nodes.shape[1], COEFFICIENTS), np.float32)
+    buffers = np.empty((2, toa.shape[1]), np.float32)
     held = np.full(2, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
     for i in range(toa.shape[0]):
         row = first_row + i
         above = row // cell
         weight = np.float32((row - above * cell + 0.5) / cell)
-        for g in range(columns):
-            for k in range(COEFFICIENTS):
-                line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
+        before, after, between = nodes[above].ravel(), nodes[above + 1].ravel(), line.ravel()
+        for k in range(between.size):
+            between[k] = before[k] + (after[k] - before[k]) * weight
         vapour = None if water_vapour is None else water_vapour[i]
         if environment is None:
             _invert_row(toa[i], elevation[i], vapour, None, None, weight, line, cell, ramp, boa[i])
