@@ -40,7 +40,7 @@ def inversion():
     elevation = random.integers(0, 1500, (SIDE, SIDE), dtype=np.int16)
     column = random.integers(1000, 3000, (SIDE, SIDE), dtype=np.uint16)
     nodes = np.zeros((-(-SIDE // CELL) + 1, -(-SIDE // CELL) + 1, COEFFICIENTS), np.float32)
-    for k, value in enumerate((1500.0, 1.2e-4, 0.2, 0.1, 2.0)):
+    for k, value in enumerate((1500.0, 8000.0, 0.2, 0.1, 2.0)):
         nodes[..., k * POWERS] = value
     environment = random.random((SIDE // 6, SIDE // 6), dtype=np.float32) * np.float32(0.3)
     boa, counts = np.empty_like(toa), np.empty((SIDE, 3), np.int64)

@@ -19,8 +19,8 @@ def pixels():
     water_vapour = random.integers(500, 4000, SHAPE).astype("u2")
     water_vapour[40] = 0
     nodes = np.zeros((-(-SHAPE[0] // CELL) + 1, -(-SHAPE[1] // CELL) + 1, COEFFICIENTS), "f4")
-    typical = [1900, -0.09, 1e-5, -1e-10, 1.6e-4, -8e-9, 1e-12, 0, 0.2, -4e-5, 1e-9, 0, 0.16, -2e-5, 0, 0]
-    typical += [2, -8e-4, 1e-7, 0, 0.03, 0.002]
+    typical = [1900, -0.09, 1e-5, -1e-10, 6250, 0.3, -1e-5, 0, 0.2, -4e-5, 1e-9, 0, 0.16, -2e-5, 0, 0]
+    typical += [2, -8e-4, 1e-7, 0, -0.03, 0.002]
     nodes[:] = np.array(typical) * random.uniform(0.9, 1.1, nodes.shape)
     environment = random.uniform(0.02, 0.4, (25, 44)).astype("f4")
     return toa, elevation, water_vapour, environment, nodes
@@ -43,10 +43,10 @@ def expected(toa, elevation, water_vapour, environment, nodes, ratio=3):
         return sum(field[POWERS * k + n] * elevation.astype("f8") ** n for n in range(POWERS))
 
     # In the terms of Vermote et al.: direct upward transmittance, without the kernel's short cuts.
-    signal = (toa - polynomial(0)) * polynomial(1) * (1 + polynomial(2))
+    signal = (toa - polynomial(0)) / polynomial(1) * (1 + polynomial(2))
     if water_vapour is not None:
         excess = np.where(water_vapour == 0, 0, water_vapour / 1000 - polynomial(4))
-        signal *= 1 + excess * field[-2] + excess**2 * field[-1]
+        signal /= 1 + excess * field[-2] + excess**2 * field[-1]
     if environment is None:
         reflectance = signal / (1 + polynomial(2) + polynomial(3) * signal)
     else:

@@ -307,13 +307,13 @@ def inversion_nodes(
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
     values = (
         [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in terms],
-        [c.gain / (1 + c.q) * REFLECTANCE_SCALE for c in terms],  # direct and diffuse light upward
+        [(1 + c.q) / (c.gain * REFLECTANCE_SCALE) for c in terms],  # direct and diffuse light upward
         [c.q for c in terms],
         [c.albedo for c in terms],
         water_vapour,
     )
     middle, change = water_vapour[1], 0.25 * water_vapour[1]
-    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / terms[1].gain - 1 for d in (change, -change))
+    more, less = (terms[1].gain / scene.at(levels[1], aot550[1], middle + d).gain - 1 for d in (change, -change))
     powers = [_powers(levels * 1000, v) for v in values]
     powers.append(np.stack([(more - less) / (2 * change), (more + less) / (2 * change**2)]))
     return np.ascontiguousarray(np.moveaxis(np.concatenate(powers), 0, -1), np.float32)

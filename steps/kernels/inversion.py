@@ -2,15 +2,15 @@
 
 The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, eqs. 1 and 5)
 
-    toa = path + [boa + q * environment] / [(1 + q) * gain * (1 - albedo * environment)],
+    toa = path + transmittance * [boa + q * environment] / [(1 + q) * (1 - albedo * environment)],
 
-with `path` the path reflectance under the gases, `gain` the reciprocal of gas, water, downward and upward
-transmittance, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. Solved for
-the surface, over a uniform one (environment = boa) without `q`:
+with `path` the path reflectance under the gases, `transmittance` that of gases, water, downward and upward scattering
+together, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. Solved for the
+surface, over a uniform one (environment = boa) without `q`:
 
-    signal = (toa - path) * gain,
-    uniform: boa = signal / (1 + albedo * signal),
-    else: blurred = signal * (1 - albedo * environment), boa = blurred + q * (blurred - environment).
+    signal = toa - path,
+    uniform: boa = signal / (transmittance + albedo * signal),
+    else: blurred = signal * (1 - albedo * environment) / transmittance, boa = blurred + q * (blurred - environment).
 
 At a node each of the four is a polynomial in the elevation; between nodes the polynomials are interpolated
 bilinearly. So no pixel looks anything up, and the compiler makes vector code of the innermost loop.
@@ -21,10 +21,10 @@ from numba import njit
 
 #: Powers of the elevation (m), from 0 on, in the polynomials at a node.
 POWERS = 4
-#: Numbers per node: the polynomials of path, gain, q, albedo, and of the water vapour column that the gain holds for;
-#: then the gain's relative change with the excess of a pixel's column over that one (powers 1 and 2).
+#: Numbers per node: the polynomials of path, transmittance, q, albedo, and of the water vapour column that the
+#: transmittance holds for; then its relative change with the excess of a pixel's column over that one (powers 1 and 2).
 COEFFICIENTS = 5 * POWERS + 2
-_PATH, _GAIN, _Q, _ALBEDO, _COLUMN, _CHANGE = range(0, COEFFICIENTS, POWERS)
+_PATH, _TRANSMITTANCE, _Q, _ALBEDO, _COLUMN, _CHANGE = range(0, COEFFICIENTS, POWERS)
 #: Stored numbers, see `steps.artefacts.BOA`: the number of reflectance 0, of reflectance 1, and the limits.
 _ZERO, _ONE = np.float32(1000), np.float32(10000)
 _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
@@ -110,7 +110,7 @@ def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, 
         left, right = line[g], line[g + 1]
         step = _ONE_F / np.float32(cell)
         path = _polynomial(left, right, _PATH, step)
-        gain = _polynomial(left, right, _GAIN, step)
+        transmittance = _polynomial(left, right, _TRANSMITTANCE, step)
         q = _polynomial(left, right, _Q, step)
         albedo = _polynomial(left, right, _ALBEDO, step)
         column = _polynomial(left, right, _COLUMN, step)
@@ -119,16 +119,16 @@ def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, 
         for j in range(start, stop):
             t = ramp[j - start]
             h = np.float32(elevation[j])
-            signal = (np.float32(toa[j]) - _at(path, t, h)) * _at(gain, t, h)
+            signal, share = np.float32(toa[j]) - _at(path, t, h), _at(transmittance, t, h)
             if water_vapour is not None:
                 known = water_vapour[j] != 0
                 excess = np.float32(water_vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
-                signal *= _ONE_F + excess * ((change + d_change * t) + excess * (curve + d_curve * t))
+                share *= _ONE_F + excess * ((change + d_change * t) + excess * (curve + d_curve * t))
             if upper is None:
-                value = signal / (_ONE_F + _at(albedo, t, h) * signal)
+                value = signal / (share + _at(albedo, t, h) * signal)
             else:
                 around = upper[j] + (lower[j] - upper[j]) * weight
-                blurred = signal * (_ONE_F - _at(albedo, t, h) * around)
+                blurred = signal * (_ONE_F - _at(albedo, t, h) * around) / share
                 value = blurred + _at(q, t, h) * (blurred - around)
             boa[j] = _stored(value) if toa[j] != 0 else np.uint16(0)
 
@@ -161,8 +161,8 @@ def invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_
     ratio
         See `environment`.
     nodes
-        Shape (node rows, node columns, `COEFFICIENTS`), float32, path and gain in stored numbers: node (0, 0) is at
-        the scene's upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
+        Shape (node rows, node columns, `COEFFICIENTS`), float32, path and transmittance in stored numbers: node
+        (0, 0) is at the scene's upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
     cell
         Pixels between nodes; the innermost loop is fastest with multiples of 64.
     first_row
