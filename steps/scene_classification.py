@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,14 +27,27 @@ from steps.artefacts import (
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels import classification as kernels
+from steps.kernels import classification_improved as improved
 from steps.kernels.classification import Bands, Maps
-from steps.kernels.classification_rules import NO_DATA, OPEN, SATURATED_DEFECTIVE, UNCLASSIFIED
+from steps.kernels.classification_rules import (
+    CIRRUS,
+    CLOUD_MEDIUM,
+    NO_DATA,
+    OPEN,
+    SATURATED_DEFECTIVE,
+    SHADOW,
+    SNOW,
+    UNCLASSIFIED,
+    WATER,
+)
 from steps.kernels.classification_scene import (
     bright_ground,
     cirrus_over_ground,
     doubtful_over_bright_ground,
     geometric_shadow,
 )
+from steps.kernels.cloud_shadow import cloud_shadow, displacement
+from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Scene
 
@@ -45,6 +60,25 @@ ROWS = 2 * BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 Reader = Callable[[slice], tuple[Bands, Maps]]
+
+
+@dataclass(frozen=True)
+class Mends:
+    """Where the improved classification departs from the classic one.
+
+    Attributes
+    ----------
+    direction
+        From a cloud's image to its shadow: rows and columns in m per m of height (`displacement`).
+    cast_shadow : uint8, shape (rows, columns)
+        1 where terrain throws a shadow; None without a DEM.
+    cloud_buffer
+        Distance by which clouds grow, m.
+    """
+
+    direction: tuple[float, float]
+    cast_shadow: np.ndarray | None
+    cloud_buffer: float
 
 
 def classify_scene(
@@ -61,6 +95,10 @@ def classify_scene(
     snow_condition: np.ndarray | None = None,
     snow_possible: bool = True,
     mode: str = "classic",
+    view_zenith: float = 0,
+    view_azimuth: float = 0,
+    cast_shadow: np.ndarray | None = None,
+    cloud_buffer: float = 0,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene held in arrays, all of one shape (rows, columns).
@@ -81,7 +119,14 @@ def classify_scene(
     snow_possible
         False skips the snow rules.
     mode
-        `classic`: the rules of Sen2Cor 2.8.
+        `classic`: the rules of Sen2Cor 2.8. `improved`: cloud shadows by matching, terrain shadows from
+        `cast_shadow`, cirrus by elevation, no clouds of a few pixels, probabilities that agree with the classes.
+    view_zenith, view_azimuth
+        Scene means, degrees; improved mode only, as are:
+    cast_shadow
+        1 where terrain throws a shadow.
+    cloud_buffer
+        Distance by which clouds grow, m.
     threads
         The result does not depend on it.
 
@@ -95,8 +140,8 @@ def classify_scene(
     ValueError
         For another mode, or if only part of `dem`, `slope`, `hillshade` is given.
     """
-    if mode != "classic":
-        raise ValueError(f"mode {mode!r}: only 'classic' is known")
+    if mode not in ("classic", "improved"):
+        raise ValueError(f"mode {mode!r}: 'classic' and 'improved' are known")
     if len({array is None for array in (dem, slope, hillshade)}) > 1:
         raise ValueError("give dem, slope and hillshade together")
     given = (dem, slope, hillshade, water_bodies, _sea_without_snow(snow_condition))
@@ -106,9 +151,12 @@ def classify_scene(
         bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
         return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
 
+    mends = None
+    if mode == "improved":
+        mends = Mends(displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth), cast_shadow, cloud_buffer)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
-        land_cover=land_cover, snow_possible=snow_possible, threads=threads,
+        land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
 
 
@@ -139,9 +187,12 @@ def classify(
     *,
     land_cover: np.ndarray | None,
     snow_possible: bool,
+    mends: Mends | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classify a scene that is read by rows; arguments and results as of `classify_scene`."""
+    """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`."""
+    if mends:
+        read_rows = _without_terrain_rules(read_rows)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
@@ -153,25 +204,61 @@ def classify(
     if not first.any():
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy()
-    shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl = casts_shadow
+    if mends:
+        shadow = np.zeros(shape, np.float32)
+    else:
+        shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
+    names = {"b8a", "b11"} if mends else set()
     if land_cover is not None:
-        b10, b09_to_b8a, elevation = (np.empty(shape, np.float32) for _ in range(3))
+        names |= {"b8a", "b09", "b10", "elevation"}
+    scl, kept = _recovered(read_rows, first, shadow, names, threads)
+    if land_cover is not None:
+        bright_ground(scl, kept["b10"], kernels.image_ratio(kept["b09"], kept["b8a"]), land_cover, resolution)
+        cirrus_over_ground(scl, kept["b10"], kept["elevation"])
+        doubtful_over_bright_ground(scl, land_cover)
+    if mends:
+        _mend(scl, cloud, snow, kept["b8a"], kept["b11"], resolution, mends)
+    scl[scl == OPEN] = UNCLASSIFIED
+    return scl, cloud, snow
+
+
+def _recovered(read_rows: Reader, first, shadow, names, threads: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run the recovery rules by rows; return the classes, and the bands and maps of these names as whole arrays."""
+    scl = np.empty_like(first)
+    kept = {name: np.empty(first.shape, np.float32) for name in names}
 
     def recover(rows: slice, wide: slice, inner: slice) -> None:
         bands, maps = read_rows(wide)
         scl[rows] = kernels.recover(bands, maps, first[wide], shadow[wide])[inner]
-        if land_cover is not None:
-            b10[rows], elevation[rows] = bands.b10[inner], maps.elevation[inner]
-            b09_to_b8a[rows] = kernels.image_ratio(bands.b09, bands.b8a)[inner]
+        for name, whole in kept.items():
+            whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
-    _by_rows(recover, shape[0], kernels.RECOVER_REACH, threads)
-    if land_cover is not None:
-        bright_ground(scl, b10, b09_to_b8a, land_cover, resolution)
-        cirrus_over_ground(scl, b10, elevation)
-        doubtful_over_bright_ground(scl, land_cover)
+    _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
+    return scl, kept
+
+
+def _without_terrain_rules(read_rows: Reader) -> Reader:
+    """Take from B10 what high ground may shine through, so that it needs no limit of elevation, and hide the DEM."""
+
+    def read(rows: slice) -> tuple[Bands, Maps]:
+        bands, maps = read_rows(rows)
+        bands = bands._replace(b10=bands.b10 - improved.b10_of_ground(maps.elevation))
+        return bands, fill_maps(bands.b10.shape, water_bodies=maps.water_bodies, sea=maps.sea)
+
+    return read
+
+
+def _mend(scl, cloud, snow, b8a, b11, resolution: int, mends: Mends) -> None:
+    """Find shadows, tidy the clouds, and make the probabilities agree with the classes; in place."""
+    improved.drop_small_clouds(scl)
+    clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+    land = ~clouds & ~np.isin(scl, (NO_DATA, WATER, SNOW))
+    scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.direction)] = SHADOW
+    if mends.cast_shadow is not None:
+        improved.cast_shadow_is_dark(scl, mends.cast_shadow)
+    improved.buffer_clouds(scl, mends.cloud_buffer / resolution)
     scl[scl == OPEN] = UNCLASSIFIED
-    return scl, cloud, snow
+    improved.agree(scl, cloud, snow)
 
 
 def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margin: int, threads: int) -> None:
@@ -197,6 +284,9 @@ def run(
     snow_condition: Path | None = None,
     snow_possible: bool = True,
     median_filter: int = 0,
+    mode: Literal["classic", "improved"] = "classic",
+    angles: Path | None = None,
+    cloud_buffer: float = 0,
     threads: int = 1,
 ) -> None:
     """Classify a scene at 20 m, and derive the classification at 60 m.
@@ -205,6 +295,8 @@ def run(
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
+    mode: classic (the rules of Sen2Cor 2.8) or improved; improved needs angles (sun and view angles at the 5 km
+    nodes) and grows clouds by cloud_buffer (m).
     """
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
@@ -219,9 +311,12 @@ def run(
         heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
+    mends = None
+    if mode == "improved":
+        mends = _mends(angles, terrain, scene, grid, cloud_buffer)
     scl, cloud, snow = classify(
-        read_rows, grid.shape, grid.resolution, scene.sun_zenith, scene.sun_azimuth,
-        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, threads=threads,
+        read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
+        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
         from scipy import ndimage
@@ -234,6 +329,18 @@ def run(
     write(classification, CLASSIFICATION, grid, result, compress=True)
     coarse = {"SCL": _median_3x3(scl), "CLD": _mean_3x3(cloud), "SNW": _mean_3x3(snow)}
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
+
+
+def _mends(angles: Path | None, terrain: Path, scene: Scene, grid: Grid, cloud_buffer: float) -> Mends:
+    if angles is None:
+        raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
+    x = grid.left + np.linspace(0, grid.width, 24) * grid.resolution
+    y = grid.top - np.linspace(0, grid.height, 24) * grid.resolution
+    zenith, azimuth = (np.radians(a) for a in AngleGrid(angles).view("B8A", *np.meshgrid(x, y)))
+    east, north = (np.nanmean(np.tan(zenith) * f(azimuth)) for f in (np.sin, np.cos))
+    view = np.degrees([np.arctan(np.hypot(east, north)), np.arctan2(east, north)])
+    direction = displacement(scene.sun_zenith, scene.sun_azimuth, *view)
+    return Mends(direction, read(terrain, TERRAIN, "cast_shadow").astype(np.uint8), cloud_buffer)
 
 
 def _read_bands(stack: Path, rows: slice, width: int) -> Bands:
