@@ -1,9 +1,8 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,18 +26,13 @@ from steps.artefacts import (
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels import classification as kernels
-from steps.kernels import classification_improved as improved
 from steps.kernels.classification import Bands, Maps
+from steps.kernels.classification_improved import IMPROVEMENTS, Improvement, Mends, b10_of_ground, mend
 from steps.kernels.classification_rules import (
-    CIRRUS,
-    CLOUD_MEDIUM,
     NO_DATA,
     OPEN,
     SATURATED_DEFECTIVE,
-    SHADOW,
-    SNOW,
     UNCLASSIFIED,
-    WATER,
 )
 from steps.kernels.classification_scene import (
     bright_ground,
@@ -46,7 +40,8 @@ from steps.kernels.classification_scene import (
     doubtful_over_bright_ground,
     geometric_shadow,
 )
-from steps.kernels.cloud_shadow import cloud_shadow, displacement
+from steps.kernels.cloud_shadow import displacement
+from steps.kernels.parallax import DISPLACED, REACH, displacement_index
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Scene
@@ -60,25 +55,6 @@ ROWS = 2 * BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 Reader = Callable[[slice], tuple[Bands, Maps]]
-
-
-@dataclass(frozen=True)
-class Mends:
-    """Where the improved classification departs from the classic one.
-
-    Attributes
-    ----------
-    direction
-        From a cloud's image to its shadow: rows and columns in m per m of height (`displacement`).
-    cast_shadow : uint8, shape (rows, columns)
-        1 where terrain throws a shadow; None without a DEM.
-    cloud_buffer
-        Distance by which clouds grow, m.
-    """
-
-    direction: tuple[float, float]
-    cast_shadow: np.ndarray | None
-    cloud_buffer: float
 
 
 def classify_scene(
@@ -95,6 +71,7 @@ def classify_scene(
     snow_condition: np.ndarray | None = None,
     snow_possible: bool = True,
     mode: str = "classic",
+    improvements: Sequence[str] = IMPROVEMENTS,
     view_zenith: float = 0,
     view_azimuth: float = 0,
     cast_shadow: np.ndarray | None = None,
@@ -107,7 +84,7 @@ def classify_scene(
     ----------
     toa
         Band name to float32 reflectance at the top of the atmosphere, 0 where there is no data; the twelve
-        `STACK_BANDS`.
+        `STACK_BANDS`, and for the parallax at 20 m `B08`, as the mean of 2x2 pixels.
     resolution
         Pixel size, m: 20 or 60.
     sun_zenith, sun_azimuth
@@ -119,10 +96,11 @@ def classify_scene(
     snow_possible
         False skips the snow rules.
     mode
-        `classic`: the rules of Sen2Cor 2.8. `improved`: cloud shadows by matching, terrain shadows from
-        `cast_shadow`, cirrus by elevation, no clouds of a few pixels, probabilities that agree with the classes.
+        `classic`: the rules of Sen2Cor 2.8. `improved`: mended, with probabilities that agree with the classes.
+    improvements
+        Which of `IMPROVEMENTS` improved mode makes; in that mode only, as are:
     view_zenith, view_azimuth
-        Scene means, degrees; improved mode only, as are:
+        Scene means, degrees.
     cast_shadow
         1 where terrain throws a shadow.
     cloud_buffer
@@ -153,7 +131,13 @@ def classify_scene(
 
     mends = None
     if mode == "improved":
-        mends = Mends(displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth), cast_shadow, cloud_buffer)
+        direction = displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)
+        displaced = None
+        if "B08" in toa and resolution == 20:
+            displaced = _displaced(
+                lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
+            )
+        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, cloud_buffer)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
         land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
@@ -192,7 +176,7 @@ def classify(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`."""
     if mends:
-        read_rows = _without_terrain_rules(read_rows)
+        read_rows = _mended(read_rows, mends.improvements)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
@@ -204,7 +188,7 @@ def classify(
     if not first.any():
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy()
-    if mends:
+    if mends and "shadow" in mends.improvements:
         shadow = np.zeros(shape, np.float32)
     else:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
@@ -217,7 +201,7 @@ def classify(
         cirrus_over_ground(scl, kept["b10"], kept["elevation"])
         doubtful_over_bright_ground(scl, land_cover)
     if mends:
-        _mend(scl, cloud, snow, kept["b8a"], kept["b11"], resolution, mends)
+        mend(scl, cloud, snow, kept["b8a"], kept["b11"], resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow
 
@@ -237,28 +221,31 @@ def _recovered(read_rows: Reader, first, shadow, names, threads: int) -> tuple[n
     return scl, kept
 
 
-def _without_terrain_rules(read_rows: Reader) -> Reader:
-    """Take from B10 what high ground may shine through, so that it needs no limit of elevation, and hide the DEM."""
+def _mended(read_rows: Reader, improvements: Sequence[str]) -> Reader:
+    """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
 
     def read(rows: slice) -> tuple[Bands, Maps]:
         bands, maps = read_rows(rows)
-        bands = bands._replace(b10=bands.b10 - improved.b10_of_ground(maps.elevation))
-        return bands, fill_maps(bands.b10.shape, water_bodies=maps.water_bodies, sea=maps.sea)
+        if "cirrus" in improvements:
+            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation))
+            maps = maps._replace(elevation=np.zeros_like(maps.elevation))
+        if "terrain" in improvements:
+            maps = maps._replace(slope=np.zeros_like(maps.slope), hillshade=np.full_like(maps.hillshade, 255))
+        return bands, maps
 
     return read
 
 
-def _mend(scl, cloud, snow, b8a, b11, resolution: int, mends: Mends) -> None:
-    """Find shadows, tidy the clouds, and make the probabilities agree with the classes; in place."""
-    improved.drop_small_clouds(scl)
-    clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
-    land = ~clouds & ~np.isin(scl, (NO_DATA, WATER, SNOW))
-    scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.direction)] = SHADOW
-    if mends.cast_shadow is not None:
-        improved.cast_shadow_is_dark(scl, mends.cast_shadow)
-    improved.buffer_clouds(scl, mends.cloud_buffer / resolution)
-    scl[scl == OPEN] = UNCLASSIFIED
-    improved.agree(scl, cloud, snow)
+def _displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[int, int], threads: int) -> np.ndarray:
+    """Return where parallax displaces B08 against B07 and B8A, which are read by rows in this order."""
+    result = np.empty(shape, np.bool_)
+
+    def one(rows: slice, wide: slice, inner: slice) -> None:
+        b07, b08, b8a = read_rows(wide)
+        result[rows] = displacement_index(b07, b08, b8a)[inner] < DISPLACED
+
+    _by_rows(one, shape[0], REACH, threads)
+    return result
 
 
 def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margin: int, threads: int) -> None:
@@ -285,7 +272,9 @@ def run(
     snow_possible: bool = True,
     median_filter: int = 0,
     mode: Literal["classic", "improved"] = "classic",
+    improvements: list[Improvement] | None = None,
     angles: Path | None = None,
+    toa_10m: Path | None = None,
     cloud_buffer: float = 0,
     threads: int = 1,
 ) -> None:
@@ -295,8 +284,9 @@ def run(
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
-    mode: classic (the rules of Sen2Cor 2.8) or improved; improved needs angles (sun and view angles at the 5 km
-    nodes) and grows clouds by cloud_buffer (m).
+    mode: classic (the rules of Sen2Cor 2.8) or improved. Improved mode makes the improvements that are named (all
+    unless given), needs angles (sun and view angles at the 5 km nodes), looks for parallax in B08 of toa_10m where
+    that is given, and grows clouds by cloud_buffer (m).
     """
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
@@ -313,7 +303,10 @@ def run(
 
     mends = None
     if mode == "improved":
-        mends = _mends(angles, terrain, scene, grid, cloud_buffer)
+        made = IMPROVEMENTS if improvements is None else tuple(improvements)
+        displaced = _displaced_in(stack, toa_10m, grid, threads) if "parallax" in made and toa_10m else None
+        cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
+        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, cloud_buffer)
     scl, cloud, snow = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
@@ -331,7 +324,8 @@ def run(
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
-def _mends(angles: Path | None, terrain: Path, scene: Scene, grid: Grid, cloud_buffer: float) -> Mends:
+def _direction(angles: Path | None, scene: Scene, grid: Grid) -> tuple[float, float]:
+    """Return the scene's mean direction from clouds to their shadows."""
     if angles is None:
         raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
     x = grid.left + np.linspace(0, grid.width, 24) * grid.resolution
@@ -339,8 +333,19 @@ def _mends(angles: Path | None, terrain: Path, scene: Scene, grid: Grid, cloud_b
     zenith, azimuth = (np.radians(a) for a in AngleGrid(angles).view("B8A", *np.meshgrid(x, y)))
     east, north = (np.nanmean(np.tan(zenith) * f(azimuth)) for f in (np.sin, np.cos))
     view = np.degrees([np.arctan(np.hypot(east, north)), np.arctan2(east, north)])
-    direction = displacement(scene.sun_zenith, scene.sun_azimuth, *view)
-    return Mends(direction, read(terrain, TERRAIN, "cast_shadow").astype(np.uint8), cloud_buffer)
+    return displacement(scene.sun_zenith, scene.sun_azimuth, *view)
+
+
+def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.ndarray:
+    if grid_of(toa_10m, TOA).at(20) != grid:
+        raise StepError(f"{toa_10m}: its grid is not that of {stack}; delete both and run the stages that make them")
+
+    def read_rows(rows: slice) -> list[np.ndarray]:
+        b08 = values(toa_10m, TOA, "B08", slice(2 * rows.start, 2 * rows.stop))
+        b07, b8a = (values(stack, TOA, band, rows) for band in ("B07", "B8A"))
+        return [b07, b08.reshape(b8a.shape[0], 2, b8a.shape[1], 2).mean(axis=(1, 3)), b8a]
+
+    return _displaced(read_rows, grid.shape, threads)
 
 
 def _read_bands(stack: Path, rows: slice, width: int) -> Bands:

@@ -12,6 +12,7 @@ from steps.artefacts import ANGLES, CLASSIFICATION, MASK, TERRAIN, TOA, Grid, re
 from steps.errors import StepError
 from steps.kernels import classification_improved as improved
 from steps.kernels import cloud_shadow as shadows
+from steps.kernels import parallax
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
@@ -113,13 +114,62 @@ def test_b10_of_ground():
     assert ground[4] == pytest.approx(0.3 * 0.286, rel=0.01)
 
 
-def test_small_clouds_go():
+def test_single_pixels_go():
     scl = np.full((20, 20), 5, "u1")
-    scl[2, 2] = scl[3, 3] = 9
+    scl[2, 2], scl[0, 19], scl[5, 5], scl[6, 6] = 9, 8, 9, 8
     scl[10:12, 10:12] = (8, 9), (10, 9)
-    improved.drop_small_clouds(scl)
-    assert scl[2, 2] == scl[3, 3] == 7
-    np.testing.assert_array_equal(scl[10:12, 10:12], [[8, 9], [10, 9]])
+    expected = scl.copy()
+    expected[2, 2] = expected[0, 19] = 7
+    improved.drop_single_pixels(scl)
+    np.testing.assert_array_equal(scl, expected)
+
+
+def twin_index(b07, b08, b8a):
+    """Frantz et al. (2018) with the generic filters of SciPy, for an image without gaps."""
+    blur = np.array([parallax.BLUR, 1 - 2 * parallax.BLUR, parallax.BLUR])
+    b08 = ndimage.convolve(b08, np.outer(blur, blur), mode="nearest")
+    variances = []
+    for image in (b07 / b8a, b08 / b8a):
+        padded = np.pad(image, 3, constant_values=np.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7))
+        variances.append(np.nansum((windows - np.nanmean(windows, (2, 3), keepdims=True)) ** 2, (2, 3)))
+    return (variances[0] - variances[1]) / (variances[0] + variances[1])
+
+
+def test_displacement_index():
+    rng = np.random.default_rng(3)
+    bands = rng.uniform(0.05, 0.6, (3, 30, 43))
+    got = parallax.displacement_index(*bands.astype("f4"))
+    np.testing.assert_allclose(got, twin_index(*bands), atol=1e-4)
+    bands[2, 10, 10] = 0
+    got = parallax.displacement_index(*bands.astype("f4"))
+    assert got[10, 10] == 0
+    assert np.isfinite(got).all()
+
+
+def test_parallax_tells_towns_from_clouds():
+    """Of two alike bright patches with texture, the one that stands elsewhere in B08 is a cloud."""
+    rng = np.random.default_rng(0)
+    shape = (120, 200)
+    ground = ndimage.gaussian_filter(rng.normal(size=shape), 2)
+    y, x = np.indices(shape)
+    lumps = 1 + ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    spectra = np.multiply.outer(1 + ground, FIELD)
+    town, cloud = np.hypot(y - 60, x - 50) < 14, np.hypot(y - 60, x - 140) < 14
+    spectra[town | cloud] = np.multiply.outer(lumps, CLOUD)[town | cloud]
+    spectra[..., 6] *= rng.lognormal(0, 0.02, shape)  # B07 is a little further off in wavelength
+    toa = {name: spectra[..., i].astype("f4").clip(0.001) for i, name in enumerate(STACK_BANDS)}
+    shifted = np.roll(spectra[..., 7], 2, axis=1)
+    moved = cloud | np.roll(cloud, 2, axis=1)
+    toa["B08"] = np.where(moved, shifted, spectra[..., 7]).astype("f4").clip(0.001)
+    without = [name for name in improved.IMPROVEMENTS if name != "parallax"]
+    scl = classify(toa, improvements=without)[0]
+    assert (scl[town] >= 8).mean() > 0.6
+    assert (scl[cloud] >= 8).mean() > 0.6
+    mended, probability, _ = classify(toa)
+    assert not (mended[town] >= 8).any()
+    assert probability[town].max() < 20
+    np.testing.assert_array_equal(mended[cloud], scl[cloud])
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2.5, 6])

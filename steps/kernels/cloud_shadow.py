@@ -158,7 +158,7 @@ def cloud_shadow(
     rows, columns = (n // size * size for n in cloud.shape)
     coarse_cloud = block_mean(cloud[:rows, :columns].astype(np.float32), np.ones((rows, columns), np.bool_), size) > 0.5
     bands = [block_mean(band[:rows, :columns], land[:rows, :columns], size) for band in (b8a, b11)]
-    around = [surroundings(band, SURROUNDINGS / pixel) for band in bands]
+    around = tuple(surroundings(band, SURROUNDINGS / pixel) for band in bands)
     share = np.maximum(bands[0] / around[0], bands[1] / around[1])
     darkness = np.clip((BRIGHT - share) / (BRIGHT - DARK), 0, 1).astype(np.float32)
     labels, count = ndimage.label(coarse_cloud, np.ones((3, 3)))
