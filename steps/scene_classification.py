@@ -27,7 +27,15 @@ from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels.classification import Bands, Maps
-from steps.kernels.classification_improved import IMPROVEMENTS, Improvement, Mends, b10_of_ground, mend
+from steps.kernels.classification_improved import (
+    IMPROVEMENTS,
+    Improvement,
+    Mends,
+    b10_of_ground,
+    b10_thickness,
+    mend,
+    snow_evidence,
+)
 from steps.kernels.classification_rules import (
     NO_DATA,
     OPEN,
@@ -75,6 +83,7 @@ def classify_scene(
     view_zenith: float = 0,
     view_azimuth: float = 0,
     cast_shadow: np.ndarray | None = None,
+    water_vapour: float | None = None,
     cloud_buffer: float = 0,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,6 +112,8 @@ def classify_scene(
         Scene means, degrees.
     cast_shadow
         1 where terrain throws a shadow.
+    water_vapour
+        Mean column, g/cm2.
     cloud_buffer
         Distance by which clouds grow, m.
     threads
@@ -137,7 +148,8 @@ def classify_scene(
             displaced = _displaced(
                 lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
             )
-        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, cloud_buffer)
+        thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
+        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, thickness, cloud_buffer)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
         land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
@@ -176,7 +188,7 @@ def classify(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`."""
     if mends:
-        read_rows = _mended(read_rows, mends.improvements)
+        read_rows = _mended(read_rows, mends)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
@@ -195,41 +207,44 @@ def classify(
     names = {"b8a", "b11"} if mends else set()
     if land_cover is not None:
         names |= {"b8a", "b09", "b10", "elevation"}
-    scl, kept = _recovered(read_rows, first, shadow, names, threads)
+    scl, kept, ice = _recovered(read_rows, first, shadow, names, threads)
     if land_cover is not None:
         bright_ground(scl, kept["b10"], kernels.image_ratio(kept["b09"], kept["b8a"]), land_cover, resolution)
         cirrus_over_ground(scl, kept["b10"], kept["elevation"])
         doubtful_over_bright_ground(scl, land_cover)
     if mends:
-        mend(scl, cloud, snow, kept["b8a"], kept["b11"], resolution, mends)
+        mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow
 
 
-def _recovered(read_rows: Reader, first, shadow, names, threads: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Run the recovery rules by rows; return the classes, and the bands and maps of these names as whole arrays."""
-    scl = np.empty_like(first)
+def _recovered(
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray, names: set[str], threads: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Run the recovery rules by rows; return classes, the bands and maps of these names, and `snow_evidence`."""
+    scl, ice = np.empty_like(first), np.empty_like(first)
     kept = {name: np.empty(first.shape, np.float32) for name in names}
 
     def recover(rows: slice, wide: slice, inner: slice) -> None:
         bands, maps = read_rows(wide)
         scl[rows] = kernels.recover(bands, maps, first[wide], shadow[wide])[inner]
+        ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
     _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
-    return scl, kept
+    return scl, kept, ice
 
 
-def _mended(read_rows: Reader, improvements: Sequence[str]) -> Reader:
+def _mended(read_rows: Reader, mends: Mends) -> Reader:
     """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
 
     def read(rows: slice) -> tuple[Bands, Maps]:
         bands, maps = read_rows(rows)
-        if "cirrus" in improvements:
-            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation))
+        if "cirrus" in mends.improvements:
+            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, mends.b10_thickness))
             maps = maps._replace(elevation=np.zeros_like(maps.elevation))
-        if "terrain" in improvements:
+        if "terrain" in mends.improvements:
             maps = maps._replace(slope=np.zeros_like(maps.slope), hillshade=np.full_like(maps.hillshade, 255))
         return bands, maps
 
@@ -306,7 +321,9 @@ def run(
         made = IMPROVEMENTS if improvements is None else tuple(improvements)
         displaced = _displaced_in(stack, toa_10m, grid, threads) if "parallax" in made and toa_10m else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
-        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, cloud_buffer)
+        altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
+        thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
+        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, thickness, cloud_buffer)
     scl, cloud, snow = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,

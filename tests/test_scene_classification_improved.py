@@ -106,12 +106,39 @@ def test_block_mean_and_surroundings():
 
 
 def test_b10_of_ground():
-    """Nothing at sea level, more than the cirrus threshold from 4 km on."""
-    ground = improved.b10_of_ground(np.array([0.0, 1500.0, 3000.0, 4000.0, 6000.0]))
+    """Nothing at sea level, more than the cirrus threshold from 4 km on, or lower where the air is dry."""
+    elevation = np.array([[0, 1500, 3000, 4000, 6000]], "f4")
+    thickness = improved.b10_thickness(None, 0, 0)
+    ground = improved.b10_of_ground(elevation, np.full_like(elevation, 0.3), thickness)[0]
     assert (np.diff(ground) > 0).all()
     assert ground[1] < 1e-4
     assert 0.001 < ground[2] < 0.012 < ground[3] * 1.2
-    assert ground[4] == pytest.approx(0.3 * 0.286, rel=0.01)
+    assert ground[4] == pytest.approx(0.3 * 0.286, rel=0.02)
+    winter = improved.b10_thickness(0.3, 1500, 70)
+    assert improved.b10_of_ground(elevation, np.full_like(elevation, 0.8), winter)[0, 1] == pytest.approx(
+        0.8 * np.exp(-8 * 0.3 * (1 / np.cos(np.radians(70)) + 1) / 2), rel=1e-5
+    )
+    assert improved.b10_thickness(0.3, 1500, 60) < winter
+
+
+def test_snow_evidence():
+    rng = np.random.default_rng(2)
+    b03, b8a, b10, b11 = rng.uniform(0, (0.4, 0.3, 0.02, 0.2), (50, 60, 4)).astype("f4").transpose(2, 0, 1).copy()
+    like = ((b03 - b11) / (b03 + b11) >= 0.4) & (b03 > 0.1) & (b8a > 0.11)
+    np.testing.assert_array_equal(improved.snow_evidence(b03, b8a, b10, b11), np.where(b10 > 0.012, 2, like))
+
+
+def test_snow_by_context():
+    scl = np.full((12, 12), 5, "u1")
+    scl[1, 1:6] = 11, 8, 7, 9, 8  # hangs together with snow, the last does not look like it
+    scl[6, 1:4] = 8  # looks like snow, alone
+    scl[9, 1:3] = 11  # seen in B10
+    evidence = np.full(scl.shape, improved.LIKE_SNOW)
+    evidence[1, 5], evidence[9] = improved.NO_SNOW, improved.HIGH_ICE
+    expected = scl.copy()
+    expected[1, 1:5], expected[9, 1:3] = 11, 10
+    improved.snow_by_context(scl, evidence)
+    np.testing.assert_array_equal(scl, expected)
 
 
 def test_single_pixels_go():
