@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
 SEA, LITTLE_SNOW = 254, 10
 #: Rows computed at a time; few, so that little is read twice for the margins.
-ROWS = 2 * BLOCK
+ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 Reader = Callable[[slice], tuple[Bands, Maps]]
@@ -200,17 +200,17 @@ def classify(
     if not first.any():
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy()
-    if mends and "shadow" in mends.improvements:
-        shadow = np.zeros(shape, np.float32)
-    else:
+    shadow = None
+    if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
     names = {"b8a", "b11"} if mends else set()
     if land_cover is not None:
         names |= {"b8a", "b09", "b10", "elevation"}
     scl, kept, ice = _recovered(read_rows, first, shadow, names, threads)
     if land_cover is not None:
-        bright_ground(scl, kept["b10"], kernels.image_ratio(kept["b09"], kept["b8a"]), land_cover, resolution)
-        cirrus_over_ground(scl, kept["b10"], kept["elevation"])
+        b10 = kept.pop("b10")
+        bright_ground(scl, b10, kernels.image_ratio(kept.pop("b09"), kept["b8a"]), land_cover, resolution)
+        cirrus_over_ground(scl, b10, kept.pop("elevation"))
         doubtful_over_bright_ground(scl, land_cover)
     if mends:
         mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, resolution, mends)
@@ -219,7 +219,7 @@ def classify(
 
 
 def _recovered(
-    read_rows: Reader, first: np.ndarray, shadow: np.ndarray, names: set[str], threads: int
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], threads: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Run the recovery rules by rows; return classes, the bands and maps of these names, and `snow_evidence`."""
     scl, ice = np.empty_like(first), np.empty_like(first)
@@ -227,7 +227,8 @@ def _recovered(
 
     def recover(rows: slice, wide: slice, inner: slice) -> None:
         bands, maps = read_rows(wide)
-        scl[rows] = kernels.recover(bands, maps, first[wide], shadow[wide])[inner]
+        shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
+        scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
         ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]

@@ -109,7 +109,7 @@ def mend(
         drop_single_pixels(scl)
     if "shadow" in mends.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
-        land = ~clouds & ~np.isin(scl, (NO_DATA, WATER, SNOW))
+        land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
         scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.direction)] = SHADOW
     if "terrain" in mends.improvements and mends.cast_shadow is not None:
         cast_shadow_is_dark(scl, mends.cast_shadow)
