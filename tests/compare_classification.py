@@ -2,8 +2,9 @@
 
 Not a test: prints a table of figures for the two modes and for improved mode without each of its improvements, and
 puts a picture of each scene into FOLDER. The scenes: the demo's (real and free of cloud, so that all cloud and cloud
-shadow is false), and patches of 1 km in Slovenia from ../shared, three with the operational classification of their
-time and three from a summer.
+shadow is false), the same with simulated clouds of known height, their parallax between the bands and their shadows,
+and patches of 1 km in Slovenia from ../shared, three with the operational classification of their time and three from
+a summer.
 """
 
 import os
@@ -11,14 +12,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from steps.demo import read_band, scene_folder
 from steps.kernels.classification_improved import IMPROVEMENTS
+from steps.kernels.cloud_shadow import displacement
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, SCL_CLASSES, SCL_COLOURS
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 CLOUDS, SHADOW, DARK = (8, 9, 10), 3, 2
+#: When each band sees the same ground, s after B02 (Sentinel-2 user handbook), and what that is in m per m of height.
+SEEN = {"B02": 0, "B08": 0.264, "B03": 0.527, "B10": 0.851, "B04": 1.005, "B05": 1.269, "B11": 1.468, "B06": 1.525}
+SEEN |= {"B07": 1.79, "B8A": 2.055, "B12": 2.085, "B01": 2.314, "B09": 2.586}
+PARALLAX = 6700 / 786000
+#: Reflectance of a cloud, and what is left of the ground's in its shadow.
+CLOUD = {"B09": 0.30, "B10": 0.010, "B11": 0.45, "B12": 0.38}
+LEFT = {"B01": 0.95, "B02": 0.85, "B03": 0.75, "B04": 0.6, "B09": 0.45, "B10": 1.0, "B11": 0.35, "B12": 0.33}
 #: What each row of the table is made with.
 MODES = {"classic": {"mode": "classic"}, "improved": {"mode": "improved"}} | {
     f"  without {name}": {"mode": "improved", "improvements": [i for i in IMPROVEMENTS if i != name]}
@@ -50,6 +60,54 @@ def halved(image):
     return image.reshape(rows // 2, 2, columns // 2, 2).mean((1, 3)).astype("f4")
 
 
+def with_clouds(toa, angles, height, seed=5):
+    """Return a scene with clouds drawn over it, where they are in B8A, and where their shadows are."""
+    shape, rng = toa["B02"].shape, np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1]))
+    frequency[0, 0] = 1
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * frequency**-1.6).real
+    noise /= noise.std()
+    opacity = np.clip((noise - 1.3) / 0.25, 0, 0.95)
+
+    def moved(image, down, right=0.0):
+        return ndimage.shift(image, (down, right), order=1, mode="constant")
+
+    down, right = (height / 20 * d for d in displacement(*angles.values()))
+    shadow = moved(opacity, down, right)
+    result = {}
+    for band, image in toa.items():
+        here = moved(opacity * (1 + 0.1 * noise), (SEEN[band] - SEEN["B8A"]) * PARALLAX * height / 20)
+        ground = image * (1 - shadow * (1 - LEFT.get(band, 0.5)))
+        result[band] = (ground * (1 - here) + CLOUD.get(band, 0.52) * here).astype("f4")
+    return result, opacity > 0.6, (shadow > 0.6) & (opacity == 0)
+
+
+def compare_clouds(toa, angles, height, path):
+    """Print how much of simulated clouds and shadows is found, and what else is called so; draw the classes."""
+    image, cloud, shadow = with_clouds(toa, angles, height)
+    # Dark ground can hide a shadow, and a cloud's fringe is neither cloud nor clear.
+    shadow_on_land = shadow & (toa["B8A"] > 0.15)
+    clear = ~ndimage.binary_dilation(cloud | shadow, iterations=8)
+    sys.stdout.write(f"\nT18SVG with clouds at {height} m (%)\n{'':24}   cloud found  false  shadow found  false\n")
+    classes = {}
+    for name, options in MODES.items():
+        scl, *_ = classify_scene(image, 20, *list(angles.values())[:2], **options, **view_of(angles, options))
+        found = np.isin(scl, CLOUDS)
+        row = (
+            share(found, cloud),
+            share(found, clear),
+            share(scl == SHADOW, shadow_on_land),
+            share(scl == SHADOW, clear),
+        )
+        sys.stdout.write("{:24}{:14.1f}{:7.2f}{:14.1f}{:7.2f}\n".format(name, *row))
+        classes[name] = scl
+    picture(path, image, {name: classes[name] for name in ("classic", "improved")})
+
+
+def view_of(angles, options):
+    return {k: v for k, v in angles.items() if k.startswith("view")} if options["mode"] == "improved" else {}
+
+
 def share(condition, valid):
     return 100 * np.count_nonzero(condition & valid) / max(np.count_nonzero(valid), 1)
 
@@ -74,11 +132,10 @@ def compare(title, toa, angles, expected=None, **maps):
     head = "".join(f"{h:>8}" for h in ("cloud", "shadow", "dark", "veg.", "bare", "water", "uncl.", "snow", "CLD!"))
     agree = "" if expected is None else "     agree  of each class of the product (%)"
     sys.stdout.write(f"\n{title}\n{'% of valid pixels':24}{head}{agree}\n")
-    sun, view = ({k: v for k, v in angles.items() if k.startswith(name)} for name in ("sun", "view"))
     results = []
     for name, options in MODES.items():
-        only = view if options["mode"] == "improved" else {}
-        scl, cloud, _ = classify_scene(toa, 20, *sun.values(), **options, **only, **maps)
+        only = view_of(angles, options)
+        scl, cloud, _ = classify_scene(toa, 20, *list(angles.values())[:2], **options, **only, **maps)
         sys.stdout.write(f"{name:24}{figures(scl, cloud, expected)}\n")
         results.append(scl)
     return results[:2]
@@ -113,6 +170,8 @@ def main(folder):
     toa, angles = demo()
     classic, improved = compare("T18SVG 2016-01-12, free of cloud", toa, angles)
     picture(folder / "T18SVG.png", toa, {"classic": classic, "improved": improved})
+    for height in (300, 1000, 3000, 8000):
+        compare_clouds(toa, angles, height, folder / f"T18SVG_clouds_{height}m.png")
     for path in sorted((SHARED / "data" / "slovenia_patches").glob("*.npz")):
         toa, angles, elevation, product = patch(path)
         # The patches have no slopes; without these the rules of hillshade are void.
