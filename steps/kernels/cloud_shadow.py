@@ -15,10 +15,14 @@ kernel = numba.njit(cache=True, nogil=True)
 LOWEST, HIGHEST = 200.0, 12000.0
 #: Ground that has the first share of its surroundings' reflectance is not dark (0), the second one fully dark (1).
 BRIGHT, DARK = 0.85, 0.35
-#: Mean darkness of the ground under a projected shadow, at least, and how often that at other heights on average.
-SIMILARITY, CONTRAST = 0.4, 2.0
+#: Mean darkness of the ground under a projected shadow, at least, and how much more that is than just outside it.
+SIMILARITY, CONTRAST = 0.3, 0.2
+#: Clouds of fewer pixels (of the matching) are not matched: somewhere the ground looks like the shadow of any of them.
+SMALLEST = 5
+#: Pixels of the matching between a cloud and its rim, and the width of the rim.
+GAP, RIM = 2, 2
 #: Share of a projected cloud that must fall on ground that can be judged: clear land within the scene.
-VISIBLE = 0.25
+VISIBLE = 0.4
 #: A pixel in a projected shadow that is darker than this share of its surroundings, in both bands, is shadow.
 DARK_PIXEL = 0.8
 #: Radius of the surroundings, m.
@@ -68,13 +72,29 @@ def displacement(sun_zenith: float, sun_azimuth: float, view_zenith: float, view
 
 
 @kernel
-def match(order, starts, darkness, down, right, resolution):
-    """Find the height of each cloud from where its shadow would fall.
+def _mean_darkness(order, first, last, darkness, down, right):
+    """Mean darkness under the pixels `order[first:last]` moved by `down` and `right`, and the share that has one."""
+    rows, columns = darkness.shape
+    count, judged, dark = 0, 0, 0.0
+    for k in range(first, last, max(1, (last - first) // SAMPLE)):
+        y, x = order[k] // columns + down, order[k] % columns + right
+        count += 1
+        if 0 <= y < rows and 0 <= x < columns and not np.isnan(darkness[y, x]):
+            judged += 1
+            dark += darkness[y, x]
+    return dark / max(judged, 1), judged / max(count, 1)
+
+
+@kernel
+def match(order, starts, rim, rim_starts, darkness, down, right, resolution):
+    """Find the height of each cloud from where its shadow would fall: dark ground, and brighter around it.
 
     Parameters
     ----------
     order, starts : int
         Flat indices of the pixels of all clouds, cloud by cloud, and where each begins (and the last ends).
+    rim, rim_starts : int
+        Likewise of the pixels around each cloud.
     darkness : float32
         0-1, NaN where it cannot be judged (water, cloud, no data).
     down, right
@@ -87,31 +107,20 @@ def match(order, starts, darkness, down, right, resolution):
     float32
         Height of each cloud, m; 0 where no shadow is found.
     """
-    rows, columns = darkness.shape
     heights = np.zeros(starts.size - 1, np.float32)
     step = resolution / max(np.hypot(down, right), 0.05)
     for c in range(heights.size):
-        first, last = starts[c], starts[c + 1]
-        stride = max(1, (last - first) // SAMPLE)
-        best, total, tried = SIMILARITY, 0.0, 0
-        height = LOWEST
+        if starts[c + 1] - starts[c] < SMALLEST:
+            continue
+        best, height = CONTRAST, LOWEST
         while height <= HIGHEST:
             dy, dx = int(np.rint(height * down / resolution)), int(np.rint(height * right / resolution))
-            count, judged, dark = 0, 0, 0.0
-            for k in range(first, last, stride):
-                y, x = order[k] // columns + dy, order[k] % columns + dx
-                count += 1
-                if 0 <= y < rows and 0 <= x < columns and not np.isnan(darkness[y, x]):
-                    judged += 1
-                    dark += darkness[y, x]
-            if judged > 0 and judged >= VISIBLE * count:
-                total += dark / judged
-                tried += 1
-                if dark > best * judged:
-                    best, heights[c] = dark / judged, height
+            inside, seen = _mean_darkness(order, starts[c], starts[c + 1], darkness, dy, dx)
+            if seen >= VISIBLE and inside > SIMILARITY:
+                outside, seen = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], darkness, dy, dx)
+                if seen >= VISIBLE and inside - outside > best:
+                    best, heights[c] = inside - outside, height
             height += step
-        if best * tried < CONTRAST * total:
-            heights[c] = 0
     return heights
 
 
@@ -129,6 +138,12 @@ def project(order, starts, heights, shape, down, right, resolution):
                 if 0 <= y < rows and 0 <= x < columns:
                     result[y, x] = 1
     return result
+
+
+def _by_label(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flat indices of all labelled pixels, label by label, and where in them each label begins."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    return order, np.searchsorted(labels.ravel()[order], np.arange(1, count + 2))
 
 
 def cloud_shadow(
@@ -164,11 +179,12 @@ def cloud_shadow(
     labels, count = ndimage.label(coarse_cloud, np.ones((3, 3)))
     if not count:
         return np.zeros(cloud.shape, np.bool_)
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(1, count + 2))
-    where = (order, starts), (*direction, float(pixel))
-    heights = match(*where[0], darkness, *where[1])
-    shadow = project(*where[0], heights, labels.shape, *where[1])
+    way = (*direction, float(pixel))
+    clouds = _by_label(labels, count)
+    rim = ndimage.maximum_filter(labels, 2 * (GAP + RIM) + 1)
+    rim[ndimage.maximum_filter(coarse_cloud, 2 * GAP + 1)] = 0
+    heights = match(*clouds, *_by_label(rim, count), darkness, *way)
+    shadow = project(*clouds, heights, labels.shape, *way)
     shadow = ndimage.binary_dilation(shadow, np.ones((3, 3)))
     return _at_pixels(shadow, around, land, b8a, b11, size)
 
