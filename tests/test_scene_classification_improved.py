@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy import ndimage
 
 import steps.scene_classification as step
@@ -81,6 +82,12 @@ def test_cloud_free_coast():
     toa = {str(b): case["toa_dn"][i].astype("f4") / np.float32(10000) for i, b in enumerate(case["bands"])}
     scl, *_ = classify_scene(toa, 20, float(case["sun_zenith"]), float(case["sun_azimuth"]), mode="improved")
     assert (scl == 3).sum() <= 0.002 * (scl != 0).sum()
+
+
+def test_configuration_knows_the_improvements():
+    schema = yaml.safe_load((Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+    entry = schema["properties"]["classification"]["properties"]["improvements"]
+    assert tuple(entry["default"]) == tuple(entry["items"]["enum"]) == improved.IMPROVEMENTS
 
 
 def test_displacement():
