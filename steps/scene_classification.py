@@ -1,9 +1,10 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -26,13 +27,30 @@ from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels.classification import Bands, Maps
-from steps.kernels.classification_rules import NO_DATA, OPEN, SATURATED_DEFECTIVE, UNCLASSIFIED
+from steps.kernels.classification_improved import (
+    IMPROVEMENTS,
+    Improvement,
+    Mends,
+    b10_of_ground,
+    b10_thickness,
+    mend,
+    snow_evidence,
+)
+from steps.kernels.classification_rules import (
+    NO_DATA,
+    OPEN,
+    SATURATED_DEFECTIVE,
+    UNCLASSIFIED,
+)
 from steps.kernels.classification_scene import (
     bright_ground,
     cirrus_over_ground,
     doubtful_over_bright_ground,
     geometric_shadow,
 )
+from steps.kernels.cloud_shadow import displacement
+from steps.kernels.parallax import DISPLACED, REACH, displacement_index
+from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Scene
 
@@ -41,7 +59,7 @@ logger = logging.getLogger(__name__)
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
 SEA, LITTLE_SNOW = 254, 10
 #: Rows computed at a time; few, so that little is read twice for the margins.
-ROWS = 2 * BLOCK
+ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 Reader = Callable[[slice], tuple[Bands, Maps]]
@@ -61,6 +79,12 @@ def classify_scene(
     snow_condition: np.ndarray | None = None,
     snow_possible: bool = True,
     mode: str = "classic",
+    improvements: Sequence[str] = IMPROVEMENTS,
+    view_zenith: float = 0,
+    view_azimuth: float = 0,
+    cast_shadow: np.ndarray | None = None,
+    water_vapour: float | None = None,
+    cloud_buffer: float = 0,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene held in arrays, all of one shape (rows, columns).
@@ -69,7 +93,7 @@ def classify_scene(
     ----------
     toa
         Band name to float32 reflectance at the top of the atmosphere, 0 where there is no data; the twelve
-        `STACK_BANDS`.
+        `STACK_BANDS`, and for the parallax at 20 m `B08`, as the mean of 2x2 pixels.
     resolution
         Pixel size, m: 20 or 60.
     sun_zenith, sun_azimuth
@@ -81,7 +105,17 @@ def classify_scene(
     snow_possible
         False skips the snow rules.
     mode
-        `classic`: the rules of Sen2Cor 2.8.
+        `classic`: the rules of Sen2Cor 2.8. `improved`: mended, with probabilities that agree with the classes.
+    improvements
+        Which of `IMPROVEMENTS` improved mode makes; in that mode only, as are:
+    view_zenith, view_azimuth
+        Scene means, degrees.
+    cast_shadow
+        1 where terrain throws a shadow.
+    water_vapour
+        Mean column, g/cm2.
+    cloud_buffer
+        Distance by which clouds grow, m.
     threads
         The result does not depend on it.
 
@@ -95,8 +129,8 @@ def classify_scene(
     ValueError
         For another mode, or if only part of `dem`, `slope`, `hillshade` is given.
     """
-    if mode != "classic":
-        raise ValueError(f"mode {mode!r}: only 'classic' is known")
+    if mode not in ("classic", "improved"):
+        raise ValueError(f"mode {mode!r}: 'classic' and 'improved' are known")
     if len({array is None for array in (dem, slope, hillshade)}) > 1:
         raise ValueError("give dem, slope and hillshade together")
     given = (dem, slope, hillshade, water_bodies, _sea_without_snow(snow_condition))
@@ -106,9 +140,19 @@ def classify_scene(
         bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
         return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
 
+    mends = None
+    if mode == "improved":
+        direction = displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)
+        displaced = None
+        if "B08" in toa and resolution == 20:
+            displaced = _displaced(
+                lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
+            )
+        thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
+        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, thickness, cloud_buffer)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
-        land_cover=land_cover, snow_possible=snow_possible, threads=threads,
+        land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
 
 
@@ -139,9 +183,12 @@ def classify(
     *,
     land_cover: np.ndarray | None,
     snow_possible: bool,
+    mends: Mends | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classify a scene that is read by rows; arguments and results as of `classify_scene`."""
+    """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`."""
+    if mends:
+        read_rows = _mended(read_rows, mends)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
@@ -153,25 +200,68 @@ def classify(
     if not first.any():
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy()
-    shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl = casts_shadow
+    shadow = None
+    if not mends or "shadow" not in mends.improvements:
+        shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
+    names = {"b8a", "b11"} if mends else set()
     if land_cover is not None:
-        b10, b09_to_b8a, elevation = (np.empty(shape, np.float32) for _ in range(3))
+        names |= {"b8a", "b09", "b10", "elevation"}
+    scl, kept, ice = _recovered(read_rows, first, shadow, names, threads)
+    if land_cover is not None:
+        b10 = kept.pop("b10")
+        bright_ground(scl, b10, kernels.image_ratio(kept.pop("b09"), kept["b8a"]), land_cover, resolution)
+        cirrus_over_ground(scl, b10, kept.pop("elevation"))
+        doubtful_over_bright_ground(scl, land_cover)
+    if mends:
+        mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, resolution, mends)
+    scl[scl == OPEN] = UNCLASSIFIED
+    return scl, cloud, snow
+
+
+def _recovered(
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], threads: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Run the recovery rules by rows; return classes, the bands and maps of these names, and `snow_evidence`."""
+    scl, ice = np.empty_like(first), np.empty_like(first)
+    kept = {name: np.empty(first.shape, np.float32) for name in names}
 
     def recover(rows: slice, wide: slice, inner: slice) -> None:
         bands, maps = read_rows(wide)
-        scl[rows] = kernels.recover(bands, maps, first[wide], shadow[wide])[inner]
-        if land_cover is not None:
-            b10[rows], elevation[rows] = bands.b10[inner], maps.elevation[inner]
-            b09_to_b8a[rows] = kernels.image_ratio(bands.b09, bands.b8a)[inner]
+        shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
+        scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
+        ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
+        for name, whole in kept.items():
+            whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
-    _by_rows(recover, shape[0], kernels.RECOVER_REACH, threads)
-    if land_cover is not None:
-        bright_ground(scl, b10, b09_to_b8a, land_cover, resolution)
-        cirrus_over_ground(scl, b10, elevation)
-        doubtful_over_bright_ground(scl, land_cover)
-    scl[scl == OPEN] = UNCLASSIFIED
-    return scl, cloud, snow
+    _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
+    return scl, kept, ice
+
+
+def _mended(read_rows: Reader, mends: Mends) -> Reader:
+    """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
+
+    def read(rows: slice) -> tuple[Bands, Maps]:
+        bands, maps = read_rows(rows)
+        if "cirrus" in mends.improvements:
+            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, mends.b10_thickness))
+            maps = maps._replace(elevation=np.zeros_like(maps.elevation))
+        if "terrain" in mends.improvements:
+            maps = maps._replace(slope=np.zeros_like(maps.slope), hillshade=np.full_like(maps.hillshade, 255))
+        return bands, maps
+
+    return read
+
+
+def _displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[int, int], threads: int) -> np.ndarray:
+    """Return where parallax displaces B08 against B07 and B8A, which are read by rows in this order."""
+    result = np.empty(shape, np.bool_)
+
+    def one(rows: slice, wide: slice, inner: slice) -> None:
+        b07, b08, b8a = read_rows(wide)
+        result[rows] = displacement_index(b07, b08, b8a)[inner] < DISPLACED
+
+    _by_rows(one, shape[0], REACH, threads)
+    return result
 
 
 def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margin: int, threads: int) -> None:
@@ -197,6 +287,11 @@ def run(
     snow_condition: Path | None = None,
     snow_possible: bool = True,
     median_filter: int = 0,
+    mode: Literal["classic", "improved"] = "classic",
+    improvements: list[Improvement] | None = None,
+    angles: Path | None = None,
+    toa_10m: Path | None = None,
+    cloud_buffer: float = 0,
     threads: int = 1,
 ) -> None:
     """Classify a scene at 20 m, and derive the classification at 60 m.
@@ -205,6 +300,9 @@ def run(
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
+    mode: classic (the rules of Sen2Cor 2.8) or improved. Improved mode makes the improvements that are named (all
+    unless given), needs angles (sun and view angles at the 5 km nodes), looks for parallax in B08 of toa_10m where
+    that is given, and grows clouds by cloud_buffer (m).
     """
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
@@ -219,9 +317,17 @@ def run(
         heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
+    mends = None
+    if mode == "improved":
+        made = IMPROVEMENTS if improvements is None else tuple(improvements)
+        displaced = _displaced_in(stack, toa_10m, grid, threads) if "parallax" in made and toa_10m else None
+        cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
+        altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
+        thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
+        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, thickness, cloud_buffer)
     scl, cloud, snow = classify(
-        read_rows, grid.shape, grid.resolution, scene.sun_zenith, scene.sun_azimuth,
-        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, threads=threads,
+        read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
+        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
         from scipy import ndimage
@@ -234,6 +340,30 @@ def run(
     write(classification, CLASSIFICATION, grid, result, compress=True)
     coarse = {"SCL": _median_3x3(scl), "CLD": _mean_3x3(cloud), "SNW": _mean_3x3(snow)}
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
+
+
+def _direction(angles: Path | None, scene: Scene, grid: Grid) -> tuple[float, float]:
+    """Return the scene's mean direction from clouds to their shadows."""
+    if angles is None:
+        raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
+    x = grid.left + np.linspace(0, grid.width, 24) * grid.resolution
+    y = grid.top - np.linspace(0, grid.height, 24) * grid.resolution
+    zenith, azimuth = (np.radians(a) for a in AngleGrid(angles).view("B8A", *np.meshgrid(x, y)))
+    east, north = (np.nanmean(np.tan(zenith) * f(azimuth)) for f in (np.sin, np.cos))
+    view = np.degrees([np.arctan(np.hypot(east, north)), np.arctan2(east, north)])
+    return displacement(scene.sun_zenith, scene.sun_azimuth, *view)
+
+
+def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.ndarray:
+    if grid_of(toa_10m, TOA).at(20) != grid:
+        raise StepError(f"{toa_10m}: its grid is not that of {stack}; delete both and run the stages that make them")
+
+    def read_rows(rows: slice) -> list[np.ndarray]:
+        b08 = values(toa_10m, TOA, "B08", slice(2 * rows.start, 2 * rows.stop))
+        b07, b8a = (values(stack, TOA, band, rows) for band in ("B07", "B8A"))
+        return [b07, b08.reshape(b8a.shape[0], 2, b8a.shape[1], 2).mean(axis=(1, 3)), b8a]
+
+    return _displaced(read_rows, grid.shape, threads)
 
 
 def _read_bands(stack: Path, rows: slice, width: int) -> Bands:

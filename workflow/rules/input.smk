@@ -125,6 +125,8 @@ rule scene_classification:
         mask=of("import/mask_20m.tif"),
         metadata=of("import/metadata.json"),
         terrain=of("dem/terrain_20m.tif"),
+        angles=of("import/angles.tif"),
+        toa_10m=of("import/toa_10m.tif"),
         layers=LAYERS,
         code=step("scene_classification"),
     output:
@@ -147,8 +149,13 @@ rule scene_classification:
             else "--no-snow-possible"
         ),
         median_filter=config["classification"]["median_filter"],
+        mode=config["classification"]["mode"],
+        improvements=config["classification"]["improvements"],
+        cloud_buffer=config["classification"]["cloud_buffer"],
     shell:
         "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
-        " --median-filter {params.median_filter} --threads {threads} --log {log:q}"
+        " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
+        " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
+        " --threads {threads} --log {log:q}"

@@ -1,0 +1,269 @@
+"""What the improved scene classification does differently from the classic one, on whole scenes.
+
+Each of `IMPROVEMENTS` is a mend that can be left out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numba
+import numpy as np
+
+from steps.kernels.classification_rules import (
+    B10_T1,
+    CIRRUS,
+    CLOUD_HIGH,
+    CLOUD_HP,
+    CLOUD_MEDIUM,
+    CLOUD_MP,
+    DARK,
+    NO_DATA,
+    OPEN,
+    SHADOW,
+    SNOW,
+    SNOW_T1,
+    SOIL,
+    UNCLASSIFIED,
+    WATER,
+)
+from steps.kernels.cloud_shadow import cloud_shadow
+
+#: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
+#: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
+#: snow: snow told from cloud by B10 and context; parallax: bright ground that looks like cloud; single_pixels: no
+#: clouds of one pixel.
+Improvement = Literal["shadow", "terrain", "cirrus", "snow", "parallax", "single_pixels"]
+IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
+#: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
+#: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
+#: of 0.29 above 6 km and 0.96 above 14 km in a mid-latitude summer.
+B10_THICKNESS, VAPOUR_SCALE, SUMMER_VAPOUR = 8.0, 2.05, 2.92
+#: Least NDSI, and reflectance in B03 and B8A, of snow (Hall et al. 1995, Remote Sensing of Environment 54, 127-140).
+NDSI, SNOW_B03, SNOW_B8A = 0.4, 0.10, 0.11
+#: What `snow_evidence` says of a pixel.
+NO_SNOW, LIKE_SNOW, HIGH_ICE = range(3)
+#: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
+RIM, DISPLACED_RIM = 2, 0.25
+#: Cloud and snow probability (percent) from and up to which a pixel has its class.
+_MEDIUM, _HIGH, _SNOW = round(100 * float(CLOUD_MP)), round(100 * float(CLOUD_HP)), round(100 * float(SNOW_T1)) + 1
+
+
+@dataclass(frozen=True)
+class Mends:
+    """Where the improved classification departs from the classic one.
+
+    Attributes
+    ----------
+    improvements
+        Which of `IMPROVEMENTS` to apply.
+    direction
+        From a cloud's image to its shadow: rows and columns in m per m of height (`cloud_shadow.displacement`).
+    cast_shadow : uint8, shape (rows, columns)
+        1 where terrain throws a shadow; None without a DEM.
+    displaced : bool, shape (rows, columns)
+        What is high above the ground by parallax; None where B08 is not given.
+    b10_thickness
+        From `b10_thickness`.
+    cloud_buffer
+        Distance by which clouds grow, m.
+    """
+
+    improvements: tuple[str, ...]
+    direction: tuple[float, float]
+    cast_shadow: np.ndarray | None
+    displaced: np.ndarray | None
+    b10_thickness: float
+    cloud_buffer: float
+
+
+def mend(
+    scl: np.ndarray,
+    cloud: np.ndarray,
+    snow: np.ndarray,
+    b8a: np.ndarray,
+    b11: np.ndarray,
+    ice: np.ndarray,
+    resolution: int,
+    mends: Mends,
+) -> None:
+    """Apply the mends that look at neighbours, and make the probabilities agree with the classes.
+
+    Parameters
+    ----------
+    scl, cloud, snow : uint8, shape (rows, columns)
+        Classes and probabilities (percent) of the rules; changed in place.
+    b8a, b11 : float32, shape (rows, columns)
+        Reflectance.
+    ice : uint8, shape (rows, columns)
+        From `snow_evidence`.
+    resolution
+        Pixel size, m.
+    mends
+        What to do.
+    """
+    if "snow" in mends.improvements:
+        snow_by_context(scl, ice)
+    if "parallax" in mends.improvements and mends.displaced is not None:
+        ground_without_parallax(scl, mends.displaced)
+    if "single_pixels" in mends.improvements:
+        drop_single_pixels(scl)
+    if "shadow" in mends.improvements:
+        clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+        land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
+        scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.direction)] = SHADOW
+    if "terrain" in mends.improvements and mends.cast_shadow is not None:
+        cast_shadow_is_dark(scl, mends.cast_shadow)
+    buffer_clouds(scl, mends.cloud_buffer / resolution)
+    scl[scl == OPEN] = UNCLASSIFIED
+    agree(scl, cloud, snow)
+
+
+def b10_thickness(water_vapour: float | None, elevation: float, sun_zenith: float) -> float:
+    """Return the optical thickness in B10 of the way from the sun to ground at sea level and up again.
+
+    Parameters
+    ----------
+    water_vapour
+        Mean column of the scene, g/cm2; None assumes that of a mid-latitude summer at sea level.
+    elevation
+        Mean of the scene, m.
+    sun_zenith
+        Degrees.
+    """
+    at_sea_level = SUMMER_VAPOUR
+    if water_vapour is not None:
+        at_sea_level = water_vapour * np.exp(elevation / 1000 / VAPOUR_SCALE)
+    slant = (1 / np.cos(np.radians(min(sun_zenith, 80))) + 1) / 2
+    return float(B10_THICKNESS * at_sea_level * slant)
+
+
+@numba.njit(cache=True, nogil=True)
+def b10_of_ground(elevation, b8a, thickness):
+    """Return the reflectance of ground in B10 at the top of the atmosphere, without cirrus.
+
+    At sea level the water vapour hides the ground, unless the air is very dry; above 3 km it begins to shine through.
+
+    Parameters
+    ----------
+    elevation, b8a : float32, shape (rows, columns)
+        m; reflectance, which stands for that in B10.
+    thickness
+        From `b10_thickness`.
+    """
+    result = np.empty(elevation.shape, np.float32)
+    for i in range(elevation.shape[0]):
+        for j in range(elevation.shape[1]):
+            depth = thickness * np.exp(-elevation[i, j] / (1000 * VAPOUR_SCALE))
+            result[i, j] = b8a[i, j] * np.exp(-depth)
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def snow_evidence(b03, b8a, b10, b11):
+    """Return whether pixels look like snow, and whether that is ice so high that B10 sees it; b10 free of ground."""
+    result = np.full(b03.shape, NO_SNOW, np.uint8)
+    for i in range(b03.shape[0]):
+        for j in range(b03.shape[1]):
+            if b10[i, j] > B10_T1:
+                result[i, j] = HIGH_ICE
+                continue
+            snow_like = b03[i, j] - b11[i, j] >= NDSI * (b03[i, j] + b11[i, j])
+            if snow_like and b03[i, j] > SNOW_B03 and b8a[i, j] > SNOW_B8A:
+                result[i, j] = LIKE_SNOW
+    return result
+
+
+def snow_by_context(scl: np.ndarray, evidence: np.ndarray) -> None:
+    """Tell snow from cloud by B10 and by what lies around, in place.
+
+    Snow that B10 sees is ice cloud, or lies under it. Clouds and unclassified pixels that look like snow and hang
+    together with snow are snow.
+
+    Parameters
+    ----------
+    scl : uint8, shape (rows, columns)
+    evidence : uint8, shape (rows, columns)
+        From `snow_evidence`.
+    """
+    from scipy import ndimage
+
+    scl[(scl == SNOW) & (evidence == HIGH_ICE)] = CIRRUS
+    snow = scl == SNOW
+    if not snow.any():
+        return
+    doubtful = (scl == OPEN) | (scl == UNCLASSIFIED) | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    labels, count = ndimage.label(snow | (doubtful & (evidence == LIKE_SNOW)), np.ones((3, 3)))
+    holds_snow = np.zeros(count + 1, np.bool_)
+    holds_snow[labels[snow]] = True
+    scl[holds_snow[labels]] = SNOW
+
+
+def drop_single_pixels(scl: np.ndarray) -> None:
+    """Turn clouds of one pixel, that touch no other even at a corner, into unclassified pixels, in place."""
+    from scipy import ndimage
+
+    cloud = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+    alone = ndimage.correlate(cloud.view(np.uint8), np.ones((3, 3), np.uint8), mode="constant") == 1
+    scl[cloud & alone] = UNCLASSIFIED
+
+
+def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray) -> None:
+    """Turn clouds whose rims are not displaced between the bands into bare ground, in place.
+
+    The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
+    scene is no rim.
+
+    Parameters
+    ----------
+    scl : uint8, shape (rows, columns)
+    displaced : bool, shape (rows, columns)
+        What is high above the ground by parallax.
+    """
+    from scipy import ndimage
+
+    around = np.ones((3, 3))
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    labels, count = ndimage.label(cloud, around)
+    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1)
+    total = np.bincount(labels[rim], minlength=count + 1)
+    ground = np.bincount(labels[rim & displaced], minlength=count + 1) < DISPLACED_RIM * total
+    ground[0] = False
+    scl[ground[labels]] = SOIL
+
+
+def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
+    """Let medium and high probability clouds grow by a distance, in place; what they cover becomes medium."""
+    from scipy import ndimage
+
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    if pixels < 1 or not cloud.any():
+        return
+    reach = int(pixels)
+    near = cloud
+    for shift in range(-reach, reach + 1):
+        half = int(np.sqrt(pixels**2 - shift**2))
+        row = ndimage.maximum_filter1d(cloud, 2 * half + 1, axis=1)
+        grown = np.zeros_like(cloud)
+        grown[max(shift, 0) : cloud.shape[0] + min(shift, 0)] = row[max(-shift, 0) : cloud.shape[0] - max(shift, 0)]
+        near = near | grown
+    scl[near & ~cloud & (scl != NO_DATA)] = CLOUD_MEDIUM
+
+
+def cast_shadow_is_dark(scl: np.ndarray, cast_shadow: np.ndarray) -> None:
+    """Turn what terrain shades and looks like water, shadow or nothing into dark features, in place."""
+    scl[(cast_shadow == 1) & np.isin(scl, (WATER, SHADOW, OPEN, UNCLASSIFIED))] = DARK
+
+
+def agree(scl: np.ndarray, cloud: np.ndarray, snow: np.ndarray) -> None:
+    """Bring the probabilities (percent) in line with the final classes, in place.
+
+    High probability clouds have 80 % or more, medium and cirrus 20-79 %, everything else less than 20 %; snow has
+    more than 12 %, everything else not; no data has 0.
+    """
+    medium = (scl == CLOUD_MEDIUM) | (scl == CIRRUS)
+    np.maximum(cloud, _HIGH, out=cloud, where=scl == CLOUD_HIGH)
+    np.clip(cloud, _MEDIUM, _HIGH - 1, out=cloud, where=medium)
+    np.minimum(cloud, _MEDIUM - 1, out=cloud, where=~medium & (scl != CLOUD_HIGH))
+    np.maximum(snow, _SNOW, out=snow, where=scl == SNOW)
+    np.minimum(snow, _SNOW - 1, out=snow, where=scl != SNOW)
+    cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0

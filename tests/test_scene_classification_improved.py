@@ -1,0 +1,279 @@
+"""The improved scene classification: every mend on its own, and shadows where they are known."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import ndimage
+
+import steps.scene_classification as step
+from steps.artefacts import ANGLES, CLASSIFICATION, MASK, TERRAIN, TOA, Grid, read, write
+from steps.errors import StepError
+from steps.kernels import classification_improved as improved
+from steps.kernels import cloud_shadow as shadows
+from steps.kernels import parallax
+from steps.scene_classification import classify_scene
+from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.scene import Band, Scene, SpectralResponse
+
+SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+COAST = SHARED / "data" / "scene_classification" / "svg18_20m.npz"
+
+#: Reflectance in STACK_BANDS order.
+FIELD = (0.12, 0.08, 0.08, 0.06, 0.11, 0.24, 0.28, 0.32, 0.10, 0.001, 0.22, 0.12)
+FOREST = (0.11, 0.07, 0.055, 0.03, 0.06, 0.15, 0.18, 0.20, 0.06, 0.001, 0.11, 0.05)
+LAKE = (0.13, 0.10, 0.07, 0.04, 0.035, 0.03, 0.028, 0.025, 0.01, 0.001, 0.012, 0.008)
+CLOUD = (0.55, 0.52, 0.50, 0.49, 0.50, 0.51, 0.52, 0.53, 0.30, 0.010, 0.45, 0.38)
+#: What is left in a shadow: much in the blue, where the sky lights it, little in the infrared.
+IN_SHADOW = (0.95, 0.85, 0.75, 0.60, 0.55, 0.50, 0.47, 0.45, 0.45, 1.0, 0.35, 0.33)
+SUN, VIEW = (45.0, 150.0), (8.0, 290.0)
+
+
+def scene_with_clouds(seed=0, shape=(600, 540), resolution=20, heights=(900, 1500, 2600, 4200)):
+    """Fields with forests and lakes, clouds of known heights, and the truth of where they and their shadows are."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), 12)
+    spectra = np.where((smooth > np.quantile(smooth, 0.85))[..., None], FOREST, FIELD)
+    spectra = np.where((smooth < np.quantile(smooth, 0.04))[..., None], LAKE, spectra)
+    cloud, shadow = np.zeros(shape, bool), np.zeros(shape, bool)
+    down, right = shadows.displacement(*SUN, *VIEW)
+    y, x = np.indices(shape)
+    places = np.array([(0.45, 0.3), (0.45, 0.85), (0.85, 0.3), (0.85, 0.85)])
+    for height, place in zip(heights, rng.permutation(places), strict=False):
+        row, column = (place + rng.uniform(-0.05, 0.05, 2)) * shape
+        lumps = rng.normal(0, 9, (6, 2))
+        dy, dx = height * down / resolution, height * right / resolution
+        for a, b in lumps + (row, column):
+            cloud |= np.hypot(y - a, x - b) < 9
+            shadow |= np.hypot(y - a - dy, x - b - dx) < 9
+    shadow &= ~cloud
+    spectra = np.where(shadow[..., None], spectra * IN_SHADOW, spectra)
+    spectra = np.where(cloud[..., None], CLOUD, spectra) * rng.lognormal(0, 0.04, (*shape, 1))
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    return toa, cloud, shadow, (spectra[..., 8] < 0.02)
+
+
+def classify(toa, **options):
+    options = {"view_zenith": VIEW[0], "view_azimuth": VIEW[1], "mode": "improved"} | options
+    return classify_scene(toa, 20, *SUN, **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_shadows_where_they_are(seed):
+    toa, _, shadow, water = scene_with_clouds(seed)
+    found = classify(toa)[0] == 3
+    land = ndimage.binary_erosion(shadow) & ~water
+    assert found[land].mean() > 0.9
+    assert (found & ~ndimage.binary_dilation(shadow, iterations=4)).mean() < 0.002
+
+
+def test_no_clouds_no_shadows():
+    toa, *_ = scene_with_clouds(heights=())
+    scl, cloud, _ = classify(toa)
+    assert not (scl == 3).any()
+    assert cloud.max() < 20
+
+
+@pytest.mark.skipif(not COAST.exists(), reason=f"{COAST} is not there")
+def test_cloud_free_coast():
+    case = np.load(COAST)
+    toa = {str(b): case["toa_dn"][i].astype("f4") / np.float32(10000) for i, b in enumerate(case["bands"])}
+    scl, *_ = classify_scene(toa, 20, float(case["sun_zenith"]), float(case["sun_azimuth"]), mode="improved")
+    assert (scl == 3).sum() <= 0.002 * (scl != 0).sum()
+
+
+def test_configuration_knows_the_improvements():
+    schema = yaml.safe_load((Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+    entry = schema["properties"]["classification"]["properties"]["improvements"]
+    assert tuple(entry["default"]) == tuple(entry["items"]["enum"]) == improved.IMPROVEMENTS
+
+
+def test_displacement():
+    """The sun in the south throws shadows north; a sensor in the east sees clouds too far west."""
+    down, right = shadows.displacement(45, 180, 0, 0)
+    assert (down, right) == pytest.approx((-1, 0))
+    down, right = shadows.displacement(0, 0, 10, 90)
+    assert (down, right) == pytest.approx((0, np.tan(np.radians(10))))
+
+
+def test_block_mean_and_surroundings():
+    rng = np.random.default_rng(0)
+    image, valid = rng.random((20, 31), np.float32), rng.random((20, 31)) < 0.4
+    valid[:3, :3] = False
+    expected = np.where(valid, image, np.nan)[:18, :30].reshape(6, 3, 10, 3).swapaxes(1, 2).reshape(6, 10, 9)
+    count = np.isfinite(expected).sum(2)
+    mean = np.where(count, np.nansum(expected, 2) / np.maximum(count, 1), np.nan)
+    got = shadows.block_mean(image, valid, 3)
+    np.testing.assert_allclose(got, mean, rtol=1e-5)
+    around = shadows.surroundings(got, 2)
+    assert around[0, 0] == pytest.approx(np.nanmean(mean[:3, :3]), rel=1e-5)
+    assert around[3, 5] == pytest.approx(np.nanmean(mean[1:6, 3:8]), rel=1e-5)
+
+
+def test_b10_of_ground():
+    """Nothing at sea level, more than the cirrus threshold from 4 km on, or lower where the air is dry."""
+    elevation = np.array([[0, 1500, 3000, 4000, 6000]], "f4")
+    thickness = improved.b10_thickness(None, 0, 0)
+    ground = improved.b10_of_ground(elevation, np.full_like(elevation, 0.3), thickness)[0]
+    assert (np.diff(ground) > 0).all()
+    assert ground[1] < 1e-4
+    assert 0.001 < ground[2] < 0.012 < ground[3] * 1.2
+    assert ground[4] == pytest.approx(0.3 * 0.286, rel=0.02)
+    winter = improved.b10_thickness(0.3, 1500, 70)
+    assert improved.b10_of_ground(elevation, np.full_like(elevation, 0.8), winter)[0, 1] == pytest.approx(
+        0.8 * np.exp(-8 * 0.3 * (1 / np.cos(np.radians(70)) + 1) / 2), rel=1e-5
+    )
+    assert improved.b10_thickness(0.3, 1500, 60) < winter
+
+
+def test_snow_evidence():
+    rng = np.random.default_rng(2)
+    b03, b8a, b10, b11 = rng.uniform(0, (0.4, 0.3, 0.02, 0.2), (50, 60, 4)).astype("f4").transpose(2, 0, 1).copy()
+    like = ((b03 - b11) / (b03 + b11) >= 0.4) & (b03 > 0.1) & (b8a > 0.11)
+    np.testing.assert_array_equal(improved.snow_evidence(b03, b8a, b10, b11), np.where(b10 > 0.012, 2, like))
+
+
+def test_snow_by_context():
+    scl = np.full((12, 12), 5, "u1")
+    scl[1, 1:6] = 11, 8, 7, 9, 8  # hangs together with snow, the last does not look like it
+    scl[6, 1:4] = 8  # looks like snow, alone
+    scl[9, 1:3] = 11  # seen in B10
+    evidence = np.full(scl.shape, improved.LIKE_SNOW)
+    evidence[1, 5], evidence[9] = improved.NO_SNOW, improved.HIGH_ICE
+    expected = scl.copy()
+    expected[1, 1:5], expected[9, 1:3] = 11, 10
+    improved.snow_by_context(scl, evidence)
+    np.testing.assert_array_equal(scl, expected)
+
+
+def test_single_pixels_go():
+    scl = np.full((20, 20), 5, "u1")
+    scl[2, 2], scl[0, 19], scl[5, 5], scl[6, 6] = 9, 8, 9, 8
+    scl[10:12, 10:12] = (8, 9), (10, 9)
+    expected = scl.copy()
+    expected[2, 2] = expected[0, 19] = 7
+    improved.drop_single_pixels(scl)
+    np.testing.assert_array_equal(scl, expected)
+
+
+def twin_index(b07, b08, b8a):
+    """Frantz et al. (2018) with the generic filters of SciPy, for an image without gaps."""
+    blur = np.array([parallax.BLUR, 1 - 2 * parallax.BLUR, parallax.BLUR])
+    b08 = ndimage.convolve(b08, np.outer(blur, blur), mode="nearest")
+    variances = []
+    for image in (b07 / b8a, b08 / b8a):
+        padded = np.pad(image, 3, constant_values=np.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7))
+        variances.append(np.nansum((windows - np.nanmean(windows, (2, 3), keepdims=True)) ** 2, (2, 3)))
+    return (variances[0] - variances[1]) / (variances[0] + variances[1])
+
+
+def test_displacement_index():
+    rng = np.random.default_rng(3)
+    bands = rng.uniform(0.05, 0.6, (3, 30, 43))
+    got = parallax.displacement_index(*bands.astype("f4"))
+    np.testing.assert_allclose(got, twin_index(*bands), atol=1e-4)
+    bands[2, 10, 10] = 0
+    got = parallax.displacement_index(*bands.astype("f4"))
+    assert got[10, 10] == 0
+    assert np.isfinite(got).all()
+
+
+def test_parallax_tells_towns_from_clouds():
+    """Of two alike bright patches with texture, the one that stands elsewhere in B08 is a cloud."""
+    rng = np.random.default_rng(0)
+    shape = (120, 200)
+    ground = ndimage.gaussian_filter(rng.normal(size=shape), 2)
+    y, x = np.indices(shape)
+    lumps = 1 + ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    spectra = np.multiply.outer(1 + ground, FIELD)
+    town, cloud = np.hypot(y - 60, x - 50) < 14, np.hypot(y - 60, x - 140) < 14
+    spectra[town | cloud] = np.multiply.outer(lumps, CLOUD)[town | cloud]
+    spectra[..., 6] *= rng.lognormal(0, 0.02, shape)  # B07 is a little further off in wavelength
+    toa = {name: spectra[..., i].astype("f4").clip(0.001) for i, name in enumerate(STACK_BANDS)}
+    shifted = np.roll(spectra[..., 7], 2, axis=1)
+    moved = cloud | np.roll(cloud, 2, axis=1)
+    toa["B08"] = np.where(moved, shifted, spectra[..., 7]).astype("f4").clip(0.001)
+    without = [name for name in improved.IMPROVEMENTS if name != "parallax"]
+    scl = classify(toa, improvements=without)[0]
+    assert (scl[town] >= 8).mean() > 0.6
+    assert (scl[cloud] >= 8).mean() > 0.6
+    mended, probability, _ = classify(toa)
+    assert not (mended[town] >= 8).any()
+    assert probability[town].max() < 20
+    np.testing.assert_array_equal(mended[cloud], scl[cloud])
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 2.5, 6])
+def test_buffer_is_a_distance(pixels):
+    rng = np.random.default_rng(1)
+    scl = np.full((60, 75), 4, "u1")
+    scl[rng.random(scl.shape) < 0.003] = 9
+    scl[rng.random(scl.shape) < 0.01] = 0
+    scl[30, 0] = 8
+    distance = ndimage.distance_transform_edt((scl != 8) & (scl != 9))
+    expected = np.where((distance <= pixels) & (scl == 4), 8, scl)
+    improved.buffer_clouds(scl, pixels)
+    np.testing.assert_array_equal(scl, expected)
+
+
+def test_terrain_shadow():
+    scl = np.array([2, 3, 4, 5, 6, 7, 8, 11], "u1")
+    improved.cast_shadow_is_dark(scl, np.ones(8, "u1"))
+    np.testing.assert_array_equal(scl, [2, 2, 4, 5, 2, 2, 8, 11])
+
+
+def test_probabilities_agree_with_classes():
+    toa, *_ = scene_with_clouds(1)
+    rng = np.random.default_rng(0)
+    for band in toa.values():
+        band *= rng.lognormal(0, 0.3, band.shape).astype("f4")
+    toa["B10"][:40] = 0.02
+    toa["B04"][5, :9] = 0
+    scl, cloud, snow = classify(toa, cloud_buffer=60)
+    assert (cloud[scl == 9] >= 80).all()
+    medium = (scl == 8) | (scl == 10)
+    assert ((cloud[medium] >= 20) & (cloud[medium] < 80)).all()
+    assert (cloud[(scl < 8) | (scl == 11)] < 20).all()
+    assert ((snow > 12) == (scl == 11)).all()
+    assert not cloud[scl == 0].any()
+    assert {0, 8, 9, 10} <= set(np.unique(scl))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
+    toa, *_ = scene_with_clouds(2)
+    expected = classify(toa, cloud_buffer=40)
+    monkeypatch.setattr(step, "ROWS", 77)
+    for a, b in zip(classify(toa, cloud_buffer=40, threads=threads), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_step(tmp_path):
+    """The step in improved mode is the function with the tile's mean view angles."""
+    toa, *_ = scene_with_clouds(3)
+    rows, columns = toa["B02"].shape
+    grid = Grid(32631, 300000, 4900020, 20, columns, rows)
+    stored = {b: np.round(a * 10000 + 1000).astype("u2") for b, a in toa.items()}
+    toa = {b: ((a.astype("f4") - 1000) / np.float32(10000)) for b, a in stored.items()}
+    write(tmp_path / "stack.tif", TOA, grid, stored)
+    write(tmp_path / "mask.tif", MASK, grid, {"mask": np.zeros(grid.shape, "u1")})
+    terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
+    terrain["cast_shadow"][100:200, 100:200] = 1
+    write(tmp_path / "terrain.tif", TERRAIN, grid, terrain)
+    nodes = {"sun_zenith": SUN[0], "sun_azimuth": SUN[1], "view_zenith_B8A": VIEW[0], "view_azimuth_B8A": VIEW[1]}
+    angles = {name: np.full((4, 4), value, "f4") for name, value in nodes.items()}
+    angles["view_zenith_B8A"][0] = np.nan
+    write(tmp_path / "angles.tif", ANGLES, Grid(32631, 297500, 4902520, 5000, 4, 4), angles)
+    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
+    scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(10), *SUN, bands)
+    scene.write(tmp_path / "metadata.json")
+    inputs = [tmp_path / name for name in ("stack.tif", "mask.tif", "metadata.json", "terrain.tif", "20.tif", "60.tif")]
+    with pytest.raises(StepError, match="--angles"):
+        step.run(*inputs, mode="improved")
+    step.run(*inputs, mode="improved", angles=tmp_path / "angles.tif", cloud_buffer=40, threads=2)
+    expected = classify(toa, cloud_buffer=40, cast_shadow=terrain["cast_shadow"])
+    for band, values in zip(("SCL", "CLD", "SNW"), expected, strict=True):
+        np.testing.assert_array_equal(read(tmp_path / "20.tif", CLASSIFICATION, band), values)
