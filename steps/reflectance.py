@@ -24,10 +24,10 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import environment_share, load_table, outside_domain
-from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
+from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.adjacency import environment, environment_weights
+from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
 from steps.kernels.inversion import invert
 from steps.kernels.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
@@ -36,14 +36,6 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: Pixels between nodes of the atmosphere's coefficients, 1.2 to 1.3 km; a multiple of 6 pixels of 10 m or of 64.
-CELL = {10: 128, 20: 64, 60: 20}
-#: Pixel size of the environment's reflectance, m.
-ENVIRONMENT = 60
-#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
-_COVERED = (0, 8, 9, 10)
-#: Smallest share of clear pixels among the valid ones for an environment to be known.
-_LEAST_CLEAR = 0.05
 #: Rows at a time: a multiple of the tile height of a raster, and of the 6 and 3 pixels in one of the environment.
 _ROWS = 1536
 
@@ -125,7 +117,9 @@ def run(
     ratio = ENVIRONMENT // resolution
     coarse = clear = None
     if adjacency:
-        clear = _clear(read(classification, CLASSIFICATION, "SCL"), grid.at(ENVIRONMENT).shape)
+        clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
+        if clear is None:
+            logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
         centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio]
         coarse = fine if ratio == 1 else _pixels(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres.copy(), *air)
     table, angle_grid = load_table(lut), AngleGrid(angles)
@@ -177,17 +171,6 @@ def _nodes(evaluate, angles: AngleGrid, band: str, pixels: _Pixels) -> tuple[np.
         water_vapour=column,
     )
     return inversion_nodes(atmosphere, *pixels.nodes), atmosphere
-
-
-def _clear(classes: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return which pixels of 60 m show ground, or None where hardly any does."""
-    covered = np.isin(classes, _COVERED)
-    clear = ~covered.reshape(shape[0], 3, shape[1], 3).any(axis=(1, 3))
-    valid = np.count_nonzero(classes)
-    if not valid or np.count_nonzero(~covered) < _LEAST_CLEAR * valid:
-        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
-        return None
-    return clear
 
 
 def _environment(evaluate, angles, band, pixels, stored, ratio, clear, radius_km, threads) -> np.ndarray | None:

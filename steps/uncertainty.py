@@ -24,11 +24,11 @@ from steps.artefacts import (
 )
 from steps.atmosphere import LookUpTable, environment_share, load_table
 from steps.atmosphere.choice import other_aerosol_model
-from steps.atmosphere.scene import Mesh, SceneAtmosphere, evaluator
+from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator
 from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.adjacency import environment, environment_weights
+from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.kernels.resampling import block_mean
 from steps.kernels.uncertainty import standard_uncertainty
@@ -38,12 +38,6 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: Pixels between nodes of the variance, 1.2 to 1.3 km; multiples of 20 m.
-_CELL = {10: 128, 20: 64, 60: 20}
-#: Pixel size of the reflectance of the surroundings, m.
-_ENVIRONMENT = 60
-#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
-_COVERED = (0, 8, 9, 10)
 #: Rows at a time: a multiple of the tile height of a raster.
 _ROWS = 1536
 
@@ -74,14 +68,14 @@ def run(
     scene, grid = Scene.read(metadata), grid_of(boa, BOA)
     if grid_of(terrain, TERRAIN) != grid.at(20):
         raise StepError(f"{terrain}: its pixels are not those of {boa} at 20 m; delete both and run their stages again")
-    mesh = Mesh(grid, _CELL[resolution])
+    mesh = Mesh(grid, CELL[resolution])
     state = (
         _at_nodes(read(terrain, TERRAIN, "elevation"), TERRAIN.nodata, mesh) * 1e-3,
         _at_nodes(read(aot, AOT, AOT.name), AOT.nodata, mesh) * AOT.scale,
         _at_nodes(read(wvp, WVP, WVP.name), WVP.nodata, mesh) * WVP.scale,
     )
     with_dem = "dem" in tags_of(terrain, TERRAIN)
-    clear = _clear(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
+    clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     tables, angle_grid = _tables(lut, other_luts), AngleGrid(angles)
     bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
     models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
@@ -124,12 +118,6 @@ def _atmosphere(table, scene: Scene, angles: AngleGrid, band: str, mesh: Mesh, s
     return SceneAtmosphere(evaluator(table, scene, band), angles, band, mesh.x, mesh.y, **inputs)
 
 
-def _clear(classes: np.ndarray) -> np.ndarray:
-    """Return which pixels of 60 m show ground."""
-    rows, columns = classes.shape
-    return ~np.isin(classes, _COVERED).reshape(rows // 3, 3, columns // 3, 3).any(axis=(1, 3))
-
-
 def _environment(stored, clear, atmosphere: SceneAtmosphere, radius_km, threads) -> np.ndarray | None:
     """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
     stored = block_mean(stored, stored.shape[0] // clear.shape[0])
@@ -138,12 +126,12 @@ def _environment(stored, clear, atmosphere: SceneAtmosphere, radius_km, threads)
         return None
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=atmosphere.middle)
-    weights = environment_weights(share, _ENVIRONMENT / 1000, radius_km)
+    weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
     return environment(reflectance, clear, weights, threads=threads)
 
 
 def _write_band(output, band, stored, around, nodes, mesh: Mesh, pool) -> None:
-    ratio = round(_ENVIRONMENT / mesh.grid.resolution)
+    ratio = round(ENVIRONMENT / mesh.grid.resolution)
 
     def block(rows: slice) -> tuple[slice, np.ndarray]:
         result = np.empty_like(stored[rows])

@@ -8,6 +8,29 @@ from collections.abc import Callable
 
 import numpy as np
 
+#: Pixel size at which surroundings are looked at, m.
+ENVIRONMENT = 60
+#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
+_COVERED = (0, 8, 9, 10)
+#: Smallest share of clear pixels among the valid ones for surroundings to be known.
+_LEAST_CLEAR = 0.05
+
+
+def clear_ground(classes: np.ndarray) -> np.ndarray | None:
+    """Return which pixels of 60 m show ground, or None where hardly any does.
+
+    Parameters
+    ----------
+    classes
+        Scene classification at 20 m, rows and columns in multiples of three.
+    """
+    covered = np.isin(classes, _COVERED)
+    valid = np.count_nonzero(classes)
+    if not valid or np.count_nonzero(~covered) < _LEAST_CLEAR * valid:
+        return None
+    rows, columns = classes.shape
+    return ~covered.reshape(rows // 3, 3, columns // 3, 3).any(axis=(1, 3))
+
 
 def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> np.ndarray:
     """Return the weights of the pixels around a pixel.

@@ -19,6 +19,8 @@ bilinearly. So no pixel looks anything up, and the compiler makes vector code of
 import numpy as np
 from numba import njit
 
+from steps.kernels.polynomial import along_cell, value_at
+
 #: Powers of the elevation (m), from 0 on, in the polynomials at a node.
 POWERS = 4
 #: Numbers per node: the polynomials of path, transmittance, q, albedo, and of the water vapour column that the
@@ -74,27 +76,6 @@ def _bracket(coarse, row, ratio, buffers, held):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _polynomial(left, right, k, step):
-    # Four coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
-    return (
-        (left[k], left[k + 1], left[k + 2], left[k + 3]),
-        (
-            (right[k] - left[k]) * step,
-            (right[k + 1] - left[k + 1]) * step,
-            (right[k + 2] - left[k + 2]) * step,
-            (right[k + 3] - left[k + 3]) * step,
-        ),
-    )
-
-
-@njit(cache=True, nogil=True, fastmath=_FUSED)
-def _at(polynomial, t, h):
-    # Value t pixels from the cell's left edge at elevation h.
-    c, d = polynomial
-    return (c[0] + d[0] * t) + h * ((c[1] + d[1] * t) + h * ((c[2] + d[2] * t) + h * (c[3] + d[3] * t)))
-
-
-@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _stored(boa):
     return np.uint16(np.int32(min(max(boa * _ONE + (_ZERO + _HALF), _LOWEST), _HIGHEST)))
 
@@ -109,27 +90,27 @@ def _invert_row(toa, elevation, water_vapour, upper, lower, weight, line, cell, 
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.size))
         left, right = line[g], line[g + 1]
         step = _ONE_F / np.float32(cell)
-        path = _polynomial(left, right, _PATH, step)
-        transmittance = _polynomial(left, right, _TRANSMITTANCE, step)
-        q = _polynomial(left, right, _Q, step)
-        albedo = _polynomial(left, right, _ALBEDO, step)
-        column = _polynomial(left, right, _COLUMN, step)
+        path = along_cell(left, right, _PATH, step)
+        transmittance = along_cell(left, right, _TRANSMITTANCE, step)
+        q = along_cell(left, right, _Q, step)
+        albedo = along_cell(left, right, _ALBEDO, step)
+        column = along_cell(left, right, _COLUMN, step)
         change, curve = left[_CHANGE], left[_CHANGE + 1]
         d_change, d_curve = (right[_CHANGE] - change) * step, (right[_CHANGE + 1] - curve) * step
         for j in range(start, stop):
             t = ramp[j - start]
             h = np.float32(elevation[j])
-            signal, share = np.float32(toa[j]) - _at(path, t, h), _at(transmittance, t, h)
+            signal, share = np.float32(toa[j]) - value_at(path, t, h), value_at(transmittance, t, h)
             if water_vapour is not None:
                 known = water_vapour[j] != 0
-                excess = np.float32(water_vapour[j]) * _MILLI - _at(column, t, h) if known else _NONE
+                excess = np.float32(water_vapour[j]) * _MILLI - value_at(column, t, h) if known else _NONE
                 share *= _ONE_F + excess * ((change + d_change * t) + excess * (curve + d_curve * t))
             if upper is None:
-                value = signal / (share + _at(albedo, t, h) * signal)
+                value = signal / (share + value_at(albedo, t, h) * signal)
             else:
                 around = upper[j] + (lower[j] - upper[j]) * weight
-                blurred = signal * (_ONE_F - _at(albedo, t, h) * around) / share
-                value = blurred + _at(q, t, h) * (blurred - around)
+                blurred = signal * (_ONE_F - value_at(albedo, t, h) * around) / share
+                value = blurred + value_at(q, t, h) * (blurred - around)
             boa[j] = _stored(value) if toa[j] != 0 else np.uint16(0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, UNCERTAINTY
+from steps.kernels.polynomial import along_cell, value_at
 
 #: Coefficients per node: powers 0 to 2 of the pixel's reflectance, and for each powers 0 to 3 of the surroundings'.
 SURFACE_TERMS, ENVIRONMENT_TERMS = 3, 4
@@ -22,41 +23,22 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @njit(cache=True, nogil=True)
-def _cubic(left, right, k, cell):
-    # Four coefficients at a cell's left edge and their change per pixel, as scalars: arrays might overlap the output.
-    step = _ONE / np.float32(cell)
-    return (
-        (left[k], left[k + 1], left[k + 2], left[k + 3]),
-        (
-            (right[k] - left[k]) * step,
-            (right[k + 1] - left[k + 1]) * step,
-            (right[k + 2] - left[k + 2]) * step,
-            (right[k + 3] - left[k + 3]) * step,
-        ),
-    )
-
-
-@njit(cache=True, nogil=True)
-def _at(cubic, t, e):
-    # Value t pixels from the cell's left edge in surroundings of reflectance e.
-    c, d = cubic
-    return (c[0] + d[0] * t) + e * ((c[1] + d[1] * t) + e * ((c[2] + d[2] * t) + e * (c[3] + d[3] * t)))
-
-
-@njit(cache=True, nogil=True)
 def _row(boa, around, line, cell, result):
     # One row of pixels; `line` are the nodes' numbers at that row, `around` the reflectance of the surroundings.
+    step = _ONE / np.float32(cell)
     for g in range(line.shape[0] - 1):
         start, stop = g * cell, min((g + 1) * cell, boa.size)
         x, near, out = boa[start:stop], around[start:stop], result[start:stop]
         left, right = line[g], line[g + 1]
-        constant = _cubic(left, right, 0, cell)
-        linear = _cubic(left, right, 4, cell)
-        square = _cubic(left, right, 8, cell)
+        constant = along_cell(left, right, 0, step)
+        linear = along_cell(left, right, 4, step)
+        square = along_cell(left, right, 8, step)
         for j in range(x.size):
             t = np.float32(np.int32(j)) + _HALF  # 32 bits: vector code
             r = np.float32(x[j]) * _SCALE + _OFFSET
-            variance = _at(constant, t, near[j]) + r * (_at(linear, t, near[j]) + r * _at(square, t, near[j]))
+            variance = value_at(constant, t, near[j]) + r * (
+                value_at(linear, t, near[j]) + r * value_at(square, t, near[j])
+            )
             value = min(max(np.sqrt(max(variance, _ZERO)) + _HALF, _LOWEST), _HIGHEST)
             out[j] = np.uint16(np.int32(value)) if x[j] != 0 else np.uint16(0)
 
