@@ -6,7 +6,6 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
-from joblib import Parallel, delayed
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
@@ -44,7 +43,6 @@ _OPTIONS = {
     "predictor": "STANDARD",
     "blocksize": 512,
     "bigtiff": "IF_SAFER",
-    "num_threads": 1,
 }
 # GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing.
 _CACHE_MB = 256
@@ -60,7 +58,6 @@ def run(
     cogs: Path,
     compression: Literal["deflate", "zstd"] = "deflate",
     uncertainty: Path | None = None,
-    threads: int = 1,
 ) -> None:
     """Write the cloud-optimised GeoTIFFs of one resolution, named for their asset keys: red.tif, scl.tif ...
 
@@ -83,8 +80,6 @@ def run(
         Both are lossless; deflate is read by every program, zstd is faster.
     uncertainty
         Of the reflectance; adds blue_uncertainty.tif and so on.
-    threads
-        Files that are written at the same time.
     """
     scene = Scene.read(metadata)
     grid = scene.grid.at(resolution)
@@ -100,10 +95,8 @@ def run(
     check_space(cogs, size)
     with atomic(cogs) as folder:
         folder.mkdir()
-        Parallel(n_jobs=threads, backend="threading")(
-            delayed(_write)(folder / f"{key}.tif", asset, sources, grid, _tags(scene, asset), compression)
-            for key, asset in assets.items()
-        )
+        for key, asset in assets.items():
+            _write(folder / f"{key}.tif", asset, sources, grid, _tags(scene, asset), compression)
 
 
 def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
@@ -127,7 +120,7 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
                     for rows in row_blocks(grid.height):
                         raster.write(band, _DERIVED[asset.kind](sources, band, rows), rows.start)
         source = derived if asset.kind in _DERIVED else sources[asset.kind]
-        with rasterio.Env(GDAL_NUM_THREADS=1, GDAL_CACHEMAX=_CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
             virtual = _virtual(source, asset, grid, tags)
             copy(virtual, path, compress=compression, overview_resampling=resampling, **_OPTIONS)
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.

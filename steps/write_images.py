@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, Kind, atomic, bands_of, grid_of, read, row_blocks
 from steps.cli import cli
@@ -27,7 +26,6 @@ def run(
     classification: Path,
     metadata: Path,
     images: Path,
-    threads: int = 1,
 ) -> None:
     """Write the JPEG 2000 images of one resolution: bands, TCI, AOT, WVP, SCL and probabilities, or the preview.
 
@@ -45,8 +43,6 @@ def run(
         The scene.
     images
         Folder that is made, with files of their final names: T31TCJ_20240120T105341_B02_10m.jp2 ...
-    threads
-        Files that are encoded at the same time (about 0.3 GB of memory each at 10 m).
     """
     grid = grid_of(boa, BOA)
     _check_grids(resolution, grid, boa, {aot: (AOT, 20), wvp: (WVP, 20)})
@@ -57,18 +53,16 @@ def run(
         def file(layer: str) -> Path:
             return folder / f"{prefix}_{layer}_{resolution}m.jp2"
 
-        preview = folder / f"{prefix}_PVI.jp2" if resolution == 10 else None
-        jobs = [delayed(_write_colour)(file("TCI"), grid, boa, preview)]
-        jobs += [delayed(_write_band)(file(band), grid, boa, band) for band in OUTPUT_BANDS[resolution]]
-        jobs += [delayed(_write_map)(file("AOT"), grid, aot, AOT), delayed(_write_map)(file("WVP"), grid, wvp, WVP)]
+        _write_colour(file("TCI"), grid, boa, folder / f"{prefix}_PVI.jp2" if resolution == 10 else None)
+        for band in OUTPUT_BANDS[resolution]:
+            _write_band(file(band), grid, boa, band)
+        _write_map(file("AOT"), grid, aot, AOT)
+        _write_map(file("WVP"), grid, wvp, WVP)
         if resolution != 10:
             _check_grids(resolution, grid, boa, {classification: (CLASSIFICATION, resolution)})
             files = [file("SCL"), *(folder / name for name in probability_masks(resolution))]
-            jobs += [
-                delayed(_write_class)(path, grid, classification, band)
-                for path, band in zip(files, ("SCL", "CLD", "SNW"), strict=True)
-            ]
-        Parallel(n_jobs=threads, backend="threading")(jobs)
+            for path, band in zip(files, ("SCL", "CLD", "SNW"), strict=True):
+                _write_class(path, grid, classification, band)
 
 
 def _check_grids(resolution: int, grid: Grid, boa: Path, others: dict[Path, tuple[Kind, int]]) -> None:

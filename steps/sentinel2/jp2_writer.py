@@ -54,9 +54,10 @@ class JP2Writer:
 
 @contextlib.contextmanager
 def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16"):
-    """Open a JP2 for writing; it is encoded, by one thread, when the block ends.
+    """Open a JP2 for writing; it is encoded when the block ends, by as many threads as `GDAL_NUM_THREADS` says.
 
-    The whole image is held in memory until then.
+    The whole image is held in memory until then. Files side by side would gain nothing: while one is encoded, the
+    interpreter's lock is held. The file does not depend on the threads.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16"):
     """
     try:
         with (
-            rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"),
+            rasterio.Env(GDAL_PAM_ENABLED="NO"),
             rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset,
         ):
             yield JP2Writer(dataset)

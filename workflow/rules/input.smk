@@ -11,10 +11,11 @@ rule demo:
         f"{OUT}/demo/demo.log",
     conda:
         CONDA
+    threads: 4
     resources:
         mem_mb=400,
     shell:
-        "python -m steps.demo --safe {output:q} --log {log:q}"
+        "python -m steps.demo --safe {output:q} --threads {threads} --log {log:q}"
 
 
 rule import_l1c:
