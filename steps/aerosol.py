@@ -31,6 +31,7 @@ from steps.cli import cli
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
 from steps.kernels.inversion import invert
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -113,6 +114,9 @@ def run(
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
     aot550: float = 0.2,
     smoothing_km: float = 1.0,
+    threads: int = 1,
+    backend: Backend = "threads",
+    scheduler: str = "local",
 ) -> None:
     """Map the aerosol optical thickness at 550 nm at 20 m.
 
@@ -142,6 +146,8 @@ def run(
         Thickness at the scene's mean elevation for `fixed` and for want of the others.
     smoothing_km
         Standard deviation of the Gaussian that smooths the map.
+    threads, backend, scheduler
+        Workers, see `steps.parallel.workers`.
 
     Raises
     ------
@@ -171,10 +177,9 @@ def run(
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
-    with create(aot, AOT, grid, [AOT.name]) as output:
-        total = 0
-        for rows in row_blocks(grid.height):
-            stored = _pixels(cells, elevation[rows], inputs.classes[rows], rows.start)
+    blocks, total = list(row_blocks(grid.height)), 0
+    with create(aot, AOT, grid, [AOT.name]) as output, workers(backend, threads, scheduler) as run_all:
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, elevation, inputs.classes), strict=True):
             output.write(AOT.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     valid = int(np.count_nonzero(inputs.classes))
@@ -360,10 +365,11 @@ def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
 
 
-def _pixels(cells: np.ndarray, elevation: np.ndarray, classes: np.ndarray, first_row: int) -> np.ndarray:
+def _pixels(block: slice, cells: np.ndarray, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the stored thickness of a block of rows."""
+    elevation, classes = elevation[block], classes[block]
     rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
-    at_sea_level = interpolate(cells.astype("f4"), (rows + first_row) / _CELL - 0.5, columns / _CELL - 0.5)
+    at_sea_level = interpolate(cells.astype("f4"), (rows + block.start) / _CELL - 0.5, columns / _CELL - 0.5)
     values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
     return np.where(classes == 0, 0, np.rint(values / AOT.scale)).astype("u2")
 

@@ -294,11 +294,17 @@ def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.nda
     StepError
         If the file cannot be read, is of another kind, or has no such band.
     """
+    return read_bands(path, kind, [band], rows)[0]
+
+
+def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None = None) -> np.ndarray:
+    """Read several bands as `read` does: shape (bands, rows, width)."""
     with _opened(path, kind) as dataset:
-        if band not in dataset.descriptions:
-            raise StepError(f"{path}: has no band {band}; delete it and run the stage that makes it again")
+        lacking = set(bands) - set(dataset.descriptions)
+        if lacking:
+            raise StepError(f"{path}: has no band {min(lacking)}; delete it and run the stage that makes it again")
         window = rows and Window.from_slices(rows, slice(0, dataset.width), height=dataset.height)
-        return dataset.read(dataset.descriptions.index(band) + 1, window=window)
+        return dataset.read([dataset.descriptions.index(band) + 1 for band in bands], window=window)
 
 
 def values(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Surface reflectance over flat terrain, with the light from each pixel's surroundings taken out."""
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,46 +19,42 @@ from steps.artefacts import (
     create,
     grid_of,
     read,
+    read_bands,
     row_blocks,
     write_json,
 )
-from steps.atmosphere import environment_share, load_table, outside_domain
+from steps.atmosphere import LookUpTable, environment_share, load_table, outside_domain
 from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
 from steps.kernels.inversion import invert
 from steps.kernels.resampling import block_mean
+from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: Rows at a time: a multiple of the tile height of a raster, and of the 6 and 3 pixels in one of the environment.
-_ROWS = 1536
+
+@dataclass(frozen=True)
+class _Air:
+    """The mesh of the coefficients, and the elevations (km), aerosol thickness and column (g/cm2) at its nodes."""
+
+    mesh: Mesh
+    nodes: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class _Pixels:
-    """What the inversion needs at one resolution apart from the bands themselves.
+class _Surroundings:
+    """What the reflectance of the surroundings is computed from: rasters of 60 m, and how far they reach (km)."""
 
-    Attributes
-    ----------
-    mesh
-        Nodes of the coefficients.
-    elevation
-        Metres, int16.
-    water_vapour
-        Stored numbers, or None to take the nodes' column.
-    nodes
-        Elevations (km), aerosol thickness and column (g/cm2) that `inversion_nodes` takes.
-    """
-
-    mesh: Mesh
+    air: _Air
     elevation: np.ndarray
-    water_vapour: np.ndarray | None
-    nodes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    water_vapour: np.ndarray
+    clear: np.ndarray
+    radius_km: float
 
 
 def run(
@@ -77,6 +72,8 @@ def run(
     adjacency: bool = True,
     adjacency_km: float = 6.0,
     threads: int = 1,
+    backend: Backend = "threads",
+    scheduler: str = "local",
 ) -> None:
     """Compute surface reflectance over flat terrain at 10, 20 or 60 m.
 
@@ -100,8 +97,8 @@ def run(
         Whether to take out the light that the surroundings scatter into the line of sight.
     adjacency_km
         Radius of these surroundings; what is farther counts as the scene's mean.
-    threads
-        Threads to use.
+    threads, backend, scheduler
+        Workers, see `steps.parallel.workers`.
 
     Raises
     ------
@@ -111,29 +108,19 @@ def run(
     scene, grid = Scene.read(metadata), grid_of(toa, TOA)
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its grid is not that of {toa}; delete both and run their stages again")
-    air = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
-    elevation = read(terrain, TERRAIN, "elevation")
-    fine = _pixels(Mesh(grid, CELL[resolution]), elevation, *air)
-    ratio = ENVIRONMENT // resolution
-    coarse = clear = None
-    if adjacency:
-        clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
-        if clear is None:
-            logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
-        centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio]
-        coarse = fine if ratio == 1 else _pixels(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres.copy(), *air)
-    table, angle_grid = load_table(lut), AngleGrid(angles)
-    bands, outside = {}, {}
-    with create(boa, BOA, grid, OUTPUT_BANDS[resolution]) as output, ThreadPoolExecutor(threads) as pool:
-        for band in OUTPUT_BANDS[resolution]:
-            stored = read(toa, TOA, band)
-            evaluate = evaluator(table, scene, band)
-            around = None
-            if coarse:
-                around = _environment(evaluate, angle_grid, band, coarse, stored, ratio, clear, adjacency_km, threads)
-            nodes = _nodes(evaluate, angle_grid, band, fine)[0]
-            bands[band] = _write_band(output, band, stored, fine, around, ratio, nodes, pool)
-            outside |= _outside(angle_grid, band, fine, scene)
+    fine, surroundings = _scene(grid, terrain, aot, wvp, classification if adjacency else None, adjacency_km)
+    names, blocks = OUTPUT_BANDS[resolution], list(row_blocks(grid.height))
+    angle_grid, rasters, counts = AngleGrid(angles), (toa, terrain, wvp), []
+    with create(boa, BOA, grid, names) as output, workers(backend, threads, scheduler) as run_all:
+        fields = list(run_all(_field, names, toa, load_table(lut), scene, angle_grid, fine, surroundings))
+        for rows, (block, count) in zip(blocks, run_all(_invert, blocks, resolution, rasters, fields), strict=True):
+            for band, values in zip(names, block, strict=True):
+                output.write(band, values, rows.start)
+            counts.append(count)
+    bands = {band: _figures(*count) for band, count in zip(names, np.sum(counts, axis=0), strict=True)}
+    outside = {}
+    for band in names:
+        outside |= _outside(angle_grid, band, fine, scene)
     for name, share in outside.items():
         logger.warning("%.1f %% of the scene: %s outside the look-up table, its limit is taken", 100 * share, name)
     write_json(
@@ -149,74 +136,92 @@ def run(
     )
 
 
-def _pixels(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Pixels:
+def _scene(grid, terrain: Path, aot: Path, wvp: Path, classification: Path | None, radius_km: float):
+    """Return the air over the scene's pixels, and the surroundings, None if they cannot or shall not be looked at."""
+    elevation, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
+    resolution = round(grid.resolution)
+    fine, ratio = _air(Mesh(grid, CELL[resolution]), elevation, *air), ENVIRONMENT // resolution
+    if classification is None:
+        return fine, None
+    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
+    if clear is None:
+        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
+        return fine, None
+    centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
+    coarse = fine if ratio == 1 else _air(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres, *air)
+    return fine, _Surroundings(coarse, centres, block_mean(air[1], 3), clear, radius_km)
+
+
+def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
     relief = mesh.elevation(elevation)
     profiles = [thinned(mesh.at_sea_level(v, 20, relief) * AOT.scale, relief.levels) for v in (aot, wvp)]
-    # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
-    resolution = round(mesh.grid.resolution)
-    column = {10: None, 20: wvp, 60: block_mean(wvp, 3)}[resolution]
-    return _Pixels(mesh, elevation, column, (relief.levels, *profiles))
+    return _Air(mesh, (relief.levels, *profiles))
 
 
-def _nodes(evaluate, angles: AngleGrid, band: str, pixels: _Pixels) -> tuple[np.ndarray, SceneAtmosphere]:
-    elevation, aot, column = pixels.nodes
+def _field(band: str, toa: Path, table: LookUpTable, scene: Scene, angles: AngleGrid, air: _Air, surroundings):
+    """Return the nodes' numbers and the surroundings' reflectance (or None) of one band."""
+    evaluate = evaluator(table, scene, band)
+    around = None
+    if surroundings:
+        around = _environment(evaluate, angles, band, read(toa, TOA, band), surroundings)
+    return _nodes(evaluate, angles, band, air)[0], around
+
+
+def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> tuple[np.ndarray, SceneAtmosphere]:
+    elevation, aot, column = air.nodes
     atmosphere = SceneAtmosphere(
-        evaluate,
-        angles,
-        band,
-        pixels.mesh.x,
-        pixels.mesh.y,
-        elevation_km=elevation,
-        aot550=aot,
-        water_vapour=column,
+        evaluate, angles, band, air.mesh.x, air.mesh.y, elevation_km=elevation, aot550=aot, water_vapour=column
     )
-    return inversion_nodes(atmosphere, *pixels.nodes), atmosphere
+    return inversion_nodes(atmosphere, *air.nodes), atmosphere
 
 
-def _environment(evaluate, angles, band, pixels, stored, ratio, clear, radius_km, threads) -> np.ndarray | None:
+def _environment(evaluate, angles, band: str, stored: np.ndarray, surroundings: _Surroundings) -> np.ndarray | None:
     """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
-    if clear is None:
-        return None
-    stored = block_mean(stored, ratio)
-    clear = clear & (stored > 0)
+    around, elevation = surroundings, surroundings.elevation
+    stored = block_mean(stored, stored.shape[0] // elevation.shape[0])
+    clear = around.clear & (stored > 0)
     if not clear.any():
         return None
-    nodes, atmosphere = _nodes(evaluate, angles, band, pixels)
+    nodes, atmosphere = _nodes(evaluate, angles, band, around.air)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, pixels.elevation, pixels.water_vapour, None, 1, nodes, pixels.mesh.cell, 0, boa, counts)
+    invert(stored, elevation, around.water_vapour, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = atmosphere.middle
-    weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, radius_km)
+    weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
     q = float(middle.transmittance_up / middle.direct_up) - 1
     reflected = float(middle.spherical_albedo) * float(reflectance[clear].mean(dtype="f8"))
-    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected), threads)
+    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected))
 
 
-def _write_band(output, band, stored, pixels: _Pixels, around, ratio, nodes, pool) -> dict[str, float]:
-    """Invert and write one band; return its figures for the report."""
-    counts = np.empty((stored.shape[0], 3), np.int64)
+def _invert(rows: slice, resolution: int, rasters: tuple[Path, Path, Path], fields) -> tuple[np.ndarray, np.ndarray]:
+    """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
+    toa, terrain, wvp = rasters
+    stored = read_bands(toa, TOA, OUTPUT_BANDS[resolution], rows)
+    elevation = read(terrain, TERRAIN, "elevation", rows)
+    # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
+    column = None
+    if resolution > 10:
+        n = resolution // 20
+        column = block_mean(read(wvp, WVP, WVP.name, slice(rows.start * n, rows.stop * n)), n)
+    boa, counts = np.empty_like(stored), np.empty((*stored.shape[:2], 3), np.int64)
+    ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
+    for k, (nodes, around) in enumerate(fields):
+        invert(stored[k], elevation, column, around, ratio, nodes, cell, rows.start, boa[k], counts[k])
+    return boa, counts.sum(axis=1)
 
-    def block(rows: slice) -> tuple[slice, np.ndarray]:
-        boa = np.empty_like(stored[rows])
-        column = None if pixels.water_vapour is None else pixels.water_vapour[rows]
-        cell = pixels.mesh.cell
-        invert(stored[rows], pixels.elevation[rows], column, around, ratio, nodes, cell, rows.start, boa, counts[rows])
-        return rows, boa
 
-    for rows, boa in pool.map(block, row_blocks(stored.shape[0], _ROWS)):
-        output.write(band, boa, rows.start)
-    valid, negative, total = (int(n) for n in counts.sum(axis=0))
+def _figures(valid: int, negative: int, total: int) -> dict[str, float]:
     return {
-        "valid_pixels": valid,
+        "valid_pixels": int(valid),
         "negative_share": negative / max(valid, 1),
-        "mean_reflectance": (total / max(valid, 1)) * REFLECTANCE_SCALE + REFLECTANCE_OFFSET if valid else None,
+        "mean_reflectance": (total / valid) * REFLECTANCE_SCALE + REFLECTANCE_OFFSET if valid else None,
     }
 
 
-def _outside(angles: AngleGrid, band: str, pixels: _Pixels, scene: Scene) -> dict[str, float]:
+def _outside(angles: AngleGrid, band: str, air: _Air, scene: Scene) -> dict[str, float]:
     """Return the share of the nodes at which an input is outside the look-up table, for each such input."""
-    sun, view, _ = geometry(angles, band, *np.meshgrid(pixels.mesh.x, pixels.mesh.y))
-    elevation, aot, column = (v[1] for v in pixels.nodes)
+    sun, view, _ = geometry(angles, band, *np.meshgrid(air.mesh.x, air.mesh.y))
+    elevation, aot, column = (v[1] for v in air.nodes)
     counts = outside_domain(
         sun_zenith=sun,
         view_zenith=view,

@@ -3,9 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -15,22 +13,23 @@ from steps.artefacts import (
     AOT,
     BOA,
     TERRAIN,
-    Grid,
     atomic,
     bands_of,
     create,
     grid_of,
     read,
+    read_bands,
     row_blocks,
     tags_of,
     write_json,
 )
-from steps.atmosphere import load_table
+from steps.atmosphere import LookUpTable, load_table
 from steps.atmosphere.scene import Mesh, evaluator, thinned
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.resampling import block_mean
 from steps.kernels.terrain import correct_terrain
+from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -56,6 +55,8 @@ def run(
     correction: Literal["auto", "always"] = "auto",
     min_cos_incidence: float = 0.2,
     threads: int = 1,
+    backend: Backend = "threads",
+    scheduler: str = "local",
 ) -> None:
     """Correct surface reflectance for slope, shadow, visible sky and the light of the slopes around.
 
@@ -78,8 +79,8 @@ def run(
     min_cos_incidence
         Lower limit of the cosine of the incidence angle in sunlight, and of the irradiance relative to level ground
         in shadow: reflectance grows at most by its reciprocal.
-    threads
-        Threads to use.
+    threads, backend, scheduler
+        Workers, see `steps.parallel.workers`.
 
     Raises
     ------
@@ -101,11 +102,20 @@ def run(
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
     mesh, angle_grid, table = Mesh(grid, CELL[resolution]), AngleGrid(angles), load_table(lut)
     levels, aerosol = _air(mesh, terrain, aot)
-    fields = {}
-    for band in bands_of(boa, BOA):
-        nodes = _nodes(mesh, angle_grid, levels, aerosol, evaluator(table, scene, band))
-        fields[band] = nodes, _surroundings(boa, band, resolution)
-    figures = _correct(boa, terrain, corrected, grid, fields, min_cos_incidence, threads)
+    bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
+    counts = []
+    with create(corrected, BOA, grid, bands) as raster, workers(backend, threads, scheduler) as run_all:
+        fields = list(run_all(_field, bands, boa, mesh, angle_grid, levels, aerosol, table, scene))
+        results = run_all(_correct, blocks, boa, terrain, resolution, fields, min_cos_incidence)
+        for rows, (block, count) in zip(blocks, results, strict=True):
+            for band, values in zip(bands, block, strict=True):
+                raster.write(band, values, rows.start)
+            counts.append(count)
+    valid, shaded, limited = np.sum(counts, axis=0).T
+    figures = {
+        "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
+        "limited_percent": {band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
+    }
     document = {"applied": True, "resolution": resolution, "min_cos_incidence": min_cos_incidence, "defaults": []}
     write_json(report, document | figures)
 
@@ -125,6 +135,12 @@ def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
     levels = np.stack([low, (low + high) / 2, high])
     aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
     return levels, thinned(aerosol, levels)
+
+
+def _field(band: str, boa: Path, mesh: Mesh, angles: AngleGrid, levels, aerosol, table: LookUpTable, scene: Scene):
+    """Return the nodes' numbers and the surroundings' reflectance of one band."""
+    nodes = _nodes(mesh, angles, levels, aerosol, evaluator(table, scene, band))
+    return nodes, _surroundings(boa, band, round(mesh.grid.resolution))
 
 
 def _nodes(mesh: Mesh, angles: AngleGrid, levels: np.ndarray, aot550: np.ndarray, evaluate: Callable) -> np.ndarray:
@@ -152,33 +168,14 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
     return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
 
 
-def _correct(
-    boa: Path, terrain: Path, corrected: Path, grid: Grid, fields: Mapping, limit: float, threads: int
-) -> dict[str, float | dict[str, float]]:
-    """Write the corrected bands; return the figures for the report."""
-    cell, ratio = CELL[int(grid.resolution)], _CELL // int(grid.resolution)
-    counts = {band: np.zeros((grid.height, 3), np.int64) for band in fields}
-
-    def correct(band: str, rows: slice, ground: tuple[np.ndarray, ...]) -> np.ndarray:
-        nodes, around = fields[band]
-        level = read(boa, BOA, band, rows)
-        result = np.empty_like(level)
-        correct_terrain(level, ground, rows.start, nodes, cell, around, ratio, limit, result, counts[band][rows])
-        return result
-
-    with create(corrected, BOA, grid, list(fields)) as raster, ThreadPoolExecutor(threads) as pool:
-        for rows in row_blocks(grid.height):
-            ground = tuple(read(terrain, TERRAIN, name, rows) for name in _GROUND)
-            results = pool.map(partial(correct, rows=rows, ground=ground), fields)
-            for band, result in zip(fields, results, strict=True):
-                raster.write(band, result, rows.start)
-    valid, shaded, limited = np.array([count.sum(axis=0) for count in counts.values()]).T
-    return {
-        "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
-        "limited_percent": {
-            band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(fields)
-        },
-    }
+def _correct(rows: slice, boa: Path, terrain: Path, resolution: int, fields, limit: float):
+    """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
+    level, ground = read_bands(boa, BOA, bands_of(boa, BOA), rows), tuple(read_bands(terrain, TERRAIN, _GROUND, rows))
+    result, counts = np.empty_like(level), np.zeros((*level.shape[:2], 3), np.int64)
+    cell, ratio = CELL[resolution], _CELL // resolution
+    for k, (nodes, around) in enumerate(fields):
+        correct_terrain(level[k], ground, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
+    return result, counts.sum(axis=1)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from steps.cli import cli
 from steps.kernels.inversion import invert
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.kernels.resampling import block_mean
+from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -58,6 +59,9 @@ def run(
     report: Path,
     method: Literal["auto", "fixed"] = "auto",
     column: float = 2.0,
+    threads: int = 1,
+    backend: Backend = "threads",
+    scheduler: str = "local",
 ) -> None:
     """Map the column of water vapour (g/cm2) at 20 m.
 
@@ -82,6 +86,8 @@ def run(
         auto: from B09, or without enough land the forecast that comes with the product; fixed: `column`.
     column
         G/cm2 at the scene's mean elevation for `fixed` and for want of the others.
+    threads, backend, scheduler
+        Workers, see `steps.parallel.workers`.
 
     Raises
     ------
@@ -104,9 +110,9 @@ def run(
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
     valid, total = int(np.count_nonzero(classes)), 0
-    with create(wvp, WVP, grid, [WVP.name]) as output:
-        for rows in row_blocks(grid.height):
-            stored = _pixels(field, elevation[rows], classes[rows], rows.start)
+    blocks = list(row_blocks(grid.height))
+    with create(wvp, WVP, grid, [WVP.name]) as output, workers(backend, threads, scheduler) as run_all:
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, elevation, classes), strict=True):
             output.write(WVP.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     facts["mean_water_vapour"] = total / valid * WVP.scale if valid else column
@@ -199,10 +205,11 @@ def _filled(retrieved: np.ndarray, valid: float, facts: dict) -> np.ndarray | No
     return gaussian_filter(complete, _SMOOTHING / 60, mode="nearest")
 
 
-def _pixels(field: np.ndarray, elevation: np.ndarray, classes: np.ndarray, first_row: int) -> np.ndarray:
+def _pixels(block: slice, field: np.ndarray, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the stored column of a block of rows of 20 m from the map of 60 m of columns above sea level."""
+    elevation, classes = elevation[block], classes[block]
     rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
-    at_sea_level = interpolate(field, (rows + first_row) / 3 - 0.5, columns / 3 - 0.5)
+    at_sea_level = interpolate(field, (rows + block.start) / 3 - 0.5, columns / 3 - 0.5)
     values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
     return np.where(classes == 0, 0, np.rint(values / WVP.scale)).astype("u2")
 

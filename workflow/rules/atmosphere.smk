@@ -55,6 +55,7 @@ rule aerosol:
     threads: 2
     resources:
         mem_mb=1200,
+        workers=WORKERS,
     params:
         method=config["aerosol"]["method"],
         aot550=config["aerosol"]["aot550"],
@@ -63,7 +64,7 @@ rule aerosol:
         "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
         " --aot {output.aot:q} --table {output.table:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
-        " --smoothing-km {params.smoothing_km} --threads {threads} --log {log:q}"
+        " --smoothing-km {params.smoothing_km} --threads {threads} {resources.workers} --log {log:q}"
 
 
 rule water_vapour:
@@ -88,6 +89,7 @@ rule water_vapour:
     threads: 2
     resources:
         mem_mb=1000,
+        workers=WORKERS,
     params:
         method=config["water_vapour"]["method"],
         column=config["water_vapour"]["column"],
@@ -95,4 +97,4 @@ rule water_vapour:
         "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
         " --lut {input.lut:q} --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
-        " --column {params.column} --threads {threads} --log {log:q}"
+        " --column {params.column} --threads {threads} {resources.workers} --log {log:q}"

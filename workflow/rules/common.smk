@@ -175,6 +175,8 @@ def product_files(product):
     return files
 
 
+# Workers of the steps that take them: a resource, not a parameter of the rules, since results do not depend on it.
+WORKERS = "--backend {backend} --scheduler {scheduler}".format(**config["parallel"])
 # The optional layers of the classification, as options of a step.
 LAYERS = [
     config["classification"][key] for key in CCI_LAYERS if config["classification"][key]

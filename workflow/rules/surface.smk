@@ -24,6 +24,7 @@ rule reflectance:
     threads: 2
     resources:
         mem_mb=1700,
+        workers=WORKERS,
     params:
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
@@ -34,7 +35,7 @@ rule reflectance:
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
         " --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
-        " --threads {threads} --log {log:q}"
+        " --threads {threads} {resources.workers} --log {log:q}"
 
 
 rule uncertainty:
@@ -94,6 +95,7 @@ rule terrain:
     threads: 2
     resources:
         mem_mb=1200,
+        workers=WORKERS,
     params:
         correction=config["terrain"]["correction"],
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
@@ -102,4 +104,4 @@ rule terrain:
         " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
         " --lut {input.lut:q} --corrected {output.corrected:q} --report {output.report:q}"
         " --correction {params.correction} --min-cos-incidence {params.min_cos_incidence}"
-        " --threads {threads} --log {log:q}"
+        " --threads {threads} {resources.workers} --log {log:q}"
