@@ -52,7 +52,7 @@ rule write_images:
         kept("benchmarks/write_images_{res}m.tsv")
     conda:
         CONDA
-    threads: 4
+    threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
     resources:
         mem_mb=1800,
     shell:
@@ -107,7 +107,7 @@ rule write_cog:
         kept("benchmarks/write_cog_{res}m.tsv")
     conda:
         CONDA
-    threads: 4
+    threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
     resources:
         mem_mb=1200,
     params:

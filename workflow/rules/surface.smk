@@ -21,7 +21,7 @@ rule reflectance:
         kept("benchmarks/reflectance_{res}m.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: side_by_side(2)
     resources:
         mem_mb=1700,
         workers=WORKERS,
@@ -58,7 +58,7 @@ rule uncertainty:
         kept("benchmarks/uncertainty_{res}m.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: side_by_side(2)
     resources:
         mem_mb=1100,
     params:
@@ -92,7 +92,7 @@ rule terrain:
         kept("benchmarks/terrain_{res}m.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: side_by_side(2)
     resources:
         mem_mb=1200,
         workers=WORKERS,
