@@ -4,21 +4,29 @@ import contextlib
 import dataclasses
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from steps.artefacts import ANGLES, BLOCK, MASK, TOA, check_space, create, write
+from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
 from steps.cli import cli
+from steps.errors import StepError
 from steps.kernels.levels import internal_scale
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, read_l1c
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
+from steps.sentinel2.overview import enlarged, overview, overview_grid
+from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
+from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
+
+#: Rows and columns of an image.
+Window = tuple[slice, slice]
 
 
 def run(
@@ -30,9 +38,14 @@ def run(
     toa_60m: Path,
     mask: Path,
     ozone: float = 331.0,
+    roi: str | None = None,
+    roi_margin_km: float = 6.0,
     threads: int = 1,
 ) -> None:
-    """Read a Sentinel-2 Level-1C product.
+    """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
+
+    That part is the region with what is around it: pixels that may shade it or shine into it. Only near the region
+    are they decoded in full, farther away at 80 m.
 
     Parameters
     ----------
@@ -48,36 +61,50 @@ def run(
         Output: flags at 20 m of what any band lacks.
     ozone
         Ozone column where the product tells none, DU.
+    roi
+        `[west, south, east, north]` in degrees, or a GeoJSON file; its bounding box in the tile's grid counts.
+    roi_margin_km
+        How far around the region surroundings are looked at.
     threads
         Bands decoded side by side.
 
     Raises
     ------
     StepError
-        If the product is broken or incomplete, or an output cannot be written.
+        If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
     product = read_l1c(Safe(l1c), ozone)
-    grid = product.scene.grid
+    scene = _part(product, roi, roi_margin_km) if roi else product.scene
+    grid = scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     parallel = Parallel(n_jobs=threads, backend="threading", return_as="generator")
     blocks = _check_images(product, masks, parallel)
-    tasks = [(band, rows) for band in BANDS for rows in _chunks(grid.at(PIXEL_SIZE[band]).height, blocks[band])]
     with contextlib.ExitStack() as stack:
         rasters = {
-            r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=product.scene.product))
+            r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
-        flags = _mask_flags(product, masks, parallel)
-        decoded = parallel(delayed(_decode)(product, band, rows) for band, rows in tasks)
-        for (band, rows), (stored, found) in zip(tasks, decoded, strict=True):
-            rasters[PIXEL_SIZE[band]].write(band, stored, rows.start)
-            start = rows.start * PIXEL_SIZE[band] // 20
+        flags = _mask_flags(product, masks, grid.at(20), parallel)
+        bands = _decode_part(product, scene, parallel) if roi else _decode_all(product, blocks, parallel)
+        for band, row, stored, found in bands:
+            rasters[PIXEL_SIZE[band]].write(band, stored, row)
+            start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
-    dataclasses.replace(product.scene, defaults=product.scene.defaults + defaults).write(metadata)
+    dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
+
+
+def _part(product: L1C, roi: str, margin_km: float) -> Scene:
+    """Return the scene of the part of a tile that a region of interest needs."""
+    scene, tile = product.scene, product.scene.grid
+    part = part_of(roi, tile)
+    if part is None:
+        raise StepError(f"{product.safe.path}: the region of interest {roi} does not touch it; correct `roi`")
+    around = surroundings(part, tile, scene.sun_zenith, scene.sun_azimuth, 1000 * margin_km)
+    return dataclasses.replace(scene, grid=around, roi=part, tile_grid=tile)
 
 
 def _present_masks(product: L1C) -> tuple[list[Mask], tuple[str, ...]]:
@@ -109,24 +136,62 @@ def _chunks(height: int, block: int) -> list[slice]:
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
-def _mask_flags(product: L1C, masks: list[Mask], parallel: Parallel) -> np.ndarray:
-    """Return the flags of all mask files at 20 m."""
-    grid = product.scene.grid.at(20)
+def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, parallel: Parallel) -> np.ndarray:
+    """Return the flags of all mask files on a grid of 20 m."""
     polygons = [m for m in masks if m.kind in POLYGON_KINDS]
     flags = polygon_flags(product.safe, polygons, grid)
     if flags is None:
         flags = np.zeros(grid.shape, "u1")
     layers = [m for m in masks if m.kind == "MSK_QUALIT"]
-    for band, row, column, found in quality_flags(product.safe, layers, parallel):
-        add_flags(flags, band, row, column, found)
+    area = _window(grid, product.scene.grid)
+    for band, row, column, found in quality_flags(product.safe, layers, area, parallel):
+        add_flags(flags, area, band, row, column, found)
     return flags
 
 
-def _decode(product: L1C, band: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Return some rows of a band in the internal scale, and their flags at 20 m."""
-    scene, dn = product.scene, _digital_numbers(product, band, rows)
+def _window(part: Grid, tile: Grid) -> Window:
+    """Return rows and columns of a part of a tile, in pixels of the part's size."""
+    row, column = (round(d / part.resolution) for d in (tile.top - part.top, part.left - tile.left))
+    return slice(row, row + part.height), slice(column, column + part.width)
+
+
+def _decode_all(
+    product: L1C, blocks: dict[str, int], parallel: Parallel
+) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+    """Yield each band in pieces: its name, the first row, the pixels in the internal scale, their flags at 20 m."""
+    grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in BANDS}
+    tasks = [(band, rows) for band in BANDS for rows in _chunks(grids[band].height, blocks[band])]
+    decoded = parallel(delayed(_decode)(product, band, (rows, slice(0, grids[band].width))) for band, rows in tasks)
+    for (band, rows), pixels in zip(tasks, decoded, strict=True):
+        yield band, rows.start, *pixels
+
+
+def _decode_part(product: L1C, scene: Scene, parallel: Parallel) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+    """Yield each band as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
+    near = grown(scene.roi, scene.tile_grid, DETAIL)
+    decoded = parallel(delayed(_decode_near)(product, scene.grid, near, band) for band in BANDS)
+    for band, pixels in zip(BANDS, decoded, strict=True):
+        yield band, 0, *pixels
+
+
+def _decode_near(product: L1C, grid: Grid, near: Grid, band: str) -> tuple[np.ndarray, np.ndarray]:
+    tile, size = product.scene.grid, PIXEL_SIZE[band]
+    target = grid.at(size)
+    if size == 60:  # small files
+        return _decode(product, band, _window(target, tile))
+    result = enlarged(overview(product, band), overview_grid(tile), target)
+    flags = np.zeros(grid.at(20).shape, "u1")
+    stored, found = _decode(product, band, _window(near.at(size), tile))
+    result[_window(near.at(size), grid)] = stored
+    flags[_window(near.at(20), grid)] = found
+    return result, flags
+
+
+def _decode(product: L1C, band: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Return a part of a band in the internal scale, and its flags at 20 m."""
+    scene, dn = product.scene, _digital_numbers(product, band, window)
     if band == "B10" and not scene.bands[band].offset:
-        _tell_dark_from_missing(product, dn, rows)
+        _tell_dark_from_missing(product, dn, window)
     return internal_scale(
         dn,
         nodata=product.nodata,
@@ -137,12 +202,12 @@ def _decode(product: L1C, band: str, rows: slice) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def _digital_numbers(product: L1C, band: str, rows: slice) -> np.ndarray:
+def _digital_numbers(product: L1C, band: str, window: Window) -> np.ndarray:
     with jp2_reader.opened(product.safe, product.images[band]) as image:
-        return image.read(1, window=((rows.start, rows.stop), (0, image.width)))
+        return image.read(1, window=tuple((s.start, s.stop) for s in window))
 
 
-def _tell_dark_from_missing(product: L1C, dn: np.ndarray, rows: slice) -> None:
+def _tell_dark_from_missing(product: L1C, dn: np.ndarray, window: Window) -> None:
     """Give the smallest valid number to pixels of B10 without data where both other bands of its grid have data.
 
     Without an offset (before baseline 04.00) a reflectance of 0 is stored as 0, the number of no data too. In no band
@@ -150,7 +215,7 @@ def _tell_dark_from_missing(product: L1C, dn: np.ndarray, rows: slice) -> None:
     """
     missing = dn == product.nodata
     for other in ("B01", "B09") if missing.any() else ():
-        missing &= _digital_numbers(product, other, rows) != product.nodata
+        missing &= _digital_numbers(product, other, window) != product.nodata
     dn[missing] = product.nodata + 1
 
 

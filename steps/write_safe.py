@@ -14,6 +14,7 @@ from steps.errors import StepError
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
 from steps.sentinel2.l2a_elements import Auxiliary, Identity, parse, serialise, specification, text_of
+from steps.sentinel2.l2a_part import cut_inspire, cut_product, cut_tile
 from steps.sentinel2.l2a_quality import content_percentages, quality_file
 from steps.sentinel2.l2a_xml import (
     datastrip_metadata,
@@ -41,6 +42,7 @@ def run(
 ) -> None:
     """Assemble the L2A SAFE: images, masks and auxiliary data, metadata, quality reports, manifest.
 
+    The product of a part of a tile has metadata of that part, without the L1C product's masks that are images.
     The product is of class USER and has our own baseline. All times of generation are that of the L1C product, so
     that equal inputs make equal files.
 
@@ -80,10 +82,13 @@ def run(
     product = _document(source, "MTD_MSIL1C.xml")
     granule = text_of(product, "IMAGE_FILE").split("/")[1]
     tile = _document(source, f"GRANULE/{granule}/MTD_TL.xml")
+    if scene.roi:
+        cut_product(product, scene.roi)
+        cut_tile(tile, scene.roi, scene.tile_grid)
     identity = Identity.of(scene.product, granule, tile)
     with atomic(safe) as folder:
         _link_images(images, identity, folder)
-        masks = _copy_masks(source, granule, tile, identity, folder)
+        masks = _copy_masks(source, granule, tile, identity, folder, images=not scene.roi)
         _copy_companions(source, granule, identity, folder)
         _write(folder, f"{identity.granule}/MTD_TL.xml", tile_metadata(tile, identity, report, masks))
         _write(
@@ -94,6 +99,8 @@ def run(
         _write_datastrip(source, product, identity, used, folder)
         if source.exists("INSPIRE.xml"):
             inspire = _document(source, "INSPIRE.xml")
+            if scene.roi:
+                cut_inspire(inspire, scene.roi)
             _write(folder, "INSPIRE.xml", inspire_metadata(inspire, scene.product, identity, report["software"]))
         l2a = product_metadata(product, identity, report, used)
         _write(folder, "MTD_MSIL2A.xml", l2a)
@@ -134,12 +141,17 @@ def _link_images(images: list[Path], identity: Identity, folder: Path) -> None:
 
 
 def _copy_masks(
-    source: Safe, granule: str, tile: etree._Element, identity: Identity, folder: Path
+    source: Safe, granule: str, tile: etree._Element, identity: Identity, folder: Path, images: bool
 ) -> list[tuple[str, Mapping[str, str]]]:
-    """Copy the masks that the L1C metadata name, and return the names and attributes of these and of our own."""
+    """Copy the masks that the L1C metadata name, and return the names and attributes of these and of our own.
+
+    Those that are `images` have the pixels of the whole tile and are left out of a part.
+    """
     masks = []
     for entry in tile.iter("MASK_FILENAME"):
         name = PurePosixPath(entry.text.strip()).name
+        if name.endswith(".jp2") and not images:
+            continue
         if source.exists(f"GRANULE/{granule}/QI_DATA/{name}"):
             content = source.read(f"GRANULE/{granule}/QI_DATA/{name}")
             _write_bytes(folder, f"{identity.granule}/QI_DATA/{name}", content)

@@ -175,7 +175,7 @@ def slow_flags(path):
 
 def fast_flags(safe, masks, shape):
     flags = {mask.band: np.zeros(shape, int) for mask in masks}
-    for band, row, column, found in quality_flags(safe, masks, Parallel(n_jobs=1)):
+    for band, row, column, found in quality_flags(safe, masks, (slice(0, 10**6),) * 2, Parallel(n_jobs=1)):
         flags[band][row : row + found.shape[0], column : column + found.shape[1]] = found
     return flags
 

@@ -22,8 +22,9 @@ from steps.sentinel2.scene import Scene
 #: Scale height of aerosol and water vapour, km (6S, Vermote et al. 1997, has 2 km for aerosol; the column of water
 #: vapour in the US 1962 and mid-latitude summer standard atmospheres falls to 0.65 and 0.61 within 1 km).
 SCALE_HEIGHT = 2.0
-#: Pixels between the nodes of a mesh at each resolution, 1.2 to 1.3 km: a multiple of 6 pixels of 10 m or of 64.
-CELL = {10: 128, 20: 64, 60: 20}
+#: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
+#: the tile: `steps.sentinel2.roi.ALIGNMENT` is a multiple of all these distances.
+CELL = {10: 128, 20: 64, 60: 16}
 #: Farthest distance between points where the look-up table is asked, m (the spacing of the product's angles).
 SAMPLING = 5000.0
 #: Columns of water vapour for which it is asked.

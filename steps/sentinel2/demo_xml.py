@@ -13,6 +13,7 @@ from steps.artefacts import Grid
 from steps.atmosphere.responses import reference_response
 from steps.sentinel2 import demo_scene as scene
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS
+from steps.sentinel2.footprint import corners
 from steps.sentinel2.geometry import Swath, earth_sun_factor, sun_position
 
 #: Solar irradiance (W/m2/um) and gain (digital numbers per W/m2/sr/um) of Sentinel-2A's bands, from its products.
@@ -54,14 +55,6 @@ def _root(namespace: str, tag: str, *sections: etree._Element) -> etree._Element
     return make(tag, *(make(section.tag, *section, dict(section.attrib)) for section in sections))
 
 
-def footprint(grid: Grid) -> list[tuple[float, float]]:
-    """Return the corners as (latitude, longitude) in degrees, closed, clockwise from the upper left."""
-    right, bottom = grid.left + grid.width * grid.resolution, grid.top - grid.height * grid.resolution
-    x = np.array([grid.left, right, right, grid.left, grid.left])
-    y = np.array([grid.top, grid.top, bottom, bottom, grid.top])
-    return [(round(float(b), 9), round(float(a), 9)) for a, b in zip(*_geographic(grid, x, y), strict=True)]
-
-
 def _geographic(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from rasterio.warp import transform
 
@@ -70,7 +63,7 @@ def _geographic(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _position_text(grid: Grid) -> str:
-    return " ".join(f"{latitude} {longitude}" for latitude, longitude in footprint(grid))
+    return " ".join(f"{latitude} {longitude}" for latitude, longitude in corners(grid))
 
 
 def _spectral_information(band: str) -> etree._Element:
@@ -336,8 +329,8 @@ def mask(kind: str, band: str, epsg: int, polygons: Iterable[tuple[str, str, lis
     identifier = f"{{{_GML}}}id"
     name = f"S2A_USER_MSK_{kind}_{scene.compact(scene.CREATION_TIME)}_{scene.TILE}_{band}_MSIL1C"
     members = eop.maskMembers()
-    for polygon, kind_of, corners in polygons:
-        position = gml.posList(" ".join(f"{x:.0f} {y:.0f} 0" for x, y in corners), srsDimension="3")
+    for polygon, kind_of, ring in polygons:
+        position = gml.posList(" ".join(f"{x:.0f} {y:.0f} 0" for x, y in ring), srsDimension="3")
         shape = gml.Polygon(
             gml.exterior(gml.LinearRing(position)),
             {identifier: f"{polygon}_Polygon", "srsName": f"urn:ogc:def:crs:EPSG:8.7:{epsg}"},
@@ -360,7 +353,7 @@ def inspire(grid: Grid, uri: str) -> etree._Element:
         role = gmd.CI_RoleCode("pointOfContact", codeList="#CI_RoleCode", codeListValue="pointOfContact")
         return gmd(tag, gmd.CI_ResponsibleParty(text("organisationName", "Sen2Flow"), gmd.role(role)))
 
-    latitude, longitude = zip(*footprint(grid), strict=True)
+    latitude, longitude = zip(*corners(grid), strict=True)
     bounds = {"west": min(longitude), "east": max(longitude), "south": min(latitude), "north": max(latitude)}
     box = [
         gmd(f"{side}Bound{'Longitude' if side in ('west', 'east') else 'Latitude'}", gco.Decimal(str(value)))

@@ -32,7 +32,7 @@ def footprint(valid: np.ndarray, grid: Grid) -> tuple[dict, list[float]]:
     if crosses:
         longitude = longitude % 360
     ring = np.column_stack([longitude, latitude])
-    parts = [_west_of(ring, 180.0), _west_of(ring * (-1, 1), -180.0) * (-1, 1) - (360, 0)] if crosses else [ring]
+    parts = [west_of(ring, 180.0), west_of(ring * (-1, 1), -180.0) * (-1, 1) - (360, 0)] if crosses else [ring]
     parts = [np.round(part, 6) for part in parts]
     polygons = [[np.vstack([part, part[:1]]).tolist()] for part in parts]
     geometry = (
@@ -54,12 +54,23 @@ def _hull(valid: np.ndarray) -> np.ndarray:
     return corners[ConvexHull(corners).vertices]
 
 
-def _west_of(ring: np.ndarray, meridian: float) -> np.ndarray:
-    """Return the part of a convex ring where x <= `meridian` (Sutherland and Hodgman 1974)."""
+def west_of(ring: np.ndarray, meridian: float) -> np.ndarray:
+    """Return the part of a ring, shape (corners, 2), where x <= `meridian` (Sutherland and Hodgman 1974)."""
     corners = []
     for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
         if start[0] <= meridian:
             corners.append(start)
         if (start[0] <= meridian) != (end[0] <= meridian):
             corners.append(start + (end - start) * (meridian - start[0]) / (end[0] - start[0]))
-    return np.array(corners)
+    return np.array(corners).reshape(-1, 2)
+
+
+def corners(grid: Grid) -> list[tuple[float, float]]:
+    """Return the corners as (latitude, longitude) in degrees, closed, clockwise from the upper left."""
+    from rasterio.warp import transform
+
+    right, bottom = grid.left + grid.width * grid.resolution, grid.top - grid.height * grid.resolution
+    x = [grid.left, right, right, grid.left, grid.left]
+    y = [grid.top, grid.top, bottom, bottom, grid.top]
+    longitude, latitude = transform(f"EPSG:{grid.epsg}", "EPSG:4326", x, y)
+    return [(round(b, 9), round(a, 9)) for a, b in zip(longitude, latitude, strict=True)]

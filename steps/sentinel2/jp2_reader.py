@@ -11,6 +11,7 @@ import struct
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
@@ -148,8 +149,8 @@ def tile_keys(data: bytes | mmap.mmap, stream: Codestream) -> list[Hashable]:
 
 
 @contextlib.contextmanager
-def opened(safe: Safe, name: str) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster of the product in the calling thread; nothing is written beside it.
+def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster of the product in the calling thread, with GDAL's open options; nothing is written beside it.
 
     Raises
     ------
@@ -161,13 +162,43 @@ def opened(safe: Safe, name: str) -> Iterator[rasterio.DatasetReader]:
             source = safe.source(name)
             if isinstance(source, bytes):
                 source = stack.enter_context(MemoryFile(source))
-                yield stack.enter_context(source.open(driver="JP2OpenJPEG"))
+                yield stack.enter_context(source.open(driver="JP2OpenJPEG", **options))
             else:
-                yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG"))
+                yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG", **options))
         except RasterioError as problem:
             raise StepError(
                 f"{safe.label(name)}: cannot be decoded ({problem}); download the product again"
             ) from problem
+
+
+def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
+    """Decode an image of one layer at a coarser resolution.
+
+    Parameters
+    ----------
+    factor
+        A power of two. Levels that the file lacks (small images have few) are made of means, 0 where a pixel is 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the image's type, (ceil(rows / factor), ceil(columns / factor)).
+
+    Raises
+    ------
+    StepError
+        If it cannot be decoded.
+    """
+    with opened(safe, name) as image:
+        levels = [n for n in image.overviews(1) if n <= factor]
+    with opened(safe, name, **({"OVERVIEW_LEVEL": len(levels) - 1} if levels else {})) as image:
+        pixels = image.read(1)
+    left = factor // levels[-1] if levels else factor
+    if left == 1:
+        return pixels
+    padded = np.pad(pixels, [(0, -n % left) for n in pixels.shape], mode="edge")
+    blocks = padded.reshape(padded.shape[0] // left, left, padded.shape[1] // left, left)
+    return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
 
 
 def check(safe: Safe, name: str, grid: Grid, count: int = 1) -> int:

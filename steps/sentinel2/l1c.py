@@ -128,11 +128,7 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     StepError
         If a file or an element is missing or broken.
     """
-    product = _Xml(product_metadata(safe), safe.label(PRODUCT_XML))
-    images = _images(product)
-    granule = PurePosixPath(next(iter(images.values()))).parent.parent
-    tile_name = str(granule / "MTD_TL.xml")
-    tile = _Xml(safe.xml(tile_name), safe.label(tile_name))
+    product, images, granule, tile = _documents(safe)
     grid = _grid(tile)
     angles, nodes, angle_defaults = _angles(tile, grid)
     auxiliary, defaults = read_auxiliary(safe, granule, ozone)
@@ -155,6 +151,20 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     )
     nodata, saturated = special.get("NODATA", 0), special.get("SATURATED", 65535)
     return L1C(safe, scene, angles, nodes, images, _masks(tile), nodata, saturated)
+
+
+def tile_grid(safe: Safe) -> Grid:
+    """Return the grid at 10 m of a product; errors as of `read_l1c`."""
+    return _grid(_documents(safe)[-1])
+
+
+def _documents(safe: Safe) -> tuple[_Xml, dict[str, str], PurePosixPath, _Xml]:
+    """Return the product's XML, the images it names, and the granule's path and XML."""
+    product = _Xml(product_metadata(safe), safe.label(PRODUCT_XML))
+    images = _images(product)
+    granule = PurePosixPath(next(iter(images.values()))).parent.parent
+    name = str(granule / "MTD_TL.xml")
+    return product, images, granule, _Xml(safe.xml(name), safe.label(name))
 
 
 def _images(product: _Xml) -> dict[str, str]:

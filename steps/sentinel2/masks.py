@@ -44,13 +44,17 @@ POLYGON_KINDS = {
 }
 
 
-def quality_flags(safe: Safe, masks: Sequence[Mask], parallel: Callable) -> Iterator[tuple[str, int, int, np.ndarray]]:
+def quality_flags(
+    safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], parallel: Callable
+) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Read the flags of MSK_QUALIT files, decoding once the tiles that are equal within and between files.
 
     Parameters
     ----------
     masks
         The files.
+    area
+        Rows and columns at 20 m; tiles outside are left out.
     parallel
         Runs delayed calls side by side and gives their results in order (`joblib.Parallel`).
 
@@ -70,6 +74,8 @@ def quality_flags(safe: Safe, masks: Sequence[Mask], parallel: Callable) -> Iter
         data = safe.view(mask.name)
         stream = codestream(data)
         for key, window in zip(tile_keys(data, stream), stream.windows(), strict=True):
+            if not _touches(window, PIXEL_SIZE[mask.band], area):
+                continue
             if key not in places:
                 wanted.setdefault(mask.name, {})[key] = window
             places.setdefault(key, []).append((mask.band, window[0][0], window[1][0]))
@@ -77,6 +83,10 @@ def quality_flags(safe: Safe, masks: Sequence[Mask], parallel: Callable) -> Iter
         for key, flags in decoded:
             for place in places[key]:
                 yield *place, flags
+
+
+def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
+    return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
 
 
 def _tile_flags(safe: Safe, name: str, windows: dict[Hashable, tuple]) -> list[tuple[Hashable, np.ndarray]]:
@@ -93,14 +103,20 @@ def _tile_flags(safe: Safe, name: str, windows: dict[Hashable, tuple]) -> list[t
     return found
 
 
-def add_flags(mask: np.ndarray, band: str, row: int, column: int, flags: np.ndarray) -> None:
-    """Add flags of a band's own pixels, from (row, column) on, to the mask at 20 m: any pixel flags what it touches."""
+def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, column: int, flags: np.ndarray) -> None:
+    """Add flags of a band's own pixels, from (row, column) on, to the mask: any pixel flags what it touches.
+
+    The mask is of the tile's rows and columns at 20 m in `area`; what lies outside is left out.
+    """
     repeat, divide = (3, 1) if PIXEL_SIZE[band] == 60 else (1, 20 // PIXEL_SIZE[band])
     for flag in np.unique(flags[flags > 0]):
         rows, columns = np.nonzero(flags == flag)
         for i in range(repeat):
             for j in range(repeat):
-                mask[((rows + row) * repeat + i) // divide, ((columns + column) * repeat + j) // divide] |= flag
+                y = ((rows + row) * repeat + i) // divide - area[0].start
+                x = ((columns + column) * repeat + j) // divide - area[1].start
+                inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
+                mask[y[inside], x[inside]] |= flag
 
 
 def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | None:

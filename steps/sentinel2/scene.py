@@ -97,7 +97,7 @@ class Scene:
     earth_sun
         U, the metadata's factor of the Earth-Sun distance.
     grid
-        At 10 m.
+        At 10 m, of what is processed.
     sun_zenith, sun_azimuth
         Tile means, degrees.
     bands
@@ -106,6 +106,8 @@ class Scene:
         Auxiliary data of the granule.
     defaults
         A sentence for every default that stood in for something the product lacks.
+    roi, tile_grid
+        At 10 m, of the part of the tile that is wanted and of the whole tile, if just a part is processed.
     """
 
     product: str
@@ -121,6 +123,8 @@ class Scene:
     bands: dict[str, Band]
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
     defaults: tuple[str, ...] = ()
+    roi: Grid | None = None
+    tile_grid: Grid | None = None
 
     def write(self, path: Path) -> None:
         """Write to a JSON file."""
@@ -142,7 +146,7 @@ class Scene:
             for r in [b["response"]]
         }
         return cls(
-            grid=Grid(**d.pop("grid")),
+            **{key: grid and Grid(**grid) for key in ("grid", "roi", "tile_grid") for grid in [d.pop(key)]},
             bands=dict(sorted(bands.items(), key=lambda item: item[0].replace("8A", "08A"))),
             auxiliary=Auxiliary(**d.pop("auxiliary")),
             **d,

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import sys
@@ -55,6 +56,7 @@ OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODE
 CONDA = "../../envs/sen2flow.yaml"
 QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
+ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
 CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
@@ -85,7 +87,31 @@ def l1c_products():
                 f"{path}: the same product as {products[name]}; remove one of them"
             )
         products[name] = DEMO if path == "demo" else path
-    return products
+    return touched(products) if ROI else products
+
+
+def touched(products):
+    """The products that the region of interest touches; the others are named on standard error."""
+    from steps.sentinel2.l1c import tile_grid
+    from steps.sentinel2.roi import part_of
+    from steps.sentinel2.safe import Safe
+
+    missed = {
+        name: path
+        for name, path in products.items()
+        # The demo does not exist before it is made; its import says so.
+        if path != DEMO and part_of(ROI, tile_grid(Safe(Path(path)))) is None
+    }
+    if len(missed) == len(products):
+        raise StepError(
+            f"{config['input']}: the region of interest {ROI} does not touch it; correct `roi`"
+        )
+    for path in missed.values():
+        print(
+            f"{path}: skipped, the region of interest does not touch it",
+            file=sys.stderr,
+        )
+    return {name: path for name, path in products.items() if name not in missed}
 
 
 try:
@@ -104,6 +130,11 @@ wildcard_constraints:
 def of(path):
     """An intermediate file, given by its path below the product's folder `work`, as an input."""
     return f"{OUT}/{{product}}/work/{path}"
+
+
+def final(path):
+    """The same in the extent of the product."""
+    return of(f"roi/{path}" if ROI else path)
 
 
 def work(path, kind=str):

@@ -40,10 +40,13 @@ rule import_l1c:
         mem_mb=2000,
     params:
         ozone=config["ozone"],
+        roi=optional("--roi", ROI),
+        roi_margin_km=config["reflectance"]["adjacency_km"],
     shell:
         "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
-        " --mask {output.mask:q} --ozone {params.ozone} --threads {threads} --log {log:q}"
+        " --mask {output.mask:q} --ozone {params.ozone} {params.roi} --roi-margin-km {params.roi_margin_km}"
+        " --threads {threads} --log {log:q}"
 
 
 rule resample:

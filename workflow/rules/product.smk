@@ -1,11 +1,49 @@
 # What users open: SAFE, COGs with a STAC item, quicklooks and the quality report.
 
+PRODUCT_RASTERS = [
+    "import/toa_10m.tif",
+    "dem/terrain_20m.tif",
+    "classification/scl_20m.tif",
+    "classification/scl_60m.tif",
+    "aerosol/aot_20m.tif",
+    "water_vapour/wvp_20m.tif",
+    *(BOA.format(res) for res in (10, 20, 60)),
+    *(
+        f"uncertainty/uncertainty_{res}m.tif"
+        for res in (10, 20, 60)
+        if config["boa_uncertainty"]
+    ),
+]
+
+
+rule crop:
+    input:
+        metadata=of("import/metadata.json"),
+        rasters=[of(path) for path in PRODUCT_RASTERS],
+        code=step("crop"),
+    output:
+        work("roi/import/metadata.json"),
+        *(work(f"roi/{path}") for path in PRODUCT_RASTERS),
+    log:
+        kept("logs/crop.log"),
+    benchmark:
+        kept("benchmarks/crop.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=300,
+    params:
+        folder=of("roi"),
+    shell:
+        "python -m steps.crop --metadata {input.metadata:q} --rasters {input.rasters:q} --folder {params.folder:q}"
+        " --log {log:q}"
+
 
 rule quality_report:
     input:
-        metadata=of("import/metadata.json"),
-        classification=of("classification/scl_20m.tif"),
-        terrain=of("dem/terrain_20m.tif"),
+        metadata=final("import/metadata.json"),
+        classification=final("classification/scl_20m.tif"),
+        terrain=final("dem/terrain_20m.tif"),
         reports=[
             of("aerosol/aerosol.json"),
             of("water_vapour/water_vapour.json"),
@@ -34,15 +72,15 @@ rule quality_report:
 
 rule write_images:
     input:
-        boa=lambda wildcards: of(BOA.format("{res}")).format(**wildcards),
-        aot=of("aerosol/aot_20m.tif"),
-        wvp=of("water_vapour/wvp_20m.tif"),
-        classification=lambda wildcards: of(
+        boa=lambda wildcards: final(BOA.format("{res}")).format(**wildcards),
+        aot=final("aerosol/aot_20m.tif"),
+        wvp=final("water_vapour/wvp_20m.tif"),
+        classification=lambda wildcards: final(
             "classification/scl_60m.tif"
             if wildcards.res == "60"
             else "classification/scl_20m.tif"
         ).format(**wildcards),
-        metadata=of("import/metadata.json"),
+        metadata=final("import/metadata.json"),
         code=step("write_images"),
     output:
         images=work("images/R{res}m", directory),
@@ -65,7 +103,7 @@ rule write_safe:
     input:
         l1c=lambda wildcards: L1C[wildcards.product],
         images=[of(f"images/R{res}m") for res in (10, 20, 60)],
-        metadata=of("import/metadata.json"),
+        metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
         code=step("write_safe"),
     output:
@@ -88,13 +126,13 @@ rule write_safe:
 
 rule write_cog:
     input:
-        boa=lambda wildcards: of(BOA.format("{res}")).format(**wildcards),
-        aot=of("aerosol/aot_20m.tif"),
-        wvp=of("water_vapour/wvp_20m.tif"),
-        classification=of("classification/scl_20m.tif"),
-        metadata=of("import/metadata.json"),
+        boa=lambda wildcards: final(BOA.format("{res}")).format(**wildcards),
+        aot=final("aerosol/aot_20m.tif"),
+        wvp=final("water_vapour/wvp_20m.tif"),
+        classification=final("classification/scl_20m.tif"),
+        metadata=final("import/metadata.json"),
         uncertainty=(
-            of("uncertainty/uncertainty_{res}m.tif")
+            final("uncertainty/uncertainty_{res}m.tif")
             if config["boa_uncertainty"]
             else []
         ),
@@ -125,7 +163,7 @@ rule write_cog:
 rule write_stac:
     input:
         cogs=[of(f"cog/R{res}m") for res in (10, 20, 60)],
-        metadata=of("import/metadata.json"),
+        metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
         code=step("write_stac"),
     output:
@@ -147,12 +185,12 @@ rule write_stac:
 
 rule quicklook:
     input:
-        toa_10m=of("import/toa_10m.tif"),
-        boa=of(BOA.format(10)),
-        classification=of("classification/scl_20m.tif"),
-        aot=of("aerosol/aot_20m.tif"),
-        wvp=of("water_vapour/wvp_20m.tif"),
-        metadata=of("import/metadata.json"),
+        toa_10m=final("import/toa_10m.tif"),
+        boa=final(BOA.format(10)),
+        classification=final("classification/scl_20m.tif"),
+        aot=final("aerosol/aot_20m.tif"),
+        wvp=final("water_vapour/wvp_20m.tif"),
+        metadata=final("import/metadata.json"),
         code=step("quicklook"),
     output:
         report(

@@ -1,0 +1,59 @@
+"""Crop: of what was computed around a region of interest, what the user wants."""
+
+import dataclasses
+from pathlib import Path
+
+import rasterio
+from rasterio.windows import Window
+
+from steps.artefacts import RASTER_ERRORS, atomic
+from steps.cli import cli
+from steps.errors import StepError
+from steps.sentinel2.scene import Scene
+
+
+def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
+    """Cut rasters to the region of interest.
+
+    Parameters
+    ----------
+    metadata
+        The scene.
+    rasters
+        Of its grid, at any resolution.
+    folder
+        Folder that is made: the rasters and the metadata of the part, each under its own name in a folder that is
+        called as the one it comes from.
+
+    Raises
+    ------
+    StepError
+        If a raster cannot be read or written.
+    """
+    scene = Scene.read(metadata)
+    with atomic(folder) as part:
+        dataclasses.replace(scene, grid=scene.roi).write(part / metadata.parent.name / metadata.name)
+        for path in rasters:
+            target = part / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _crop(path, target, scene)
+            except RASTER_ERRORS as problem:
+                raise StepError(f"{path}: cannot be cut ({problem}); run the stage that makes it again") from problem
+
+
+def _crop(source: Path, target: Path, scene: Scene) -> None:
+    with rasterio.open(source) as whole:
+        left, top = scene.roi.left - whole.transform.c, whole.transform.f - scene.roi.top
+        size = whole.res[0]
+        grid = scene.roi.at(round(size))
+        window = Window(round(left / size), round(top / size), grid.width, grid.height)
+        profile = whole.profile | {"width": grid.width, "height": grid.height, "transform": grid.transform}
+        with rasterio.open(target, "w", **profile) as part:
+            part.descriptions, part.scales, part.offsets = whole.descriptions, whole.scales, whole.offsets
+            part.update_tags(**whole.tags())
+            part.write(whole.read(window=window))
+
+
+if __name__ == "__main__":
+    cli(run)
