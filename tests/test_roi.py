@@ -1,0 +1,232 @@
+"""Region of interest: which part of a tile it is, what is decoded for it, and that its pixels are those of the tile."""
+
+import json
+
+import l1c_products
+import numpy as np
+import pytest
+import rasterio
+from lxml import etree
+from rasterio.transform import Affine
+from rasterio.warp import transform
+
+from steps import crop, import_l1c
+from steps.artefacts import ANGLES, TOA, Grid, bands_of, grid_of, read, write
+from steps.errors import StepError
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.l2a_part import cut_tile
+from steps.sentinel2.roi import ALIGNMENT, DETAIL, grown, part_of, surroundings
+from steps.sentinel2.scene import Scene
+
+TILE = Grid(32631, 300000, 4900020, 10, 10980, 10980)
+
+
+def degrees(tile, columns, rows):
+    """Longitude and latitude of points given in pixels of 10 m."""
+    return transform(
+        f"EPSG:{tile.epsg}",
+        "EPSG:4326",
+        [tile.left + 10 * column for column in columns],
+        [tile.top - 10 * row for row in rows],
+    )
+
+
+def pixels(part, tile=TILE):
+    """First column and row, last ones + 1."""
+    column, row = round((part.left - tile.left) / 10), round((tile.top - part.top) / 10)
+    return column, row, column + part.width, row + part.height
+
+
+def test_polygon_becomes_its_bounding_box_snapped_outward(tmp_path):
+    longitude, latitude = degrees(TILE, [1003, 3001, 2000, 1003], [2002, 2500, 4999, 2002])
+    ring = list(zip(longitude, latitude, strict=True))
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "geometry": polygon}
+    parts = []
+    for document in (polygon, feature, {"type": "FeatureCollection", "features": [feature]},
+                     {"type": "MultiPolygon", "coordinates": [[ring]]}):  # fmt: skip
+        path = tmp_path / "region.geojson"
+        path.write_text(json.dumps(document))
+        parts.append(part_of(str(path), TILE))
+    assert [pixels(part) for part in parts] == [(1002, 1998, 3006, 5004)] * 4
+
+
+def test_box_covers_its_corners_and_edges():
+    west, south, east, north = 1.0, 43.5, 1.1, 43.6
+    first_column, first_row, last_column, last_row = pixels(part_of(f"[{west}, {south}, {east}, {north}]", TILE))
+    share = np.linspace(0, 1, 50)
+    longitude = np.concatenate([west + (east - west) * share, np.full(50, west), np.full(50, east)])
+    latitude = np.concatenate([np.full(50, north), *[south + (north - south) * share] * 2])
+    x, y = (np.array(v) for v in transform("EPSG:4326", "EPSG:32631", longitude, latitude))
+    column, row = (x - TILE.left) / 10, (TILE.top - y) / 10
+    assert 0 <= column.min() - first_column < 6
+    assert 0 <= row.min() - first_row < 6
+    assert 0 <= last_column - column.max() < 6
+    assert last_row >= row.max()
+
+
+@pytest.mark.parametrize(
+    ("roi", "expected"),
+    [
+        ("[-180, -90, 180, 90]", (0, 0, 10980, 10980)),
+        ("[0, 44.2, 0.55, 50]", (0, 0)),
+        ("[1.2, 43.7, 1.2, 43.7]", None),
+    ],
+)
+def test_region_is_clipped_and_not_too_small(roi, expected):
+    part = part_of(roi, TILE)
+    assert pixels(part)[: len(expected or ())] == (expected or ())
+    assert part.width >= 96
+    assert part.height >= 96
+    assert pixels(part)[2] <= 10980
+    assert pixels(part)[3] <= 10980
+
+
+def test_region_beside_the_tile():
+    assert part_of("[5, 43.5, 5.1, 43.6]", TILE) is None
+    assert part_of("[1, -43.6, 1.1, -43.5]", TILE) is None
+    assert part_of("[179, 43.5, -179, 43.6]", TILE) is None
+
+
+def test_region_across_the_date_line():
+    tile = Grid(32601, 300000, 7200000, 10, 10980, 10980)  # 178.9 W to 178.9 E of it
+    longitude, _ = degrees(tile, [0, 10980], [5000, 5000])
+    assert longitude[0] > longitude[1] or longitude[0] < -170
+    part = part_of("[179.5, 64.3, -178.5, 64.5]", tile)
+    assert part is not None
+    assert part.width < tile.width
+
+
+@pytest.mark.parametrize(
+    "roi", ["[1, 2, 3]", "[1, 43, 2, 95]", "no such file", "[a]", '{"type": "Point"}', "point.json"]
+)
+def test_what_is_no_region_is_refused_in_one_line(roi, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "point.json").write_text('{"type": "Point", "coordinates": [1, 43]}')
+    with pytest.raises(StepError, match=r"^roi .*give \[west"):
+        part_of(roi, TILE)
+
+
+def test_surroundings_reach_towards_the_sun_and_fit_all_meshes():
+    part = part_of("[1.0, 43.6, 1.1, 43.7]", TILE)
+    first, last = np.reshape(pixels(part), (2, 2)), np.reshape(pixels(surroundings(part, TILE, 60, 135, 6000)), (2, 2))
+    assert (last[0] * 10 % ALIGNMENT == 0).all()
+    assert (last[1] * 10 % ALIGNMENT == 0).all()
+    margins = 10 * np.array([*(first[0] - last[0]), *(last[1] - first[1])])
+    way = 6000 * np.tan(np.radians(60)) * np.sqrt(0.5)  # a sun in the south-east: to the right and down
+    assert (margins[:2] >= 6000).all()
+    assert (margins[:2] < 6000 + ALIGNMENT).all()
+    assert (margins[2:] >= way).all()
+    assert (margins[2:] < way + ALIGNMENT).all()
+
+
+# ------------------------------------------------------------------------------------------------- import
+
+
+def run_import(safe, folder, **options):
+    outputs = {name: folder / f"{name}.tif" for name in ("toa_10m", "toa_20m", "toa_60m", "mask", "angles")}
+    import_l1c.run(safe, metadata=folder / "metadata.json", **outputs, threads=2, **options)
+    return outputs, Scene.read(folder / "metadata.json")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch, zipped):
+    monkeypatch.setattr(l1c_products, "CELLS", 256)  # 15.36 km
+    safe = l1c_products.write_product(tmp_path, masks="gml")
+    if zipped:
+        import shutil
+
+        safe = shutil.make_archive(tmp_path / "product", "zip", tmp_path, safe.name)
+    whole, scene = run_import(safe, tmp_path / "whole")
+    seen = []
+    digital_numbers = import_l1c._digital_numbers
+    monkeypatch.setattr(
+        import_l1c, "_digital_numbers", lambda *given: seen.append(given[1:]) or digital_numbers(*given)
+    )
+    west, north = (v[0] for v in degrees(scene.grid, [1300], [1300]))
+    east, south = (v[0] for v in degrees(scene.grid, [1390], [1390]))
+    part, cut = run_import(safe, tmp_path / "part", roi=f"[{west}, {south}, {east}, {north}]", roi_margin_km=3.0)
+    assert cut.tile_grid == scene.grid
+    near = grown(cut.roi, scene.grid, DETAIL)
+    for band, (rows, columns) in seen:
+        size = {"1": 10}.get(band, l1c_products.PIXEL[band])
+        if size != 60:
+            assert ((rows.stop - rows.start) * size, (columns.stop - columns.start) * size) == (
+                near.height * 10,
+                near.width * 10,
+            )
+    assert cut.grid.width * cut.grid.height < 0.5 * scene.grid.width * scene.grid.height
+    for name in ("toa_10m", "toa_20m", "toa_60m"):
+        grid, all_of_it = grid_of(part[name], TOA), grid_of(whole[name], TOA)
+        size = round(grid.resolution)
+        assert grid == cut.grid.at(size)
+        inner = import_l1c._window(near.at(size), all_of_it), import_l1c._window(near.at(size), grid)
+        outer = import_l1c._window(grid, all_of_it)
+        for band in bands_of(whole[name], TOA):
+            expected, found = read(whole[name], TOA, band), read(part[name], TOA, band)
+            assert (found[inner[1]] == expected[inner[0]]).all(), band
+            if size < 60:  # noise here, so that only the mean of what is far can be compared
+                assert abs(found.mean(dtype="f8") / expected[outer].mean(dtype="f8") - 1) < 0.05, band
+
+
+def test_region_that_does_not_touch_the_product(tmp_path):
+    safe = l1c_products.write_product(tmp_path, masks="gml")
+    with pytest.raises(StepError, match="does not touch"):
+        run_import(safe, tmp_path / "out", roi="[10, 50, 11, 51]")
+    assert not list(tmp_path.glob("out/*"))
+
+
+# ------------------------------------------------------------------------------------------------ product
+
+
+def test_crop_cuts_every_resolution(tmp_path):
+    grid = Grid(32631, 303840, 4892340, 10, 768, 768)
+    part = Grid(32631, 305040, 4891140, 10, 120, 180)
+    base = l1c_products.write_product(tmp_path, masks="gml")
+    scene = run_import(base, tmp_path / "import")[1]
+    import dataclasses
+
+    scene = dataclasses.replace(scene, grid=grid, roi=part, tile_grid=TILE)
+    scene.write(tmp_path / "import/metadata.json")
+    rasters, values = [], {}
+    for size in (10, 20, 60):
+        values[size] = np.random.default_rng(size).integers(1, 9000, grid.at(size).shape).astype("u2")
+        rasters.append(tmp_path / f"stage/toa_{size}.tif")
+        write(rasters[-1], TOA, grid.at(size), {"B02": values[size], "B03": values[size] + np.uint16(1)}, fact="kept")
+    crop.run(tmp_path / "import/metadata.json", rasters, tmp_path / "roi")
+    assert Scene.read(tmp_path / "roi/import/metadata.json").grid == part
+    for size in (10, 20, 60):
+        path = tmp_path / f"roi/stage/toa_{size}.tif"
+        assert grid_of(path, TOA) == part.at(size)
+        row, column = 1200 // size, 1200 // size
+        expected = values[size][row : row + 1800 // size, column : column + 1200 // size]
+        assert (read(path, TOA, "B03") == expected + 1).all()
+        with rasterio.open(path) as file:
+            assert file.tags()["fact"] == "kept"
+            assert file.transform == Affine(size, 0, part.left, 0, -size, part.top)
+
+
+def test_angles_of_the_part_are_those_of_the_tile(tmp_path):
+    rows, columns = np.indices((3, 3))
+    tables = 5 + 0.5 * rows + 0.1 * columns, (355 + 4.0 * columns) % 360  # across north
+    tile = etree.fromstring(l1c_products.tile_xml(masks="gml", views={3: [tables]}).encode())
+    whole = Grid(32631, 300000, 4900020, 10, 960, 960)
+    part = Grid(32631, 303000, 4897020, 10, 300, 240)
+    names = {f"view_{name}_B04": table.astype("f4") for name, table in zip(("zenith", "azimuth"), tables, strict=True)}
+    nodes = Grid(32631, 297500, 4902520, 5000, 3, 3)
+    write(tmp_path / "angles.tif", ANGLES, nodes, names)
+    cut_tile(tile, part, whole)
+    view = tile.find(".//Viewing_Incidence_Angles_Grids[@bandId='3']")
+    found = [
+        np.array([row.text.split() for row in view.iterfind(f"{name}/Values_List/VALUES")], "f8")
+        for name in ("Zenith", "Azimuth")
+    ]
+    assert found[0].shape == (2, 2)
+    x, y = np.meshgrid(part.left + 5000 * np.arange(2), part.top - 5000 * np.arange(2))
+    expected = AngleGrid(tmp_path / "angles.tif").view("B04", x, y)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose((found[1] - expected[1] + 180) % 360, 180, atol=1e-2)
+    size = {name: tile.findtext(f'.//Size[@resolution="20"]/{name}') for name in ("NROWS", "NCOLS")}
+    assert size == {"NROWS": "120", "NCOLS": "150"}
+    assert tile.findtext('.//Geoposition[@resolution="60"]/ULX') == "303000"
+    assert tile.findtext('.//Geoposition[@resolution="60"]/ULY') == "4897020"
