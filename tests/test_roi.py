@@ -1,6 +1,8 @@
 """Region of interest: which part of a tile it is, what is decoded for it, and that its pixels are those of the tile."""
 
+import dataclasses
 import json
+import shutil
 
 import l1c_products
 import numpy as np
@@ -129,33 +131,24 @@ def run_import(safe, folder, **options):
     return outputs, Scene.read(folder / "metadata.json")
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch, zipped):
-    monkeypatch.setattr(l1c_products, "CELLS", 256)  # 15.36 km
+def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch):
+    monkeypatch.setattr(l1c_products, "CELLS", 128)  # 7.68 km
     safe = l1c_products.write_product(tmp_path, masks="gml")
-    if zipped:
-        import shutil
-
-        safe = shutil.make_archive(tmp_path / "product", "zip", tmp_path, safe.name)
     whole, scene = run_import(safe, tmp_path / "whole")
+    west, north = (v[0] for v in degrees(scene.grid, [680], [680]))
+    region = {"roi": f"[{west}, {north - 0.02}, {west + 0.02}, {north}]", "roi_margin_km": 1.0}
     seen = []
     digital_numbers = import_l1c._digital_numbers
-    monkeypatch.setattr(
-        import_l1c, "_digital_numbers", lambda *given: seen.append(given[1:]) or digital_numbers(*given)
-    )
-    west, north = (v[0] for v in degrees(scene.grid, [1300], [1300]))
-    east, south = (v[0] for v in degrees(scene.grid, [1390], [1390]))
-    part, cut = run_import(safe, tmp_path / "part", roi=f"[{west}, {south}, {east}, {north}]", roi_margin_km=3.0)
-    assert cut.tile_grid == scene.grid
+    monkeypatch.setattr(import_l1c, "_digital_numbers", lambda *a: seen.append(a[1:]) or digital_numbers(*a))
+    part, cut = run_import(safe, tmp_path / "part", **region)
+    assert (cut.roi.width, cut.roi.height, cut.tile_grid) == (96, 96, scene.grid)
+    assert (cut.grid.width, cut.grid.height) == (384, 384)
     near = grown(cut.roi, scene.grid, DETAIL)
-    for band, (rows, columns) in seen:
-        size = {"1": 10}.get(band, l1c_products.PIXEL[band])
-        if size != 60:
-            assert ((rows.stop - rows.start) * size, (columns.stop - columns.start) * size) == (
-                near.height * 10,
-                near.width * 10,
-            )
-    assert cut.grid.width * cut.grid.height < 0.5 * scene.grid.width * scene.grid.height
+    assert (near.width, near.height) == (216, 216)
+    assert len(seen) == 13
+    for band, window in seen:
+        size = l1c_products.PIXEL[band]
+        assert window == import_l1c._window((near if size < 60 else cut.grid).at(size), scene.grid), band
     for name in ("toa_10m", "toa_20m", "toa_60m"):
         grid, all_of_it = grid_of(part[name], TOA), grid_of(whole[name], TOA)
         size = round(grid.resolution)
@@ -165,8 +158,11 @@ def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch, zip
         for band in bands_of(whole[name], TOA):
             expected, found = read(whole[name], TOA, band), read(part[name], TOA, band)
             assert (found[inner[1]] == expected[inner[0]]).all(), band
-            if size < 60:  # noise here, so that only the mean of what is far can be compared
-                assert abs(found.mean(dtype="f8") / expected[outer].mean(dtype="f8") - 1) < 0.05, band
+            # It is noise, so that only the mean of what is far can be compared.
+            assert abs(found.mean(dtype="f8") / expected[outer].mean(dtype="f8") - 1) < 0.05, band
+    archive = shutil.make_archive(tmp_path / "product", "zip", tmp_path, safe.name)
+    for name, path in run_import(archive, tmp_path / "zipped", **region)[0].items():
+        assert path.read_bytes() == part[name].read_bytes(), name
 
 
 def test_region_that_does_not_touch_the_product(tmp_path):
@@ -184,8 +180,6 @@ def test_crop_cuts_every_resolution(tmp_path):
     part = Grid(32631, 305040, 4891140, 10, 120, 180)
     base = l1c_products.write_product(tmp_path, masks="gml")
     scene = run_import(base, tmp_path / "import")[1]
-    import dataclasses
-
     scene = dataclasses.replace(scene, grid=grid, roi=part, tile_grid=TILE)
     scene.write(tmp_path / "import/metadata.json")
     rasters, values = [], {}
