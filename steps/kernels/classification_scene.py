@@ -1,5 +1,7 @@
 """The rules of the scene classification that need the whole scene."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from steps.kernels.classification_rules import (
@@ -16,9 +18,12 @@ from steps.kernels.classification_rules import (
     WATER,
 )
 
-#: Standard deviation of the blur of the shadow, pixels. Published as 3; a little more is what fits the reference cases.
-#: Likewise the pixels up and left by which the line is off.
-BLUR, LINE_UP, LINE_LEFT = 3.25, 0.5, 1.25
+#: Standard deviation of the blur of the shadow, and the pixels that it reaches.
+BLUR, BLUR_REACH = 3, 12
+#: Standard deviation of the profile across the line of a shadow, pixels; fitted to the reference cases.
+LINE_WIDTH = 0.9
+#: Rows and columns whose shadow is computed at a time; more where the line of a shadow is longer.
+TILE = 1024
 #: Least share and area (km2) of vegetation and soil for rule 18.
 LAND_SHARE, LAND_AREA = 0.05, 121
 #: Class 9 in percent of the scene: above the first its own B10 sets the limit of rule 18, below the second none does.
@@ -34,29 +39,38 @@ CLOUDY_RIM = 0.35
 def _shadow_line(resolution: int, sun_zenith: float, sun_azimuth: float, reach: int) -> tuple[np.ndarray, int, int]:
     """Return weights of the pixels that the shadow of a cloud may fall on, and the cloud's row and column in them.
 
-    The weight over height has a flat top between 0.6 and 4.2 km, from one sample every 30 m. It lies as a line one
-    pixel wide away from the sun, whose angles are rounded to whole degrees; it ends at `reach` pixels at the latest.
+    The weight over height has a flat top between 0.6 and 4.2 km, from one sample every 30 m. It lies as a thin line
+    away from the sun, whose angles are rounded to whole degrees; it ends at `reach` pixels at the latest. Sen2Cor
+    turns the line in a square with an even number of pixels, about the corner in its middle, and the line begins half
+    a pixel beside that corner: hence the halves.
     """
     low = 1 / (1 + (np.arange(50, -1, -1) / 30) ** 10)
     high = 1 / (1 + (np.arange(150) / 90) ** 10)
     weights = np.concatenate([low, high])
     elevation, azimuth = round(90 - sun_zenith), np.radians(round(sun_azimuth) + 180)
     pixels = 30 / resolution / np.tan(np.radians(max(elevation, 1)))
-    reach = min(reach, weights.size * pixels)
-    ends = [(0, int(np.round(reach * end))) for end in (-np.cos(azimuth), np.sin(azimuth))]
-    down, right = (np.arange(min(end) - 2, max(end) + 3, dtype=np.float64) for end in ends)
-    row, column = 2 - min(ends[0]), 2 - min(ends[1])
-    down, right = down[:, None] + LINE_UP, right + LINE_LEFT
-    along = right * np.sin(azimuth) - down * np.cos(azimuth)
-    across = right * np.cos(azimuth) + down * np.sin(azimuth)
-    weight = np.interp(along / pixels, np.arange(weights.size), weights, left=0, right=0)
-    return (weight * np.clip(1 - np.abs(across), 0, 1)).astype(np.float32), row, column
+    length = min(reach, weights.size * pixels)
+    ends = [(0, round(length * end)) for end in (-np.cos(azimuth), np.sin(azimuth))]
+    margin = 4
+    down, right = (
+        np.arange(min(end) - margin, max(end) + margin + 1, dtype=np.float32) + np.float32(0.5) for end in ends
+    )
+    north, east = np.float32(np.cos(azimuth)), np.float32(np.sin(azimuth))
+    along = right * east - down[:, None] * north - np.float32(0.5)
+    across = right * north + down[:, None] * east + np.float32(0.5)
+    weight = np.interp(along / pixels, np.arange(weights.size), weights, left=0, right=0).astype(np.float32)
+    weight[along > reach] = 0
+    weight *= np.exp(-0.5 * (across / LINE_WIDTH) ** 2) / (LINE_WIDTH * np.sqrt(2 * np.pi))
+    return weight, margin - min(ends[0]), margin - min(ends[1])
 
 
 def geometric_shadow(
     casts_shadow: np.ndarray, resolution: int, sun_zenith: float, sun_azimuth: float, threads: int
 ) -> np.ndarray:
     """Return how likely the shadow of a cloud falls on each pixel, from the sun's direction alone.
+
+    As in Sen2Cor the scene lies in a square one and a half times its size that repeats itself: where the sun is so
+    low that shadows are longer than half the scene, they come back on the other side.
 
     Parameters
     ----------
@@ -67,7 +81,7 @@ def geometric_shadow(
     sun_zenith, sun_azimuth
         Scene means, degrees.
     threads
-        For the Fourier transforms; the result does not depend on it.
+        The result does not depend on it.
 
     Returns
     -------
@@ -76,19 +90,45 @@ def geometric_shadow(
     """
     from scipy import fft, ndimage
 
+    result = np.zeros(casts_shadow.shape, np.float32)
     if not casts_shadow.any():
-        return np.zeros(casts_shadow.shape, np.float32)
-    line, row, column = _shadow_line(resolution, sun_zenith, sun_azimuth, sum(casts_shadow.shape))
-    size = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(casts_shadow.shape, line.shape, strict=True)]
-    spectrum = fft.rfft2(line, size, workers=threads)
-    spectrum *= fft.rfft2(casts_shadow.astype(np.float32), size, workers=threads)
-    cover = fft.irfft2(spectrum, size, workers=threads, overwrite_x=True)
-    del spectrum
-    cover = cover[row:, column:][: casts_shadow.shape[0], : casts_shadow.shape[1]]
-    shadow = np.clip(cover, 0, 1)
-    del cover
-    shadow[casts_shadow != 0] = 0
-    return ndimage.gaussian_filter(shadow, BLUR)
+        return result
+    square = 2 * (3 * max(casts_shadow.shape) // 4)
+    line, *cloud = _shadow_line(resolution, sun_zenith, sun_azimuth, square // 2)
+    tile = [max(TILE, n) for n in line.shape]
+    size = [fft.next_fast_len(t + 2 * BLUR_REACH + n - 1, real=True) for t, n in zip(tile, line.shape, strict=True)]
+    spectrum = fft.rfft2(line, size)
+
+    def compute(corner: tuple[int, int]) -> None:
+        inside, wide, sources = [], [], []
+        for start, length, n, k, at in zip(corner, tile, casts_shadow.shape, line.shape, cloud, strict=True):
+            inside.append(slice(start, min(start + length, n)))
+            wide.append(slice(max(start - BLUR_REACH, 0), min(start + length + BLUR_REACH, n)))
+            sources.append(np.arange(wide[-1].start + at - k + 1, wide[-1].stop + at) % square)
+        clouds = _pixels_at(casts_shadow, *sources)
+        if not clouds.any():
+            return
+        cover = fft.irfft2(fft.rfft2(clouds, size) * spectrum, size, overwrite_x=True)
+        cover = cover[line.shape[0] - 1 :, line.shape[1] - 1 :]
+        cover = np.clip(cover[: wide[0].stop - wide[0].start, : wide[1].stop - wide[1].start], 0, 1)
+        cover[casts_shadow[*wide] != 0] = 0
+        blurred = ndimage.gaussian_filter(cover, BLUR, radius=BLUR_REACH)
+        result[*inside] = blurred[
+            *(slice(i.start - w.start, i.stop - w.start) for i, w in zip(inside, wide, strict=True))
+        ]
+
+    corners = [(i, j) for i in range(0, result.shape[0], tile[0]) for j in range(0, result.shape[1], tile[1])]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(compute, corners))
+    return result
+
+
+def _pixels_at(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return a mask at these rows and columns as float32, 0 beyond its last ones."""
+    result = np.zeros((rows.size, columns.size), np.float32)
+    here = [indices < n for indices, n in zip((rows, columns), mask.shape, strict=True)]
+    result[np.ix_(*here)] = mask[np.ix_(rows[here[0]], columns[here[1]])]
+    return result
 
 
 def bright_ground(
