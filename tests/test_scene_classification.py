@@ -135,15 +135,17 @@ def twin_evidence(b, nodata, elevation, sea):
 
 
 def twin_shadow(casts, resolution, sun_zenith, sun_azimuth):
-    """Add the shadow line of every cloud pixel, one sample of the line after the other."""
-    line, row, column = scene_kernels._shadow_line(resolution, sun_zenith, sun_azimuth, sum(casts.shape))
+    """Add the shadow line of every cloud pixel, one sample of the line after the other, in a square that repeats."""
+    square = 2 * int(np.ceil(0.75 * max(casts.shape)))
+    line, row, column = scene_kernels._shadow_line(resolution, sun_zenith, sun_azimuth, square // 2)
     rows, columns = casts.shape
-    total = np.zeros((rows + line.shape[0], columns + line.shape[1]))
-    for i, j in np.argwhere(line > 0):
-        total[i : i + rows, j : j + columns] += line[i, j] * casts
-    shadow = np.clip(total[row : row + rows, column : column + columns], 0, 1)
+    clouds, total = np.zeros((square, square), "f4"), np.zeros((square, square))
+    clouds[:rows, :columns] = casts
+    for i, j in np.argwhere(line > 1e-6):
+        total += line[i, j] * np.roll(clouds, (i - row, j - column), (0, 1))
+    shadow = np.clip(total[:rows, :columns], 0, 1)
     shadow[casts == 1] = 0
-    return ndimage.gaussian_filter(shadow.astype("f4"), scene_kernels.BLUR)
+    return ndimage.gaussian_filter(shadow.astype("f4"), 3)
 
 
 def twin_recover(b, scl, shadow, slope, hillshade, water):
@@ -227,14 +229,20 @@ def test_no_snow_where_it_is_impossible():
     assert not (scl == 11).any()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("rows", [16, 37, 1000])
-def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads, rows):
+@pytest.mark.parametrize("mode", ["classic", "improved"])
+@pytest.mark.parametrize("resolution", [20, 60])
+def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, resolution, mode):
     toa, maps = make_scene(3)
-    expected = classify_scene(toa, 60, 40, 150, **maps)
-    monkeypatch.setattr(step, "ROWS", rows)
-    for a, b in zip(classify_scene(toa, 60, 40, 150, threads=threads, **maps), expected, strict=True):
-        np.testing.assert_array_equal(a, b)
+    toa["B08"] = np.where(toa["B8A"] > 0, toa["B8A"] * F(1.02), F(0))
+    options = {"mode": mode, "cloud_buffer": 2.5 * resolution, "cast_shadow": (maps["hillshade"] < 20).astype("u1")}
+    monkeypatch.setattr(scene_kernels, "TILE", 64)
+    expected = classify_scene(toa, resolution, 40, 150, **options, **maps)
+    assert len(np.unique(expected[0])) >= 9
+    for threads, rows in ((1, 16), (1, 37), (2, 64), (4, 37), (4, 139), (2, 1000)):
+        monkeypatch.setattr(step, "ROWS", rows)
+        got = classify_scene(toa, resolution, 40, 150, threads=threads, **options, **maps)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_scene_without_data():
@@ -242,6 +250,32 @@ def test_scene_without_data():
     for result in classify_scene(toa, 20, 40, 150):
         assert result.shape == (40, 50)
         assert not result.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3), (33, 64)])
+@pytest.mark.parametrize(("spectrum", "expected"), [("cloud", 9), ("water", 6), ("soil", 5)])
+def test_scene_of_one_kind(shape, spectrum, expected):
+    toa = {name: np.full(shape, value, "f4") for name, value in zip(STACK_BANDS, SPECTRA[spectrum], strict=True)}
+    scl, cloud, snow = classify_scene(toa, 20, 40, 150)
+    assert (scl == expected).all()
+    assert (cloud == (100 if expected == 9 else 0)).all()
+    assert not snow.any()
+
+
+@pytest.mark.parametrize("sun_zenith", [0, 15.4, 50.5, 74, 84, 89.7])
+def test_any_sun(sun_zenith):
+    """Clouds over dark ground, on a grid of odd size: shadows, and no class that is not there."""
+    shape = (87, 131)
+    toa = {name: np.full(shape, value, "f4") for name, value in zip(STACK_BANDS, SPECTRA["dark"], strict=True)}
+    for name, value in zip(STACK_BANDS, SPECTRA["cloud"], strict=True):
+        toa[name][40:48, 60:75] = value
+    for sun_azimuth in (0, 44.6, 90, 135, 180, 225.5, 270, 315, 359.9):
+        for resolution in (20, 60):
+            scl, _, _ = classify_scene(toa, resolution, sun_zenith, sun_azimuth)
+            assert set(np.unique(scl)) <= {2, 3, 9}
+            assert (scl[41:47, 61:74] == 9).all()
+            if sun_zenith:
+                assert (scl == 3).any()
 
 
 def test_bad_arguments():
@@ -311,16 +345,29 @@ def test_dilation_is_scipys():
         np.testing.assert_array_equal(kernels.dilate(mask.astype("u1"), times), expected)
 
 
-@pytest.mark.parametrize("azimuth", [0, 45, 90, 160, 200, 315])
-def test_shadow_lies_away_from_the_sun(azimuth):
-    casts = np.zeros((401, 301), "u1")
-    casts[199:202, 149:152] = 1
-    shadow = scene_kernels.geometric_shadow(casts, 60, 40, azimuth, 1)
+@pytest.mark.parametrize("zenith", [20, 40, 60])
+@pytest.mark.parametrize("azimuth", [0, 45, 90, 160, 180, 200, 270, 315, 359.7])
+def test_shadow_lies_away_from_the_sun(azimuth, zenith):
+    casts = np.zeros((801, 601), "u1")
+    casts[398:403, 298:303] = 1
+    shadow = scene_kernels.geometric_shadow(casts, 60, zenith, azimuth, 1)
     y, x = ndimage.center_of_mass(shadow)
-    bearing = np.degrees(np.arctan2(x - 150, 200 - y)) % 360
-    assert abs((bearing - azimuth) % 360 - 180) < 3
+    bearing = np.degrees(np.arctan2(x - 300, 400 - y)) % 360
+    distance = np.hypot(y - 400, x - 300)
+    assert abs((bearing - azimuth) % 360 - 180) < np.degrees(1.5 / distance)
     # Clouds between 0.6 and 4.2 km: the shadow's middle is where one at 2.4 km throws it.
-    assert np.hypot(y - 200, x - 150) == pytest.approx(2400 * np.tan(np.radians(40)) / 60, rel=0.15)
+    assert distance == pytest.approx(2400 * np.tan(np.radians(zenith)) / 60, rel=0.15, abs=4)
+
+
+@pytest.mark.parametrize(("sun_zenith", "sun_azimuth"), [(30, 160), (70, 290), (82, 45)])
+def test_shadow_is_the_sum_of_lines(monkeypatch, sun_zenith, sun_azimuth):
+    """With a low sun shadows leave the scene and come back on the other side, whatever the tiles."""
+    casts = (ndimage.gaussian_filter(np.random.default_rng(0).random((90, 131)), 3) > 0.53).astype("u1")
+    expected = twin_shadow(casts, 20, sun_zenith, sun_azimuth)
+    for tile, threads in ((1024, 1), (48, 3)):
+        monkeypatch.setattr(scene_kernels, "TILE", tile)
+        got = scene_kernels.geometric_shadow(casts, 20, sun_zenith, sun_azimuth, threads)
+        np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
 def test_towns_are_no_clouds_where_b10_and_b09_say_so():

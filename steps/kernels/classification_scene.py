@@ -93,7 +93,7 @@ def geometric_shadow(
     result = np.zeros(casts_shadow.shape, np.float32)
     if not casts_shadow.any():
         return result
-    square = 2 * (3 * max(casts_shadow.shape) // 4)
+    square = 2 * -(-3 * max(casts_shadow.shape) // 4)
     line, *cloud = _shadow_line(resolution, sun_zenith, sun_azimuth, square // 2)
     tile = [max(TILE, n) for n in line.shape]
     size = [fft.next_fast_len(t + 2 * BLUR_REACH + n - 1, real=True) for t, n in zip(tile, line.shape, strict=True)]
