@@ -84,7 +84,7 @@ def read_elevation(dem: Path, grid: Grid, margin: int = 0) -> tuple[np.ndarray, 
     result = np.empty(target.shape, np.float32)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=128))
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=128 * 2**20))
             tiles, mosaic = _mosaic(dem, target)
             source = stack.enter_context(rasterio.open(mosaic))
             step = source.res[1] * (111_000 if source.crs.is_geographic else source.crs.linear_units_factor[1])

@@ -44,8 +44,9 @@ _OPTIONS = {
     "blocksize": 512,
     "bigtiff": "IF_SAFER",
 }
-# GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing.
-_CACHE_MB = 256
+# GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing. In bytes,
+# as rasterio takes it.
+_CACHE = 128 * 2**20
 
 
 def run(
@@ -58,6 +59,7 @@ def run(
     cogs: Path,
     compression: Literal["deflate", "zstd"] = "deflate",
     uncertainty: Path | None = None,
+    threads: int = 1,
 ) -> None:
     """Write the cloud-optimised GeoTIFFs of one resolution, named for their asset keys: red.tif, scl.tif ...
 
@@ -80,6 +82,8 @@ def run(
         Both are lossless; deflate is read by every program, zstd is faster.
     uncertainty
         Of the reflectance; adds blue_uncertainty.tif and so on.
+    threads
+        Threads that compress a file; files side by side would wait for the interpreter's lock.
     """
     scene = Scene.read(metadata)
     grid = scene.grid.at(resolution)
@@ -96,7 +100,8 @@ def run(
     with atomic(cogs) as folder:
         folder.mkdir()
         for key, asset in assets.items():
-            _write(folder / f"{key}.tif", asset, sources, grid, _tags(scene, asset), compression)
+            options = _OPTIONS | {"compress": compression, "num_threads": threads}
+            _write(folder / f"{key}.tif", asset, sources, grid, _tags(scene, asset), options)
 
 
 def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
@@ -109,7 +114,7 @@ def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
     }
 
 
-def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags: dict, compression: str) -> None:
+def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags: dict, options: dict) -> None:
     derived = path.with_suffix(".raw")
     # The average of class codes means nothing: overviews show the most frequent class.
     resampling = "MODE" if asset.kind == CLASSIFICATION else "AVERAGE"
@@ -120,9 +125,9 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
                     for rows in row_blocks(grid.height):
                         raster.write(band, _DERIVED[asset.kind](sources, band, rows), rows.start)
         source = derived if asset.kind in _DERIVED else sources[asset.kind]
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
             virtual = _virtual(source, asset, grid, tags)
-            copy(virtual, path, compress=compression, overview_resampling=resampling, **_OPTIONS)
+            copy(virtual, path, overview_resampling=resampling, **options)
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.
             with rasterio.open(path) as file:
                 file.read(window=Window(grid.width - 1, grid.height - 1, 1, 1))
