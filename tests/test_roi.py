@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import l1c_products
 import numpy as np
@@ -20,6 +23,7 @@ from steps.sentinel2.l2a_part import cut_tile
 from steps.sentinel2.roi import ALIGNMENT, DETAIL, grown, part_of, surroundings
 from steps.sentinel2.scene import Scene
 
+ROOT = Path(__file__).resolve().parents[1]
 TILE = Grid(32631, 300000, 4900020, 10, 10980, 10980)
 
 
@@ -224,3 +228,29 @@ def test_angles_of_the_part_are_those_of_the_tile(tmp_path):
     assert size == {"NROWS": "120", "NCOLS": "150"}
     assert tile.findtext('.//Geoposition[@resolution="60"]/ULX') == "303000"
     assert tile.findtext('.//Geoposition[@resolution="60"]/ULY') == "4897020"
+
+
+def test_workflow_skips_products_beside_the_region(tmp_path):
+    """A table goes on with those that it touches; a single product, or a table without any, is refused in one line."""
+    here = l1c_products.write_product(tmp_path, masks="gml")
+    other = l1c_products.NAME.replace("R051", "R052")
+    there = l1c_products.write_product(tmp_path / "there", masks="gml", name=other)
+    tile = there / l1c_products.GRANULE / "MTD_TL.xml"
+    tile.write_text(tile.read_text().replace("<ULX>300000", "<ULX>600000"))
+    (tmp_path / "two.csv").write_text(f"input\n{here}\n{there}\n")
+
+    def plan(source, region):
+        command = ["snakemake", "--dry-run", "--quiet", "--cores", "1", "--config", f"output={tmp_path}/out"]
+        command = [sys.executable, "-m", *command, f"input={source}", f"roi={region}"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    region = "[0.5, 44.2, 0.51, 44.24]"
+    done = plan(tmp_path / "two.csv", region)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "skipped" in line] == [
+        f"{there}: skipped, the region of interest does not touch it"
+    ]
+    refused = plan(there, region)
+    assert refused.returncode == 2
+    assert sum("ERROR" in line for line in refused.stderr.splitlines()) == 1
+    assert "does not touch" in refused.stderr

@@ -27,8 +27,17 @@ def refuse(problem):
     os._exit(2)
 
 
+def numbers(value):
+    """What stands in a list on the command line, which arrives as text; other values as they are."""
+    try:
+        return [float(item) for item in value] if isinstance(value, list) else value
+    except ValueError:
+        return value
+
+
 # `--config key=true` arrives as text, only `True` as a boolean.
 config.update({k: v == "true" for k, v in config.items() if v in ("true", "false")})
+config.update(roi=numbers(config.get("roi")))
 try:
     validate(config, schema="../schemas/config.schema.yaml")
 except WorkflowError as problem:
