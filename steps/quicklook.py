@@ -17,13 +17,13 @@ _SIDE = 1100
 _LEAST_RANGE = {AOT: 0.05, WVP: 0.2}
 
 
-def run(toa_10m: Path, boa: Path, classification: Path, aot: Path, wvp: Path, metadata: Path, folder: Path) -> None:
+def run(toa: Path, boa: Path, classification: Path, aot: Path, wvp: Path, metadata: Path, folder: Path) -> None:
     """Draw the product: true colour before and after the correction, classes, aerosol and water vapour.
 
     Parameters
     ----------
-    toa_10m, boa
-        Reflectance at 10 m at the top of the atmosphere and at the surface; both are drawn with the same stretch.
+    toa, boa
+        Reflectance at 20 m at the top of the atmosphere and at the surface; both are drawn with the same stretch.
     classification, aot, wvp
         At 20 m.
     metadata
@@ -34,7 +34,7 @@ def run(toa_10m: Path, boa: Path, classification: Path, aot: Path, wvp: Path, me
     scene = Scene.read(metadata)
     with atomic(folder) as part:
         part.mkdir()
-        for name, path, kind in (("tci_toa", toa_10m, TOA), ("tci_boa", boa, BOA)):
+        for name, path, kind in (("tci_toa", toa, TOA), ("tci_boa", boa, BOA)):
             level = "top of atmosphere" if kind is TOA else "surface"
             colours = np.dstack([true_colour(_overview(path, kind, band)) for band in RGB])
             with _Picture(part / f"{name}.png", scene, f"True colour, {level}") as picture:

@@ -25,14 +25,14 @@ def inputs(tmp_path_factory):
     grid20 = GRID.at(20)
     # distinct colours before and after the correction
     for name, kind, numbers in (("toa", TOA, (2000, 2500, 3000)), ("boa", BOA, (1500, 2000, 1200))):
-        bands = {band: flat(GRID, number) for band, number in zip(RGB, numbers, strict=True)}
-        write(tmp_path / f"{name}.tif", kind, GRID, bands)
+        bands = {band: flat(grid20, number) for band, number in zip(RGB, numbers, strict=True)}
+        write(tmp_path / f"{name}.tif", kind, grid20, bands)
     classes = flat(grid20, 4, "u1")
     classes[:300] = 6
     write(tmp_path / "scl.tif", CLASSIFICATION, grid20, {"SCL": classes})
     write(tmp_path / "aot.tif", AOT, grid20, {"aot550": flat(grid20, 120)})
     write(tmp_path / "wvp.tif", WVP, grid20, {"water_vapour": flat(grid20, 0)})
-    names = {"toa_10m": "toa", "boa": "boa", "classification": "scl", "aot": "aot", "wvp": "wvp"}
+    names = {"toa": "toa", "boa": "boa", "classification": "scl", "aot": "aot", "wvp": "wvp"}
     paths = {parameter: tmp_path / f"{name}.tif" for parameter, name in names.items()}
     return paths | {"metadata": tmp_path / "metadata.json"}
 
@@ -85,5 +85,5 @@ def test_overview_is_the_mean_of_the_pixels(tmp_path, side):
 
 def test_wrong_file_is_told(inputs, tmp_path):
     with pytest.raises(StepError, match="boa_reflectance"):
-        quicklook.run(**inputs | {"boa": inputs["toa_10m"]}, folder=tmp_path / "quicklook")
+        quicklook.run(**inputs | {"boa": inputs["toa"]}, folder=tmp_path / "quicklook")
     assert not any(tmp_path.iterdir())

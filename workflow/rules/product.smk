@@ -1,7 +1,7 @@
 # What users open: SAFE, COGs with a STAC item, quicklooks and the quality report.
 
 PRODUCT_RASTERS = [
-    "import/toa_10m.tif",
+    "resample/toa_20m.tif",
     "dem/terrain_20m.tif",
     "classification/scl_20m.tif",
     "classification/scl_60m.tif",
@@ -185,8 +185,8 @@ rule write_stac:
 
 rule quicklook:
     input:
-        toa_10m=final("import/toa_10m.tif"),
-        boa=final(BOA.format(10)),
+        toa=final("resample/toa_20m.tif"),
+        boa=final(BOA.format(20)),
         classification=final("classification/scl_20m.tif"),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
@@ -209,6 +209,6 @@ rule quicklook:
     params:
         folder=kept("quicklook"),
     shell:
-        "python -m steps.quicklook --toa-10m {input.toa_10m:q} --boa {input.boa:q}"
+        "python -m steps.quicklook --toa {input.toa:q} --boa {input.boa:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
         " --metadata {input.metadata:q} --folder {params.folder:q} --log {log:q}"
