@@ -28,6 +28,7 @@ from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, mode
 from steps.atmosphere.choice import VEGETATION_MODELS
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
 from steps.cli import cli
+from steps.kernels.classes import any_of_nine, is_one_of
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
 from steps.kernels.inversion import invert
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
@@ -317,8 +318,7 @@ def _near_cloud(classes: np.ndarray) -> np.ndarray:
     """Return which pixels of 60 m have clouds on more than 2 % of the square kilometre around."""
     from scipy.ndimage import uniform_filter
 
-    rows, columns = (n // 3 for n in classes.shape)
-    cloud = np.isin(classes, _CLOUDS).reshape(rows, 3, columns, 3).any(axis=(1, 3))
+    cloud = any_of_nine(is_one_of(classes, _CLOUDS))
     return uniform_filter(cloud.astype("f4"), 17, mode="nearest") > 0.02
 
 
@@ -345,7 +345,7 @@ def _forecast(inputs: _Inputs) -> np.ndarray | None:
 
 def _limit(inputs: _Inputs) -> np.ndarray:
     """Return for each cell the thickness above which its darkest ground would reflect less than nothing."""
-    ground = np.isin(inputs.classes, _GROUND)
+    ground = is_one_of(inputs.classes, _GROUND)
     limits = [
         highest_thickness(
             _LEVELS,

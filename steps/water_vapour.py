@@ -23,6 +23,7 @@ from steps.artefacts import (
 from steps.atmosphere import load_table
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
 from steps.cli import cli
+from steps.kernels.classes import any_of_nine, is_one_of
 from steps.kernels.inversion import invert
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.kernels.resampling import block_mean
@@ -103,7 +104,7 @@ def run(
     if method == "auto":
         mesh = Mesh(grid.at(60), _CELL)
         retrieved = _retrieve(scene, AngleGrid(angles), lut, stack, mesh, elevation, read(aot, AOT, AOT.name))
-        retrieved[~_all_of(np.isin(classes, _LAND))] = np.nan
+        retrieved[any_of_nine(~is_one_of(classes, _LAND))] = np.nan
         field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes) / 9, facts)
         if field is None:
             column = _stand_in(scene, column, facts)
@@ -131,12 +132,6 @@ def _stand_in(scene: Scene, column: float, facts: dict) -> float:
     facts["method"] = "ECMWF"
     facts["defaults"].append(f"{lack}: the mean of the ECMWF forecast was taken.")
     return scene.auxiliary.water_vapour
-
-
-def _all_of(mask: np.ndarray) -> np.ndarray:
-    """Return which pixels of 60 m consist of pixels of 20 m that are all in a mask."""
-    rows, columns = (n // 3 for n in mask.shape)
-    return mask.reshape(rows, 3, columns, 3).all(axis=(1, 3))
 
 
 def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mesh, elevation, aot) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from steps.kernels.classes import any_of_nine, is_one_of
+
 #: Pixel size at which surroundings are looked at, m.
 ENVIRONMENT = 60
 #: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
@@ -24,12 +26,11 @@ def clear_ground(classes: np.ndarray) -> np.ndarray | None:
     classes
         Scene classification at 20 m, rows and columns in multiples of three.
     """
-    covered = np.isin(classes, _COVERED)
+    covered = is_one_of(classes, _COVERED)
     valid = np.count_nonzero(classes)
     if not valid or np.count_nonzero(~covered) < _LEAST_CLEAR * valid:
         return None
-    rows, columns = classes.shape
-    return ~covered.reshape(rows // 3, 3, columns // 3, 3).any(axis=(1, 3))
+    return ~any_of_nine(covered)
 
 
 def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> np.ndarray:
