@@ -1,7 +1,7 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -62,7 +62,10 @@ SEA, LITTLE_SNOW = 254, 10
 ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
-Reader = Callable[[slice], tuple[Bands, Maps]]
+#: Those that the recovery rules and `snow_evidence` need.
+RECOVERY_BANDS = frozenset(("B02", "B03", "B04", "B8A", "B10", "B11", "B12"))
+#: Reads rows of these bands; the others may be empty.
+Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 
 def classify_scene(
@@ -135,7 +138,7 @@ def classify_scene(
         raise ValueError("give dem, slope and hillshade together")
     given = (dem, slope, hillshade, water_bodies, _sea_without_snow(snow_condition))
 
-    def read_rows(rows: slice) -> tuple[Bands, Maps]:
+    def read_rows(rows: slice, _: Set[str]) -> tuple[Bands, Maps]:
         nodata = np.any([toa[name][rows] == 0 for name in STACK_BANDS], axis=0)
         bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
         return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
@@ -192,7 +195,7 @@ def classify(
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
-        results = kernels.evidence(*read_rows(wide), snow_possible)
+        results = kernels.evidence(*read_rows(wide, frozenset(STACK_BANDS)), snow_possible)
         for whole, part in zip((first, cloud, snow, casts_shadow), results, strict=True):
             whole[rows] = part[inner]
 
@@ -224,9 +227,10 @@ def _recovered(
     """Run the recovery rules by rows; return classes, the bands and maps of these names, and `snow_evidence`."""
     scl, ice = np.empty_like(first), np.empty_like(first)
     kept = {name: np.empty(first.shape, np.float32) for name in names}
+    needed = RECOVERY_BANDS | {name.upper() for name in names} & set(BANDS)
 
     def recover(rows: slice, wide: slice, inner: slice) -> None:
-        bands, maps = read_rows(wide)
+        bands, maps = read_rows(wide, needed)
         shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
         scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
         ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
@@ -240,8 +244,8 @@ def _recovered(
 def _mended(read_rows: Reader, mends: Mends) -> Reader:
     """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
 
-    def read(rows: slice) -> tuple[Bands, Maps]:
-        bands, maps = read_rows(rows)
+    def read(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
+        bands, maps = read_rows(rows, names)
         if "cirrus" in mends.improvements:
             bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, mends.b10_thickness))
             maps = maps._replace(elevation=np.zeros_like(maps.elevation))
@@ -312,8 +316,8 @@ def run(
     sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
     relief = any(read(terrain, TERRAIN, "slope", rows).any() for rows in row_blocks(grid.height))
 
-    def read_rows(rows: slice) -> tuple[Bands, Maps]:
-        bands = _read_bands(stack, rows, grid.width)
+    def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
+        bands = _read_bands(stack, rows, grid.width, names)
         heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
@@ -338,7 +342,7 @@ def run(
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     result = {"SCL": scl, "CLD": cloud, "SNW": snow}
     write(classification, CLASSIFICATION, grid, result, compress=True)
-    coarse = {"SCL": _median_3x3(scl), "CLD": _mean_3x3(cloud), "SNW": _mean_3x3(snow)}
+    coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
@@ -366,13 +370,14 @@ def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.nd
     return _displaced(read_rows, grid.shape, threads)
 
 
-def _read_bands(stack: Path, rows: slice, width: int) -> Bands:
+def _read_bands(stack: Path, rows: slice, width: int, names: Set[str]) -> Bands:
+    """Read these bands; the no-data mask is of these only, and the others are empty."""
     nodata = np.zeros((rows.stop - rows.start, width), np.bool_)
-    bands = {}
-    for name in STACK_BANDS:
-        bands[name] = kernels.reflectance(read(stack, TOA, name, rows), nodata)
-        if name not in BANDS:
-            del bands[name]
+    bands = dict.fromkeys(BANDS, np.empty((0, 0), np.float32))
+    for name in names:
+        reflectance = kernels.reflectance(read(stack, TOA, name, rows), nodata)
+        if name in BANDS:
+            bands[name] = reflectance
     return Bands(*(bands[name] for name in BANDS), nodata)
 
 
@@ -403,20 +408,6 @@ def _warped(path: Path | None, grid: Grid, method: str) -> np.ndarray | None:
     except RasterioError as problem:
         raise StepError(f"{path}: cannot be read ({problem}); give another map in `classification`") from problem
     return result
-
-
-def _median_3x3(scl: np.ndarray) -> np.ndarray:
-    """Return the median of each block of 3x3 pixels: a 3x3 median filter, then the nearest pixel."""
-    rows, columns = (n // 3 for n in scl.shape)
-    blocks = scl.reshape(rows, 3, columns, 3).swapaxes(1, 2).reshape(rows, columns, 9)
-    return np.partition(blocks, 4, axis=2)[..., 4]
-
-
-def _mean_3x3(percent: np.ndarray) -> np.ndarray:
-    """Return the mean of each block of 3x3 pixels, rounded half up."""
-    rows, columns = (n // 3 for n in percent.shape)
-    total = percent.reshape(rows, 3, columns, 3).sum(axis=(1, 3), dtype=np.uint16)
-    return ((2 * total + 9) // 18).astype(np.uint8)
 
 
 if __name__ == "__main__":

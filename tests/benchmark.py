@@ -1,20 +1,31 @@
 """What the kernels cost: `python tests/benchmark.py`, on one thread, each figure beside a memory copy of the same run.
 
+The scene classification runs on two threads, as a process of its own on the files of a full tile.
+
 Not a test: timings are for people to read and compare as ratios.
 """
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from test_scene_classification import make_scene
 
+from steps.artefacts import ANGLES, MASK, TERRAIN, TOA, Grid, write
 from steps.atmosphere import band_atmosphere, build_table, load_table, reference_response, write_table
+from steps.kernels.classification import Bands, reflectance
+from steps.kernels.classification_improved import IMPROVEMENTS, Mends
 from steps.kernels.inversion import COEFFICIENTS, POWERS, invert
 from steps.kernels.uncertainty import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
+from steps.scene_classification import BANDS, _displaced, classify, fill_maps
+from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
-SIDE, CELL = 10980, 128
+SIDE, CELL, CLASSIFIED = 10980, 128, 5490
 
 
 def best(function, repeats=5):
@@ -81,6 +92,59 @@ def atmosphere():
     report("atmosphere of one band", best(lambda: band_atmosphere(table, response, **points), 3), "point", n)
 
 
+def classification():
+    """Measure the step over a synthetic tile at 20 m, as it runs in the workflow, and its computation without files."""
+    tile, copies = make_scene(shape=(CLASSIFIED // 6,) * 2)[0], (6, 6)
+    stored = {b: np.tile(np.where(a == 0, 0, np.round(a * 10000) + 1000).astype("u2"), copies) for b, a in tile.items()}
+    grid = Grid(32631, 300000, 4900020, 20, CLASSIFIED, CLASSIFIED)
+    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder / "stack.tif", TOA, grid, stored)
+        write(folder / "toa_10m.tif", TOA, grid.at(10), {"B08": np.kron(stored["B8A"], np.ones((2, 2), "u2"))})
+        write(folder / "mask.tif", MASK, grid, {"mask": np.zeros(grid.shape, "u1")})
+        write(folder / "terrain.tif", TERRAIN, grid, {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales})
+        angles = {"view_zenith_B8A": np.full((24, 24), 5, "f4"), "view_azimuth_B8A": np.full((24, 24), 100, "f4")}
+        sun = {"sun_zenith": angles["view_zenith_B8A"] + 50, "sun_azimuth": angles["view_azimuth_B8A"] + 60}
+        write(folder / "angles.tif", ANGLES, Grid(32631, 297500, 4902520, 5000, 24, 24), angles | sun)
+        scene = ("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(10), 55, 160, bands)
+        Scene(*scene).write(folder / "metadata.json")
+        for mode in ("classic", "improved"):
+            options = {"stack": "stack.tif", "toa_10m": "toa_10m.tif", "mask": "mask.tif", "terrain": "terrain.tif"}
+            options |= {"angles": "angles.tif", "metadata": "metadata.json", "classification": "20.tif"}
+            options |= {"classification_60m": "60.tif", "mode": mode, "cloud_buffer": 60, "threads": 2}
+            words = [w for k, v in options.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+            process = subprocess.Popen([sys.executable, "-m", "steps.scene_classification", *words], cwd=folder)
+            usage = os.wait4(process.pid, 0)[2]
+            seconds, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+            sys.stdout.write(f"classification step, {mode}: {seconds:.1f} CPU s, {memory:.0f} MB at most\n")
+    for mode, seconds in (("classic", _classify(stored, None)), ("improved", _classify(stored, IMPROVEMENTS))):
+        sys.stdout.write(f"classification without files, {mode}: {seconds:.1f} CPU s\n")
+    report("memory copy of the twelve bands", best(lambda: [a.copy() for a in stored.values()]), "pixel", grid.width**2)
+
+
+def _classify(stored, improvements):
+    """Return the CPU time of the classification of stored numbers, s."""
+
+    def read_rows(rows, _):
+        nodata = np.zeros((rows.stop - rows.start, CLASSIFIED), np.bool_)
+        toa = {name: reflectance(stored[name][rows], nodata) for name in STACK_BANDS}
+        return Bands(*(toa[name] for name in BANDS), nodata), fill_maps(nodata.shape)
+
+    def compute():
+        mends = None
+        if improvements:
+            nodata = np.zeros((CLASSIFIED, CLASSIFIED), np.bool_)
+            read = lambda rows: [reflectance(stored[b][rows], nodata[rows]) for b in ("B07", "B8A", "B8A")]  # noqa: E731
+            displaced = _displaced(read, nodata.shape, 2)
+            mends = Mends(improvements, (1.4, -0.5), nodata.view(np.uint8), displaced, 30.0, 60)
+        options = {"land_cover": None, "snow_possible": True, "mends": mends, "threads": 2}
+        classify(read_rows, (CLASSIFIED, CLASSIFIED), 20, 55.0, 160.0, **options)
+
+    return best(compute, 2)[1]
+
+
 if __name__ == "__main__":
     inversion()
+    classification()
     atmosphere()

@@ -293,3 +293,36 @@ def hillshade(slope, aspect, sun_zenith, sun_azimuth):
                 cosine = down * np.cos(tilt) + level * np.sin(tilt) * np.cos(np.radians(sun_azimuth - aspect[i, j]))
             result[i, j] = np.floor(1.5 + 254 * max(cosine, 0.0))
     return result
+
+
+@rule
+def median_3x3(classes):
+    """Return the median of each block of 3x3 pixels: a 3x3 median filter, then the nearest pixel."""
+    result = np.empty((classes.shape[0] // 3, classes.shape[1] // 3), np.uint8)
+    counts = np.zeros(SNOW + 1, np.uint8)
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            block = classes[3 * i : 3 * i + 3, 3 * j : 3 * j + 3]
+            counts[:] = 0
+            for c in block.flat:
+                counts[c] += 1
+            below, median = counts[0], 0
+            while below < 5:
+                median += 1
+                below += counts[median]
+            result[i, j] = median
+    return result
+
+
+@rule
+def mean_3x3(percent):
+    """Return the mean of each block of 3x3 pixels, rounded half up."""
+    result = np.empty((percent.shape[0] // 3, percent.shape[1] // 3), np.uint8)
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            total = 0
+            for y in range(3 * i, 3 * i + 3):
+                for x in range(3 * j, 3 * j + 3):
+                    total += percent[y, x]
+            result[i, j] = (2 * total + 9) // 18
+    return result
