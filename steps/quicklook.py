@@ -86,7 +86,10 @@ class _Picture:
 
     def __exit__(self, kind, *_) -> None:
         if kind is None:
-            self.figure.savefig(self._path)
+            # Laid out beforehand, or else everything is drawn twice.
+            self.figure.get_layout_engine().execute(self.figure)
+            self.figure.set_layout_engine("none")
+            self.figure.savefig(self._path, pil_kwargs={"compress_level": 1})
 
     def show(self, image: np.ndarray, **options):
         """Draw an image of the whole scene."""
