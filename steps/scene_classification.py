@@ -24,6 +24,7 @@ from steps.artefacts import (
     write,
 )
 from steps.cli import cli
+from steps.cloud_model import MODEL_BANDS, cloud_opinion
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels.classification import Bands, Maps
@@ -88,6 +89,7 @@ def classify_scene(
     cast_shadow: np.ndarray | None = None,
     water_vapour: float | None = None,
     cloud_buffer: float = 0,
+    cloud_model: str = "rules",
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene held in arrays, all of one shape (rows, columns).
@@ -119,6 +121,8 @@ def classify_scene(
         Mean column, g/cm2.
     cloud_buffer
         Distance by which clouds grow, m.
+    cloud_model
+        `rules`, or `s2cloudless`: that model has its say too, and needs `B08`.
     threads
         The result does not depend on it.
 
@@ -151,8 +155,13 @@ def classify_scene(
             displaced = _displaced(
                 lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
             )
+        opinion = None
+        if cloud_model == "s2cloudless":
+            opinion = cloud_opinion(
+                lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
+            )
         thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, thickness, cloud_buffer)
+        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, thickness, cloud_buffer, opinion)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
         land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
@@ -296,6 +305,7 @@ def run(
     angles: Path | None = None,
     toa_10m: Path | None = None,
     cloud_buffer: float = 0,
+    cloud_model: Literal["rules", "s2cloudless"] = "rules",
     threads: int = 1,
 ) -> None:
     """Classify a scene at 20 m, and derive the classification at 60 m.
@@ -306,8 +316,11 @@ def run(
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
     mode: classic (the rules of Sen2Cor 2.8) or improved. Improved mode makes the improvements that are named (all
     unless given), needs angles (sun and view angles at the 5 km nodes), looks for parallax in B08 of toa_10m where
-    that is given, and grows clouds by cloud_buffer (m).
+    that is given, and grows clouds by cloud_buffer (m). cloud_model s2cloudless: that model, if it is installed,
+    confirms and adds clouds in improved mode; it needs toa_10m.
     """
+    if mode == "classic" and cloud_model != "rules":
+        raise StepError(f"classification.cloud_model: {cloud_model} needs `classification.mode: improved`")
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
         if grid_of(path, kind) != grid:
@@ -325,10 +338,11 @@ def run(
     if mode == "improved":
         made = IMPROVEMENTS if improvements is None else tuple(improvements)
         displaced = _displaced_in(stack, toa_10m, grid, threads) if "parallax" in made and toa_10m else None
+        opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
-        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, thickness, cloud_buffer)
+        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
     scl, cloud, snow = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
@@ -368,6 +382,19 @@ def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.nd
         return [b07, b08.reshape(b8a.shape[0], 2, b8a.shape[1], 2).mean(axis=(1, 3)), b8a]
 
     return _displaced(read_rows, grid.shape, threads)
+
+
+def _opinion(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> np.ndarray:
+    if toa_10m is None:
+        raise StepError("--toa-10m: s2cloudless needs B08; give it or choose --cloud-model rules")
+
+    def read_rows(rows: slice) -> dict[str, np.ndarray]:
+        bands = {name: values(stack, TOA, name, rows) for name in MODEL_BANDS if name != "B08"}
+        b08 = values(toa_10m, TOA, "B08", slice(2 * rows.start, 2 * rows.stop))
+        bands["B08"] = b08.reshape(b08.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
+        return {name: np.nan_to_num(band, nan=0) for name, band in bands.items()}
+
+    return cloud_opinion(read_rows, grid.shape, round(grid.resolution), threads)
 
 
 def _read_bands(stack: Path, rows: slice, width: int, names: Set[str]) -> Bands:

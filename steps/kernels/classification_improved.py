@@ -66,6 +66,8 @@ class Mends:
         From `b10_thickness`.
     cloud_buffer
         Distance by which clouds grow, m.
+    opinion : uint8, shape (rows, columns)
+        What the s2cloudless model says of clouds (0 clear, 1 near a cloud, 2 cloud); None does without.
     """
 
     improvements: tuple[str, ...]
@@ -74,6 +76,7 @@ class Mends:
     displaced: np.ndarray | None
     b10_thickness: float
     cloud_buffer: float
+    opinion: np.ndarray | None = None
 
 
 def mend(
@@ -101,6 +104,8 @@ def mend(
     mends
         What to do.
     """
+    if mends.opinion is not None:
+        clouds_of_model(scl, mends.opinion)
     if "snow" in mends.improvements:
         snow_by_context(scl, ice)
     if "parallax" in mends.improvements and mends.displaced is not None:
@@ -116,6 +121,23 @@ def mend(
     buffer_clouds(scl, mends.cloud_buffer / resolution)
     scl[scl == OPEN] = UNCLASSIFIED
     agree(scl, cloud, snow)
+
+
+def clouds_of_model(scl: np.ndarray, opinion: np.ndarray) -> None:
+    """Let the s2cloudless model confirm the clouds of the rules, and add those that they missed, in place.
+
+    Medium and high probability clouds that the model holds for clear are unclassified; what it holds for cloud and is
+    no cloud yet is a medium probability cloud, but for snow, which it knows less well than the rules.
+
+    Parameters
+    ----------
+    scl : uint8, shape (rows, columns)
+    opinion : uint8, shape (rows, columns)
+        0 clear, 1 near a cloud, 2 cloud.
+    """
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    scl[cloud & (opinion == 0)] = UNCLASSIFIED
+    scl[(opinion == 2) & ~cloud & (scl != NO_DATA) & (scl != SNOW) & (scl != CIRRUS)] = CLOUD_MEDIUM
 
 
 def b10_thickness(water_vapour: float | None, elevation: float, sun_zenith: float) -> float:

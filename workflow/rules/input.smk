@@ -156,10 +156,12 @@ rule scene_classification:
         mode=config["classification"]["mode"],
         improvements=config["classification"]["improvements"],
         cloud_buffer=config["classification"]["cloud_buffer"],
+        cloud_model=config["classification"]["cloud_model"],
     shell:
         "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
         " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
         " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
+        " --cloud-model {params.cloud_model}"
         " --threads {threads} --log {log:q}"
