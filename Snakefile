@@ -9,8 +9,10 @@ include: "workflow/rules/surface.smk"
 include: "workflow/rules/product.smk"
 
 
+# On a cluster these run where Snakemake runs: half a second each.
 localrules:
     all,
+    write_stac,
 
 
 rule all:

@@ -11,7 +11,7 @@ rule atmosphere:
         CONDA
     threads: 4
     resources:
-        mem_mb=800,
+        mem_mb=memory(800),
     params:
         model="{model}",
     shell:
@@ -28,7 +28,7 @@ rule atmosphere_facts:
         CONDA
     threads: 2
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
     shell:
         "python -m steps.atmosphere.extract --folder {output:q} --threads {threads} --log {log:q}"
 
@@ -54,7 +54,7 @@ rule aerosol:
         CONDA
     threads: 2
     resources:
-        mem_mb=1200,
+        mem_mb=memory(1200),
         workers=WORKERS,
     params:
         method=config["aerosol"]["method"],
@@ -88,7 +88,7 @@ rule water_vapour:
         CONDA
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         workers=WORKERS,
     params:
         method=config["water_vapour"]["method"],

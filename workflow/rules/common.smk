@@ -200,6 +200,11 @@ def side_by_side(most):
         return most
 
 
+def memory(megabytes):
+    """Memory of a job: what its stage needs, the two Snakemake processes around it on a cluster, more on a retry."""
+    return lambda wildcards, attempt: (megabytes + 300) * attempt
+
+
 def optional(flag, value):
     """A command-line option, or nothing where the config has no value."""
     return f"{flag} '{value}'" if value else ""

@@ -1,4 +1,4 @@
-# mem_mb and threads here and in the other files were measured on full tiles of 10980 x 10980 pixels, plus a third.
+# Memory and threads here and in the other files were measured on full tiles of 10980 x 10980 pixels, plus a third.
 # From the L1C product to co-registered top-of-atmosphere reflectance and terrain.
 
 
@@ -13,7 +13,7 @@ rule demo:
         CONDA
     threads: 4
     resources:
-        mem_mb=400,
+        mem_mb=memory(400),
     shell:
         "python -m steps.demo --safe {output:q} --threads {threads} --log {log:q}"
 
@@ -37,7 +37,7 @@ rule import_l1c:
         CONDA
     threads: 4
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         ozone=config["ozone"],
         roi=optional("--roi", ROI),
@@ -64,7 +64,7 @@ rule resample:
     conda:
         CONDA
     resources:
-        mem_mb=700,
+        mem_mb=memory(700),
     shell:
         "python -m steps.resample --toa-10m {input.toa_10m:q} --toa-20m {input.toa_20m:q} --toa-60m {input.toa_60m:q}"
         " --resolution {wildcards.res} --stack {output.stack:q} --threads {threads} --log {log:q}"
@@ -86,7 +86,7 @@ rule dem_20m:
         CONDA
     threads: 2
     resources:
-        mem_mb=1800,
+        mem_mb=memory(1800),
     params:
         dem=optional("--dem", config["dem"]),
         altitude=config["altitude"],
@@ -113,7 +113,7 @@ rule dem:
     conda:
         CONDA
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
     params:
         dem=optional("--dem", config["dem"]),
         altitude=config["altitude"],
@@ -144,7 +144,7 @@ rule scene_classification:
         CONDA
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         layers=LAYER_OPTIONS,
         snow=(

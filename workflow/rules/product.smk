@@ -31,7 +31,7 @@ rule crop:
     conda:
         CONDA
     resources:
-        mem_mb=300,
+        mem_mb=memory(300),
     params:
         folder=of("roi"),
     shell:
@@ -64,7 +64,7 @@ rule quality_report:
     conda:
         CONDA
     resources:
-        mem_mb=300,
+        mem_mb=memory(300),
     shell:
         "python -m steps.quality_report --metadata {input.metadata:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --reports {input.reports:q} --quality {output.quality:q} --log {log:q}"
@@ -92,7 +92,7 @@ rule write_images:
         CONDA
     threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
     resources:
-        mem_mb=1800,
+        mem_mb=memory(1800),
     shell:
         "python -m steps.write_images --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
@@ -115,7 +115,7 @@ rule write_safe:
     conda:
         CONDA
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
     params:
         safe=f"{OUT}/{{product}}.SAFE",
         layers=LAYER_OPTIONS,
@@ -147,7 +147,7 @@ rule write_cog:
         CONDA
     threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
     resources:
-        mem_mb=1200,
+        mem_mb=memory(1200),
     params:
         compression=config["cog"]["compression"],
         uncertainty=lambda wildcards, input: optional(
@@ -175,7 +175,7 @@ rule write_stac:
     conda:
         CONDA
     resources:
-        mem_mb=600,
+        mem_mb=memory(600),
     params:
         folder=kept("cog"),
     shell:
@@ -205,7 +205,7 @@ rule quicklook:
     conda:
         CONDA
     resources:
-        mem_mb=600,
+        mem_mb=memory(600),
     params:
         folder=kept("quicklook"),
     shell:

@@ -23,7 +23,7 @@ rule reflectance:
         CONDA
     threads: side_by_side(2)
     resources:
-        mem_mb=1700,
+        mem_mb=memory(1700),
         workers=WORKERS,
     params:
         adjacency=(
@@ -60,7 +60,7 @@ rule uncertainty:
         CONDA
     threads: side_by_side(2)
     resources:
-        mem_mb=1100,
+        mem_mb=memory(1100),
     params:
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
@@ -94,7 +94,7 @@ rule terrain:
         CONDA
     threads: side_by_side(2)
     resources:
-        mem_mb=1200,
+        mem_mb=memory(1200),
         workers=WORKERS,
     params:
         correction=config["terrain"]["correction"],
