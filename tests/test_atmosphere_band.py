@@ -25,7 +25,7 @@ from steps.atmosphere import (
     write_table,
 )
 from steps.atmosphere.band import _quadrature
-from steps.atmosphere.lut import build_table
+from steps.atmosphere.lut import AOT, build_table
 from steps.atmosphere.responses import DATA, cell_weights
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
@@ -257,8 +257,8 @@ def test_table_is_small_reads_back_and_a_broken_one_is_told(tmp_path, table):
 
 def test_spline_of_the_table_goes_through_its_nodes(table):
     with np.load(lut_path("continental")) as file:
-        aot, values = file["axis_aot"], file["spherical_albedo"][3, 0]
-    spline = CubicSpline(aot, values)
+        values = file["spherical_albedo"][3, 0]
+    spline = CubicSpline(AOT, values)
     a = band_atmosphere(
         table, line(float(table.wavelength[3])), **STANDARD | {"elevation_km": 9.0, "aot550": 0.27, "water_vapour": 0}
     )

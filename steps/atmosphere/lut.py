@@ -97,6 +97,8 @@ def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
         The arrays of the file, with axes (wavelength, pressure, AOT, sun, view, mode) or some of these, single
         precision, rounded to 1e-7, so that the last digits of a processor's exponential function do not show.
     """
+    from scipy.interpolate import make_interp_spline
+
     model, rayleigh = aerosol_model(aerosol), rayleigh_thickness()
     shape = (model.wavelength.size, ELEVATION.size, AOT.size)
     suns, views = np.cos(np.radians(SUN_ZENITH)), np.cos(np.radians(VIEW_ZENITH))
@@ -142,11 +144,12 @@ def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
         "rayleigh": rayleigh,
         "angle": model.angle,
         "log_phase": np.log(model.phase),
-        "axis_pressure": pressure(ELEVATION),
-        "axis_aot": AOT,
-        "axis_sun": suns,
-        "axis_view": VIEW_ZENITH,
     }
+    axes = {"pressure": pressure(ELEVATION), "aot": AOT, "sun": suns, "view": VIEW_ZENITH}
+    for name, axis in axes.items():
+        # The cubic spline through values at the axis: its knots, and the matrix from the values to its coefficients.
+        spline = make_interp_spline(axis, np.eye(axis.size))
+        facts |= {f"knots_{name}": spline.t, f"coefficients_{name}": spline.c}
     return {name: np.round(values, 7).astype("f4") for name, values in solved.items()} | facts
 
 
@@ -164,18 +167,17 @@ def load_table(path: Path) -> LookUpTable:
     StepError
         If the file is missing or broken.
     """
-    from scipy.interpolate import make_interp_spline
-
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
-        axes = [arrays.pop(f"axis_{name}") for name in ("pressure", "aot", "sun", "view")]
-        knots = tuple(make_interp_spline(axis, np.zeros(axis.size)).t for axis in axes)
+        axes = ("pressure", "aot", "sun", "view")
+        knots = tuple(arrays.pop(f"knots_{axis}") for axis in axes)
+        to_coefficients = [arrays.pop(f"coefficients_{axis}") for axis in axes]
         for name, dimensions in _AXES.items():
             coefficients = arrays[name].astype("f8")
             for position, dimension in enumerate(dimensions, start=1):
-                spline = make_interp_spline(axes[dimension - 1], coefficients, axis=position)
-                coefficients = np.moveaxis(spline.c, 0, position)
+                along = np.tensordot(to_coefficients[dimension - 1], coefficients, (1, position))
+                coefficients = np.moveaxis(along, 0, position)
             arrays[name] = np.ascontiguousarray(coefficients)
         return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:

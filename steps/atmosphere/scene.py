@@ -128,6 +128,8 @@ class Relief:
 
 def _filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
     # Unknown values replaced by the nearest known one.
+    if known.all():
+        return values
     if not known.any():
         return np.full(values.shape, float(default))
     from scipy.ndimage import distance_transform_edt

@@ -52,11 +52,14 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
     """
     half = max(1, int(np.ceil(radius_km / pixel_km)))
     # The density falls steeply: 5 x 5 points in a pixel, and for the innermost pixel the share of a disc of its area.
-    points = (np.arange((2 * half + 1) * 5) - 5 * half - 2) / 5 * pixel_km
+    number = np.arange((2 * half + 1) * 5) - 5 * half - 2
+    points = np.arange(number[-1] + 1) / 5 * pixel_km
     r = np.hypot(points[:, None], points)
     d = pixel_km * 1e-3
     density = (share(r + d) - share(r)) / np.maximum(r, d)
     density[r > radius_km] = 0
+    # One quarter is computed, and mirrored.
+    density = density[np.abs(number)[:, None], np.abs(number)]
     weights = density.reshape(2 * half + 1, 5, 2 * half + 1, 5).sum(axis=(1, 3))
     inner = share(pixel_km / np.sqrt(np.pi))
     weights[half, half] = 0
