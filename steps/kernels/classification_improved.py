@@ -173,10 +173,13 @@ def b10_of_ground(elevation, b8a, thickness):
         From `b10_thickness`.
     """
     result = np.empty(elevation.shape, np.float32)
+    height, transmittance = np.float32(np.nan), 0.0
     for i in range(elevation.shape[0]):
         for j in range(elevation.shape[1]):
-            depth = thickness * np.exp(-elevation[i, j] / (1000 * VAPOUR_SCALE))
-            result[i, j] = b8a[i, j] * np.exp(-depth)
+            if elevation[i, j] != height:
+                height = elevation[i, j]
+                transmittance = np.exp(-thickness * np.exp(-height / (1000 * VAPOUR_SCALE)))
+            result[i, j] = b8a[i, j] * transmittance
     return result
 
 
@@ -273,7 +276,9 @@ def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
 
 def cast_shadow_is_dark(scl: np.ndarray, cast_shadow: np.ndarray) -> None:
     """Turn what terrain shades and looks like water, shadow or nothing into dark features, in place."""
-    scl[(cast_shadow == 1) & np.isin(scl, (WATER, SHADOW, OPEN, UNCLASSIFIED))] = DARK
+    shaded = np.nonzero(cast_shadow == 1)
+    classes = scl[shaded]
+    scl[shaded] = np.where(np.isin(classes, (WATER, SHADOW, OPEN, UNCLASSIFIED)), DARK, classes)
 
 
 def agree(scl: np.ndarray, cloud: np.ndarray, snow: np.ndarray) -> None:
