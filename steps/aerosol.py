@@ -26,11 +26,20 @@ from steps.artefacts import (
 )
 from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, model_of_vegetation
 from steps.atmosphere.choice import VEGETATION_MODELS
-from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
+from steps.atmosphere.scene import (
+    SCALE_HEIGHT,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    geometry,
+    inversion_nodes,
+    level_ground,
+    thinned,
+)
 from steps.cli import cli
 from steps.kernels.classes import any_of_nine, is_one_of
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
-from steps.kernels.inversion import invert
+from steps.kernels.inversion import invert, thinness
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
 from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
@@ -305,10 +314,12 @@ def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
         aot550=aot,
         water_vapour=column,
     )
-    nodes = inversion_nodes(atmosphere, levels, aot, column)
+    level = level_ground(inputs.elevation)
+    nodes = inversion_nodes(atmosphere, levels, aot, column, level)
+    thin = None if level is not None else thinness(inputs.elevation)
     red, nir, swir = (read(inputs.stack, TOA, band) for band in ("B04", "B8A", "B12"))
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
-    invert(swir, inputs.elevation, None, None, 1, nodes, _CELL, 0, surface, counts)
+    invert(swir, thin, None, None, 1, nodes, _CELL, 0, surface, counts)
     result = np.empty(swir.shape, np.uint8)
     dark_vegetation(red, nir, surface, inputs.classes, _near_cloud(inputs.classes), 3, inputs.cos_incidence, result)
     return result

@@ -24,11 +24,20 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import LookUpTable, environment_share, load_table, outside_domain
-from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator, geometry, inversion_nodes, thinned
+from steps.atmosphere.scene import (
+    CELL,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    geometry,
+    inversion_nodes,
+    level_ground,
+    thinned,
+)
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
-from steps.kernels.inversion import invert
+from steps.kernels.inversion import column_excess, invert, thinness
 from steps.kernels.resampling import block_mean
 from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
@@ -40,19 +49,45 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Air:
-    """The mesh of the coefficients, and the elevations (km), aerosol thickness and column (g/cm2) at its nodes."""
+    """What the coefficients are computed for.
+
+    Attributes
+    ----------
+    mesh
+        Of the nodes.
+    nodes
+        Elevations (km), aerosol thickness and column of water vapour (g/cm2) that `inversion_nodes` takes.
+    level
+        Elevation of level ground, m; None where there is relief.
+    column
+        Water vapour at the nodes that `column_excess` takes.
+    """
 
     mesh: Mesh
     nodes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    level: int | None
+    column: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Surroundings:
-    """What the reflectance of the surroundings is computed from: rasters of 60 m, and how far they reach (km)."""
+    """What the reflectance of the surroundings is computed from.
+
+    Attributes
+    ----------
+    air
+        At 60 m.
+    thinness, excess
+        What `invert` takes.
+    clear
+        Which pixels show ground.
+    radius_km
+        How far they reach.
+    """
 
     air: _Air
-    elevation: np.ndarray
-    water_vapour: np.ndarray
+    thinness: np.ndarray | None
+    excess: np.ndarray
     clear: np.ndarray
     radius_km: float
 
@@ -113,7 +148,9 @@ def run(
     angle_grid, rasters, counts = AngleGrid(angles), (toa, terrain, wvp), []
     with create(boa, BOA, grid, names) as output, workers(backend, threads, scheduler) as run_all:
         fields = list(run_all(_field, names, toa, load_table(lut), scene, angle_grid, fine, surroundings))
-        for rows, (block, count) in zip(blocks, run_all(_invert, blocks, resolution, rasters, fields), strict=True):
+        for rows, (block, count) in zip(
+            blocks, run_all(_invert, blocks, resolution, rasters, fine, fields), strict=True
+        ):
             for band, values in zip(names, block, strict=True):
                 output.write(band, values, rows.start)
             counts.append(count)
@@ -149,13 +186,24 @@ def _scene(grid, terrain: Path, aot: Path, wvp: Path, classification: Path | Non
         return fine, None
     centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
     coarse = fine if ratio == 1 else _air(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres, *air)
-    return fine, _Surroundings(coarse, centres, block_mean(air[1], 3), clear, radius_km)
+    thin = None if coarse.level is not None else thinness(centres)
+    return fine, _Surroundings(coarse, thin, _excess(coarse, thin, block_mean(air[1], 3), 0), clear, radius_km)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
     relief = mesh.elevation(elevation)
-    profiles = [thinned(mesh.at_sea_level(v, 20, relief) * AOT.scale, relief.levels) for v in (aot, wvp)]
-    return _Air(mesh, (relief.levels, *profiles))
+    at_sea_level = [mesh.at_sea_level(v, 20, relief) * AOT.scale for v in (aot, wvp)]
+    profiles = [thinned(v, relief.levels) for v in at_sea_level]
+    level, column = level_ground(elevation), at_sea_level[1]
+    if level is not None:
+        column = thinned(column, level / 1000)
+    return _Air(mesh, (relief.levels, *profiles), level, column[..., None].astype("f4"))
+
+
+def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_row: int) -> np.ndarray:
+    excess = np.empty(water_vapour.shape, np.int16)
+    column_excess(water_vapour, thin, air.column, air.mesh.cell, first_row, excess)
+    return excess
 
 
 def _field(band: str, toa: Path, table: LookUpTable, scene: Scene, angles: AngleGrid, air: _Air, surroundings):
@@ -172,19 +220,19 @@ def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> tuple[np.ndarra
     atmosphere = SceneAtmosphere(
         evaluate, angles, band, air.mesh.x, air.mesh.y, elevation_km=elevation, aot550=aot, water_vapour=column
     )
-    return inversion_nodes(atmosphere, *air.nodes), atmosphere
+    return inversion_nodes(atmosphere, *air.nodes, air.level), atmosphere
 
 
 def _environment(evaluate, angles, band: str, stored: np.ndarray, surroundings: _Surroundings) -> np.ndarray | None:
     """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
-    around, elevation = surroundings, surroundings.elevation
-    stored = block_mean(stored, stored.shape[0] // elevation.shape[0])
+    around, air = surroundings, surroundings.air
+    stored = block_mean(stored, stored.shape[0] // around.clear.shape[0])
     clear = around.clear & (stored > 0)
     if not clear.any():
         return None
-    nodes, atmosphere = _nodes(evaluate, angles, band, around.air)
+    nodes, atmosphere = _nodes(evaluate, angles, band, air)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, elevation, around.water_vapour, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
+    invert(stored, around.thinness, around.excess, None, 1, nodes, air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = atmosphere.middle
     weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
@@ -193,20 +241,23 @@ def _environment(evaluate, angles, band: str, stored: np.ndarray, surroundings: 
     return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected))
 
 
-def _invert(rows: slice, resolution: int, rasters: tuple[Path, Path, Path], fields) -> tuple[np.ndarray, np.ndarray]:
+def _invert(
+    rows: slice, resolution: int, rasters: tuple[Path, Path, Path], air: _Air, fields
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     toa, terrain, wvp = rasters
     stored = read_bands(toa, TOA, OUTPUT_BANDS[resolution], rows)
-    elevation = read(terrain, TERRAIN, "elevation", rows)
+    thin = None if air.level is not None else thinness(read(terrain, TERRAIN, "elevation", rows))
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
-    column = None
+    excess = None
     if resolution > 10:
         n = resolution // 20
         column = block_mean(read(wvp, WVP, WVP.name, slice(rows.start * n, rows.stop * n)), n)
+        excess = _excess(air, thin, column, rows.start)
     boa, counts = np.empty_like(stored), np.empty((*stored.shape[:2], 3), np.int64)
     ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
     for k, (nodes, around) in enumerate(fields):
-        invert(stored[k], elevation, column, around, ratio, nodes, cell, rows.start, boa[k], counts[k])
+        invert(stored[k], thin, excess, around, ratio, nodes, cell, rows.start, boa[k], counts[k])
     return boa, counts.sum(axis=1)
 
 

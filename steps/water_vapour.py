@@ -21,10 +21,18 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import load_table
-from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
+from steps.atmosphere.scene import (
+    SCALE_HEIGHT,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    inversion_nodes,
+    level_ground,
+    thinned,
+)
 from steps.cli import cli
 from steps.kernels.classes import any_of_nine, is_one_of
-from steps.kernels.inversion import invert
+from steps.kernels.inversion import invert, thinness
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.kernels.resampling import block_mean
 from steps.parallel import Backend, workers
@@ -138,7 +146,8 @@ def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mes
     """Return the column of each pixel of 60 m, NaN where it cannot be told."""
     heights = elevation[1::3, 1::3].copy()
     relief = mesh.elevation(heights)
-    levels = relief.levels
+    levels, level = relief.levels, level_ground(heights)
+    thin = None if level is not None else thinness(heights)
     profile = thinned(mesh.at_sea_level(aot, 20, relief) * AOT.scale, levels)
     table = load_table(lut)
     # The stack's B09 comes from pixels of 60 m by linear interpolation: in the middle of each stands its own number.
@@ -159,8 +168,8 @@ def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mes
     surface, counts = np.empty_like(heights, "u2"), np.empty((heights.shape[0], 3), np.int64)
 
     def log_reflectance(band: str, column: float) -> np.ndarray:
-        nodes = inversion_nodes(atmospheres[band], levels, profile, np.full(levels.shape, column))
-        invert(stored[band], heights, None, None, 1, nodes, _CELL, 0, surface, counts)
+        nodes = inversion_nodes(atmospheres[band], levels, profile, np.full(levels.shape, column), level)
+        invert(stored[band], thin, None, None, 1, nodes, _CELL, 0, surface, counts)
         return np.log(
             np.maximum(surface * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET), np.float32(1e-4))
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steps.kernels.inversion import COEFFICIENTS, POWERS, invert, upsample_row
+from steps.kernels.inversion import COEFFICIENTS, POWERS, column_excess, invert, thinness, upsample_row
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
 
 SHAPE, CELL = (75, 131), 20
@@ -15,54 +15,57 @@ def pixels():
     random = np.random.default_rng(1)
     toa = random.integers(1200, 7000, SHAPE).astype("u2")
     toa[5:9, 30:60] = 0
-    elevation = random.integers(-50, 2500, SHAPE).astype("i2")
-    water_vapour = random.integers(500, 4000, SHAPE).astype("u2")
-    water_vapour[40] = 0
+    air = thinness(random.integers(-50, 2500, SHAPE).astype("i2"))
+    excess = random.integers(-9000, 9000, SHAPE).astype("i2")
     nodes = np.zeros((-(-SHAPE[0] // CELL) + 1, -(-SHAPE[1] // CELL) + 1, COEFFICIENTS), "f4")
-    typical = [1900, -0.09, 1e-5, -1e-10, 6250, 0.3, -1e-5, 0, 0.2, -4e-5, 1e-9, 0, 0.16, -2e-5, 0, 0]
-    typical += [2, -8e-4, 1e-7, 0, -0.03, 0.002]
+    typical = [1000, 0.01, 1e-7, 1e-2, 1e-8, 1e-13, 1e-18, 0.1, 1e-6, 2e-11, 1e-16, 0.1, 1e-6, 1e-11, 3e-6, 2e-11]
     nodes[:] = np.array(typical) * random.uniform(0.9, 1.1, nodes.shape)
     environment = random.uniform(0.02, 0.4, (25, 44)).astype("f4")
-    return toa, elevation, water_vapour, environment, nodes
+    return toa, air, excess, environment, nodes
 
 
-def inverted(toa, elevation, water_vapour, environment, nodes, ratio=3, blocks=((0, 75),)):
+def inverted(toa, air, excess, environment, nodes, ratio=3, blocks=((0, 75),)):
     boa, counts = np.empty_like(toa), np.empty((toa.shape[0], 3), "i8")
     for first, last in blocks:
         rows = slice(first, last)
-        column = None if water_vapour is None else water_vapour[rows]
-        invert(toa[rows], elevation[rows], column, environment, ratio, nodes, CELL, first, boa[rows], counts[rows])
+        block = [None if v is None else v[rows] for v in (toa, air, excess)]
+        invert(*block, environment, ratio, nodes, CELL, first, boa[rows], counts[rows])
     return boa, counts
 
 
-def expected(toa, elevation, water_vapour, environment, nodes, ratio=3):
+def expected(toa, air, excess, environment, nodes, ratio=3):
     rows, columns = (np.arange(n) + 0.5 for n in toa.shape)
-    field = interpolate(np.moveaxis(nodes.astype("f8"), -1, 0), rows / CELL, columns / CELL)
+    between = np.arange(toa.shape[0]) // 2 * 2 + 1  # two rows share the coefficients of the line between them
+    field = interpolate(np.moveaxis(nodes.astype("f8"), -1, 0), between / CELL, columns / CELL)
+    ends = np.cumsum((0, *POWERS))
 
     def polynomial(k):
-        return sum(field[POWERS * k + n] * elevation.astype("f8") ** n for n in range(POWERS))
+        powers = field[ends[k] : ends[k + 1]]
+        return powers[0] if air is None else sum(c * air.astype("f8") ** n for n, c in enumerate(powers))
 
+    path, root, q, albedo = map(polynomial, range(4))
     # In the terms of Vermote et al.: direct upward transmittance, without the kernel's short cuts.
-    signal = (toa - polynomial(0)) / polynomial(1) * (1 + polynomial(2))
-    if water_vapour is not None:
-        excess = np.where(water_vapour == 0, 0, water_vapour / 1000 - polynomial(4))
-        signal /= 1 + excess * field[-2] + excess**2 * field[-1]
+    signal = (toa - path) * root**2 * (1 + q)
+    if excess is not None:
+        signal *= 1 + excess * field[-2] + excess.astype("f8") ** 2 * field[-1]
     if environment is None:
-        reflectance = signal / (1 + polynomial(2) + polynomial(3) * signal)
+        reflectance = signal / (1 + q + albedo * signal)
     else:
         around = interpolate(environment.astype("f8"), rows / ratio - 0.5, columns / ratio - 0.5)
-        reflectance = signal - around * (polynomial(2) + polynomial(3) * signal)
+        direct = signal * (1 - albedo * around)
+        reflectance = direct - around * q
     return np.where(toa == 0, 0, np.clip(np.floor(reflectance * 10000 + 1000.5), 1, 32767))
 
 
+@pytest.mark.parametrize("with_relief", [False, True])
 @pytest.mark.parametrize("with_vapour", [False, True])
 @pytest.mark.parametrize("with_environment", [False, True])
-def test_inversion_is_the_formula(pixels, with_vapour, with_environment):
-    toa, elevation, water_vapour, environment, nodes = pixels
+def test_inversion_is_the_formula(pixels, with_relief, with_vapour, with_environment):
+    toa, air, excess, environment, nodes = pixels
     inputs = (
         toa,
-        elevation,
-        water_vapour if with_vapour else None,
+        air if with_relief else None,
+        excess if with_vapour else None,
         environment if with_environment else None,
         nodes,
     )
@@ -74,16 +77,40 @@ def test_inversion_is_the_formula(pixels, with_vapour, with_environment):
 
 
 def test_inversion_does_not_depend_on_blocks(pixels):
-    toa, elevation, water_vapour, environment, nodes = pixels
-    whole = inverted(toa, elevation, water_vapour, environment, nodes)[0]
-    parts = inverted(toa, elevation, water_vapour, environment, nodes, blocks=((0, 7), (7, 41), (41, 75)))[0]
+    whole = inverted(*pixels)[0]
+    parts = inverted(*pixels, blocks=((0, 8), (8, 42), (42, 75)))[0]
     assert (whole == parts).all()
 
 
+@pytest.mark.parametrize("with_relief", [False, True])
+def test_excess_of_water_vapour(with_relief):
+    random = np.random.default_rng(3)
+    elevation = random.integers(-50, 2500, SHAPE).astype("i2")
+    column = random.uniform(1, 3, (5, 8, 1)).astype("f4")
+    stored = random.integers(500, 3000, SHAPE).astype("u2")
+    stored[40] = 0
+    rows, columns = ((np.arange(n) + 0.5) / CELL for n in SHAPE)
+    known = interpolate(column[..., 0].astype("f8"), rows, columns)
+    if with_relief:
+        known *= np.exp(-elevation / 2000)
+    excess = np.empty(SHAPE, "i2")
+    for first, last in ((0, 8), (8, 75)):
+        part = slice(first, last)
+        air = thinness(elevation[part]) if with_relief else None
+        column_excess(stored[part], air, column, CELL, first, excess[part])
+    assert (excess[40] == 0).all()
+    assert np.abs(excess * 1e-4 - np.where(stored == 0, 0, stored * 1e-3 - known)).max() < 2e-4
+
+
+def test_thinness_of_the_air():
+    elevation = np.array([[-400, 0, 1, 4000, 8800]], "i2")
+    np.testing.assert_allclose(thinness(elevation) / 50000, np.exp(-elevation / 4000), atol=1e-5)
+
+
 def test_inversion_keeps_numbers_in_range(pixels):
-    toa, elevation, _, _, nodes = pixels
-    toa = np.where(elevation > 1000, 65535, 1).astype("u2")
-    boa = inverted(toa, elevation, None, None, nodes * np.float32(1.0))[0]
+    toa, air, _, _, nodes = pixels
+    toa = np.where(air > 40000, 65535, 1).astype("u2")
+    boa = inverted(toa, air, None, None, nodes)[0]
     assert boa.min() >= 1
     assert boa.max() <= 32767
 

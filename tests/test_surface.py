@@ -13,7 +13,7 @@ from steps.atmosphere import BandAtmosphere, environment_share, toa_reflectance
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
 from steps.errors import StepError
 from steps.kernels.adjacency import environment, environment_weights
-from steps.kernels.inversion import POWERS
+from steps.kernels.inversion import EXCESS_UNIT, POWERS, thinness
 from steps.kernels.mesh import interpolate
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS
@@ -92,7 +92,8 @@ def test_coefficients_in_steep_relief(tmp_path, band, sun_zenith):
     relief = mesh.elevation(elevation.astype("i2"))
     aot, column = (thinning(scene, 60, v) for v in (0.2, 2.0))
     stored = [np.rint(v * 1000).astype("u2") for v in (aot, column)]
-    profiles = [thinned(mesh.at_sea_level(v, 60, relief) / 1000, relief.levels) for v in stored]
+    at_sea_level = [mesh.at_sea_level(v, 60, relief) / 1000 for v in stored]
+    profiles = [thinned(v, relief.levels) for v in at_sea_level]
     atmosphere = SceneAtmosphere(
         evaluator(table(), scene.scene, band),
         AngleGrid(scene.angles),
@@ -106,16 +107,21 @@ def test_coefficients_in_steep_relief(tmp_path, band, sun_zenith):
     nodes = np.moveaxis(inversion_nodes(atmosphere, relief.levels, *profiles), -1, 0).astype("f8")
     rows, columns = ((np.arange(n) + 0.5) / 20 for n in elevation.shape)
     field = interpolate(nodes, rows, columns)
-    path, transmittance, _, albedo, known = (
-        sum(field[POWERS * k + n] * elevation**n for n in range(POWERS)) for k in range(5)
+    air, ends = thinness(elevation.astype("i2")).astype("f8"), np.cumsum((0, *POWERS))
+    path, root, q, albedo = (
+        sum(c * air**n for n, c in enumerate(field[a:b])) for a, b in zip(ends[:-1], ends[1:], strict=True)
     )
-    excess = column - known  # as at 20 and 60 m, where each pixel has a column of its own
-    transmittance *= 1 + excess * (field[-2] + excess * field[-1])
+    known = thinned(interpolate(at_sea_level[1], rows, columns), elevation / 1000)
+    excess = (column - known) / EXCESS_UNIT  # as at 20 and 60 m, where each pixel has a column
+    gain = root**2 * (1 + excess * (field[-2] + excess * field[-1]))
     assert np.ptp(elevation[20:40, 20:40]) > 1900
+    truth = scene.atmosphere(band, 60, aot, column)
     for surface in (0.02, 0.1, 0.4):
-        toa = toa_reflectance(surface, scene.atmosphere(band, 60, aot, column))
-        signal = toa * 1e4 + 1000 - path
-        assert np.abs(signal / (transmittance + albedo * signal) - surface).max() < 2e-4
+        signal = (toa_reflectance(surface, truth) * 1e4 + 1000 - path) * gain
+        assert np.abs(signal / (1 + albedo * signal) - surface).max() < 2e-4
+        signal = (toa_reflectance(surface, truth, 0.2) * 1e4 + 1000 - path) * gain
+        blurred = signal * (1 - albedo * 0.2)
+        assert np.abs(blurred + q * (blurred - 0.2) - surface).max() < 2e-4
 
 
 @pytest.mark.parametrize("resolution", [10, 20, 60])

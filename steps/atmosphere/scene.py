@@ -14,7 +14,7 @@ import numpy as np
 from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.lut import LookUpTable
-from steps.kernels.inversion import POWERS
+from steps.kernels.inversion import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
 from steps.kernels.mesh import cell_moments, interpolate
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
 from steps.sentinel2.scene import Scene
@@ -30,9 +30,8 @@ SAMPLING = 5000.0
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
 
-#: Chebyshev points in -1 ... 1, and the matrix from values there to the coefficients of the polynomial through them.
-_CHEBYSHEV = -np.cos(np.pi * (np.arange(POWERS) + 0.5) / POWERS)
-_TO_POWERS = np.linalg.inv(np.vander(_CHEBYSHEV, increasing=True))
+#: Chebyshev points in -1 ... 1, as many as the largest polynomial has powers.
+_CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS)) + 0.5) / max(POWERS))
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,11 @@ class Relief:
 
     @property
     def levels(self) -> np.ndarray:
-        """Four elevations that span the relief (Chebyshev points), km, shape (4, node rows, node columns)."""
-        middle, half = (self.highest + self.lowest) / 2, np.maximum((self.highest - self.lowest) / 2, 0.1)
-        return middle + half * _CHEBYSHEV[:, None, None]
+        """Four elevations that span the relief (Chebyshev points of the thinness), km, ascending, first axis."""
+        spare = np.maximum(0.2 - (self.highest - self.lowest), 0) / 2
+        thickest, thinnest = (np.exp(-z / THINNESS_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
+        middle, half = (thickest + thinnest) / 2, (thickest - thinnest) / 2
+        return -THINNESS_HEIGHT * np.log(middle - half * _CHEBYSHEV[:, None, None])
 
 
 def _filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
@@ -290,8 +291,18 @@ def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
     return at_sea_level * np.exp(-np.asarray(elevation_km) / SCALE_HEIGHT)
 
 
+def level_ground(elevation: np.ndarray) -> int | None:
+    """Return the elevation (m) of a raster that has only one, else None."""
+    first = elevation.flat[0]
+    return int(first) if (elevation == first).all() else None
+
+
 def inversion_nodes(
-    scene: SceneAtmosphere, levels: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray
+    scene: SceneAtmosphere,
+    levels: np.ndarray,
+    aot550: np.ndarray,
+    water_vapour: np.ndarray,
+    level: int | None = None,
 ) -> np.ndarray:
     """Return the numbers per node that `steps.kernels.inversion.invert` takes.
 
@@ -303,6 +314,8 @@ def inversion_nodes(
         Elevations from `Relief.levels`, km, shape (4, node rows, node columns).
     aot550, water_vapour
         At these elevations (g/cm2), same shape.
+    level
+        Elevation (m) of level ground, for which the polynomials become constant.
 
     Returns
     -------
@@ -312,24 +325,31 @@ def inversion_nodes(
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
     values = (
         [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in terms],
-        [(1 + c.q) / (c.gain * REFLECTANCE_SCALE) for c in terms],  # direct and diffuse light upward
+        [np.sqrt(c.gain * REFLECTANCE_SCALE / (1 + c.q)) for c in terms],  # direct and diffuse light upward
         [c.q for c in terms],
         [c.albedo for c in terms],
-        water_vapour,
     )
+    air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
+    powers = [_powers(air, v, count) for v, count in zip(values, POWERS, strict=True)]
+    if level is not None:
+        here = float(thinness(np.array([level], np.int16))[0])
+        for polynomial in powers:
+            polynomial[0] = sum(c * here**n for n, c in enumerate(polynomial))
+            polynomial[1:] = 0
     middle, change = water_vapour[1], 0.25 * water_vapour[1]
-    more, less = (terms[1].gain / scene.at(levels[1], aot550[1], middle + d).gain - 1 for d in (change, -change))
-    powers = [_powers(levels * 1000, v) for v in values]
+    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / terms[1].gain - 1 for d in (change, -change))
+    change = change / EXCESS_UNIT
     powers.append(np.stack([(more - less) / (2 * change), (more + less) / (2 * change**2)]))
     return np.ascontiguousarray(np.moveaxis(np.concatenate(powers), 0, -1), np.float32)
 
 
-def _powers(x: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
-    # Coefficients of powers 0, 1 ... of x of the polynomial through values at Chebyshev points x.
+def _powers(x: np.ndarray, values: Sequence[np.ndarray], count: int) -> np.ndarray:
+    # Coefficients of the lowest `count` powers of x of the polynomial that fits values at Chebyshev points x best.
+    to_powers = np.linalg.pinv(np.vander(_CHEBYSHEV, count, increasing=True))
     middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / (2 * _CHEBYSHEV[-1])
-    of_t = [sum(w * v for w, v in zip(row, values, strict=True)) for row in _TO_POWERS]
+    of_t = [sum(w * v for w, v in zip(row, values, strict=True)) for row in to_powers]
     # Those of t = (x - middle) / half become those of x by Horner's scheme.
-    result = np.zeros((POWERS, *middle.shape))
+    result = np.zeros((count, *middle.shape))
     for coefficient in of_t[::-1]:
         times_x = np.concatenate([np.zeros((1, *middle.shape)), result[:-1]])
         result = (times_x - middle * result) / half
