@@ -59,6 +59,8 @@ logger = logging.getLogger(__name__)
 
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
 SEA, LITTLE_SNOW = 254, 10
+#: Parts of the scene along each side with a direction from clouds to shadows of their own.
+DIRECTIONS = 24
 #: Rows computed at a time; few, so that little is read twice for the margins.
 ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
@@ -149,7 +151,7 @@ def classify_scene(
 
     mends = None
     if mode == "improved":
-        direction = displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)
+        directions = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
         displaced = None
         if "B08" in toa and resolution == 20:
             displaced = _displaced(
@@ -161,7 +163,7 @@ def classify_scene(
                 lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
             )
         thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-        mends = Mends(tuple(improvements), direction, cast_shadow, displaced, thickness, cloud_buffer, opinion)
+        mends = Mends(tuple(improvements), directions, cast_shadow, displaced, thickness, cloud_buffer, opinion)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
         land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
@@ -342,7 +344,7 @@ def run(
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
-        mends = Mends(made, _direction(angles, scene, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
+        mends = Mends(made, _directions(angles, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
     scl, cloud, snow = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
@@ -360,16 +362,15 @@ def run(
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
-def _direction(angles: Path | None, scene: Scene, grid: Grid) -> tuple[float, float]:
-    """Return the scene's mean direction from clouds to their shadows."""
+def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
+    """Return the directions from clouds to their shadows in equal parts of the scene."""
     if angles is None:
         raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
-    x = grid.left + np.linspace(0, grid.width, 24) * grid.resolution
-    y = grid.top - np.linspace(0, grid.height, 24) * grid.resolution
-    zenith, azimuth = (np.radians(a) for a in AngleGrid(angles).view("B8A", *np.meshgrid(x, y)))
-    east, north = (np.nanmean(np.tan(zenith) * f(azimuth)) for f in (np.sin, np.cos))
-    view = np.degrees([np.arctan(np.hypot(east, north)), np.arctan2(east, north)])
-    return displacement(scene.sun_zenith, scene.sun_azimuth, *view)
+    nodes, known = (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS, AngleGrid(angles)
+    x, y = np.meshgrid(grid.left + nodes * grid.width * grid.resolution, grid.top - nodes * grid.height * grid.resolution)
+    directions = np.stack(displacement(*known.sun(x, y), *known.view("B8A", x, y)), axis=-1)
+    # Where the swath ends there is no view.
+    return np.where(np.isfinite(directions), directions, np.nanmean(directions, axis=(0, 1)))
 
 
 def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.ndarray:

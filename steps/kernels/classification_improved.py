@@ -56,8 +56,8 @@ class Mends:
     ----------
     improvements
         Which of `IMPROVEMENTS` to apply.
-    direction
-        From a cloud's image to its shadow: rows and columns in m per m of height (`cloud_shadow.displacement`).
+    directions : float, shape (m, n, 2)
+        From a cloud's image to its shadow, in m x n equal parts of the scene (`cloud_shadow.displacement`).
     cast_shadow : uint8, shape (rows, columns)
         1 where terrain throws a shadow; None without a DEM.
     displaced : bool, shape (rows, columns)
@@ -71,7 +71,7 @@ class Mends:
     """
 
     improvements: tuple[str, ...]
-    direction: tuple[float, float]
+    directions: np.ndarray
     cast_shadow: np.ndarray | None
     displaced: np.ndarray | None
     b10_thickness: float
@@ -115,7 +115,7 @@ def mend(
     if "shadow" in mends.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
         land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
-        scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.direction)] = SHADOW
+        scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.directions)] = SHADOW
     if "terrain" in mends.improvements and mends.cast_shadow is not None:
         cast_shadow_is_dark(scl, mends.cast_shadow)
     buffer_clouds(scl, mends.cloud_buffer / resolution)

@@ -2,8 +2,9 @@
 
 After Zhu and Woodcock (2012), Object-based cloud and cloud shadow detection in Landsat imagery, Remote Sensing of
 Environment 118, 83-94, section 3.2: for every cloud the height is searched at which its shadow falls on ground that
-is darker than its surroundings. Here it is how dark that counts, in B8A and B11 against the clear land around, so that
-a forest is not taken for the shadow beside it, and a cloud may stay without a shadow.
+is darker than its surroundings. Here it is how dark that counts, in B8A and B11 against the clear land around, and
+how much darker than just outside the shadow, so that a forest is not taken for the shadow beside it. Clouds of one
+region are often of one height: what each of them says of it is summed, and decides for those that say little.
 """
 
 import numba
@@ -15,20 +16,30 @@ kernel = numba.njit(cache=True, nogil=True)
 LOWEST, HIGHEST = 200.0, 12000.0
 #: Ground that has the first share of its surroundings' reflectance is not dark (0), the second one fully dark (1).
 BRIGHT, DARK = 0.85, 0.35
-#: Mean darkness of the ground under a projected shadow, at least, and how much more that is than just outside it.
-SIMILARITY, CONTRAST = 0.3, 0.2
-#: Clouds of fewer pixels (of the matching) are not matched: somewhere the ground looks like the shadow of any of them.
-SMALLEST = 5
+#: Pixels of the matching under a cloud and under its rim that must be seen, and the number of pixels that tell as
+#: much as one, since neighbours are alike.
+LEAST_SEEN, ALIKE = 4, 9
+#: Standard deviation of the darkness of clear ground.
+SPREAD = 0.3
+#: What one cloud may say at most for a height in its region, and a region for a height of one cloud, in standard
+#: deviations: so that a few clouds do not decide for their region, nor a region against what is seen of a cloud.
+LOUDEST, LOUDEST_REGION = 4.0, 7.0
+#: Regions whose clouds are summed, m, and the uncertainty of a height among them, as a share and at least in m.
+REGION, HEIGHT_SPREAD, LEAST_SPREAD = 8000, 0.08, 60.0
+#: The least sum of what a cloud and its region say at which a height is taken, in standard deviations.
+ACCEPTED = 5.0
 #: Pixels of the matching between a cloud and its rim, and the width of the rim.
 GAP, RIM = 2, 2
-#: Share of a projected cloud that must fall on ground that can be judged: clear land within the scene.
-VISIBLE = 0.4
-#: A pixel in a projected shadow that is darker than this share of its surroundings, in both bands, is shadow.
-DARK_PIXEL = 0.8
+#: Clouds longer than twice this many pixels of the matching are matched in parts of that size.
+PART = 40
+#: A pixel in or beside a projected shadow that is darker than the first share of its surroundings, in both bands, is
+#: shadow; in a shadow of which at least `MOSTLY` is that dark, one that is darker than the second share.
+DARK_PIXEL, FILLED = 0.85, 1.1
+MOSTLY = 0.6
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
 #: At most so many pixels of a cloud are projected for each height.
-SAMPLE = 3000
+SAMPLE = 500
 
 
 @kernel
@@ -59,35 +70,36 @@ def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
     return total / np.maximum(weight, np.float32(0.5 / size**2)) + np.float32(1e-6)
 
 
-def displacement(sun_zenith: float, sun_azimuth: float, view_zenith: float, view_azimuth: float) -> tuple[float, float]:
+def displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth):
     """Return rows and columns (m down, m right) from a cloud's image to its shadow for 1 m of height.
 
-    A cloud is seen displaced away from the sensor, and its shadow lies away from the sun. Angles in degrees.
+    A cloud is seen displaced away from the sensor, and its shadow lies away from the sun. Angles in degrees, numbers
+    or arrays.
     """
-    sun, view = np.tan(np.radians([sun_zenith, view_zenith]))
-    sun_azimuth, view_azimuth = np.radians([sun_azimuth, view_azimuth])
+    sun, view = np.tan(np.radians(sun_zenith)), np.tan(np.radians(view_zenith))
+    sun_azimuth, view_azimuth = np.radians(sun_azimuth), np.radians(view_azimuth)
     down = sun * np.cos(sun_azimuth) - view * np.cos(view_azimuth)
     right = -sun * np.sin(sun_azimuth) + view * np.sin(view_azimuth)
-    return float(down), float(right)
+    return down, right
 
 
 @kernel
 def _mean_darkness(order, first, last, darkness, down, right):
-    """Mean darkness under the pixels `order[first:last]` moved by `down` and `right`, and the share that has one."""
+    """Mean darkness under the pixels `order[first:last]` moved by `down` and `right`, and how many have one."""
     rows, columns = darkness.shape
-    count, judged, dark = 0, 0, 0.0
-    for k in range(first, last, max(1, (last - first) // SAMPLE)):
+    step = max(1, (last - first) // SAMPLE)
+    judged, dark = 0, 0.0
+    for k in range(first, last, step):
         y, x = order[k] // columns + down, order[k] % columns + right
-        count += 1
         if 0 <= y < rows and 0 <= x < columns and not np.isnan(darkness[y, x]):
             judged += 1
             dark += darkness[y, x]
-    return dark / max(judged, 1), judged / max(count, 1)
+    return dark / max(judged, 1), judged * step
 
 
 @kernel
-def match(order, starts, rim, rim_starts, darkness, down, right, resolution):
-    """Find the height of each cloud from where its shadow would fall: dark ground, and brighter around it.
+def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights):
+    """Evidence for each height of each cloud: ground under its shadow that is darker than the ground around that.
 
     Parameters
     ----------
@@ -97,46 +109,88 @@ def match(order, starts, rim, rim_starts, darkness, down, right, resolution):
         Likewise of the pixels around each cloud.
     darkness : float32
         0-1, NaN where it cannot be judged (water, cloud, no data).
-    down, right
-        From `displacement`.
-    resolution
+    moves : float, shape (clouds, 2)
+        Rows and columns from each cloud to its shadow for 1 m of height.
+    heights
         m.
 
     Returns
     -------
-    float32
-        Height of each cloud, m; 0 where no shadow is found.
+    float32, shape (clouds, heights)
+        Difference of the mean darkness in standard deviations of what it is over clear ground; 0 where too little is
+        seen.
     """
-    heights = np.zeros(starts.size - 1, np.float32)
-    step = resolution / max(np.hypot(down, right), 0.05)
-    for c in range(heights.size):
-        if starts[c + 1] - starts[c] < SMALLEST:
-            continue
-        best, height = CONTRAST, LOWEST
-        while height <= HIGHEST:
-            dy, dx = int(np.rint(height * down / resolution)), int(np.rint(height * right / resolution))
-            inside, seen = _mean_darkness(order, starts[c], starts[c + 1], darkness, dy, dx)
-            if seen >= VISIBLE and inside > SIMILARITY:
-                outside, seen = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], darkness, dy, dx)
-                if seen >= VISIBLE and inside - outside > best:
-                    best, heights[c] = inside - outside, height
-            height += step
-    return heights
+    result = np.zeros((starts.size - 1, heights.size), np.float32)
+    for c in range(starts.size - 1):
+        for k in range(heights.size):
+            down, right = int(np.rint(heights[k] * moves[c, 0])), int(np.rint(heights[k] * moves[c, 1]))
+            inside, n = _mean_darkness(order, starts[c], starts[c + 1], darkness, down, right)
+            if n < LEAST_SEEN:
+                continue
+            outside, m = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], darkness, down, right)
+            if m >= LEAST_SEEN:
+                result[c, k] = (inside - outside) / (SPREAD * np.sqrt(ALIKE * (1 / n + 1 / m)))
+    return result
+
+
+def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the height of each cloud by its own evidence and that of its region; 0 where they say too little.
+
+    Parameters
+    ----------
+    evidence : float32, shape (clouds, heights)
+        From `shadow_evidence`.
+    heights
+        m, evenly spaced.
+    regions : int, shape (clouds, 2)
+        Row and column of each cloud's region.
+    shape
+        Rows and columns of regions.
+    """
+    from scipy import ndimage
+
+    step = heights[1] - heights[0]
+    pooled, clouds = np.zeros((*shape, heights.size), np.float32), np.zeros((*shape, 1), np.float32)
+    where = regions[:, 0], regions[:, 1]
+    np.add.at(pooled, where, np.clip(evidence, -LOUDEST, LOUDEST))
+    np.add.at(clouds, where, evidence.any(axis=1, keepdims=True))
+    for axis in (0, 1):
+        pooled, clouds = (ndimage.convolve1d(a, np.ones(3, np.float32), axis, mode="constant") for a in (pooled, clouds))
+    smooth = np.empty_like(pooled)
+    for k, height in enumerate(heights):
+        reach = int(max(HEIGHT_SPREAD * height, LEAST_SPREAD) / step)
+        smooth[..., k] = pooled[..., max(k - reach, 0) : k + reach + 1].mean(axis=-1)
+    # Where shadows are seen nowhere, all heights are alike: what stands out is measured by how they scatter.
+    smooth -= np.median(smooth, axis=-1, keepdims=True)
+    scatter = 1.48 * np.median(np.abs(smooth), axis=-1, keepdims=True)
+    smooth /= np.maximum(scatter, 1)
+    smooth *= np.minimum(1, LOUDEST_REGION / np.maximum(smooth.max(axis=-1, keepdims=True), 1))
+    both = evidence + smooth[where]
+    best = both.argmax(axis=1)
+    found = both[np.arange(len(both)), best] >= ACCEPTED
+    return np.where(found, heights[best], 0).astype(np.float32)
 
 
 @kernel
-def project(order, starts, heights, shape, down, right, resolution):
-    """Return 1 where the shadows of the clouds with known heights fall."""
-    rows, columns = shape
-    result = np.zeros(shape, np.uint8)
+def project(order, starts, heights, darkness, moves):
+    """Return 1 where the shadows of the clouds with known heights fall, 2 where most of such a shadow is dark."""
+    rows, columns = darkness.shape
+    result = np.zeros(darkness.shape, np.uint8)
     for c in range(heights.size):
-        if heights[c] > 0:
-            dy = int(np.rint(heights[c] * down / resolution))
-            dx = int(np.rint(heights[c] * right / resolution))
+        if heights[c] == 0:
+            continue
+        dy, dx = int(np.rint(heights[c] * moves[c, 0])), int(np.rint(heights[c] * moves[c, 1]))
+        seen, dark = 0, 0
+        for write in (False, True):
+            value = 2 if seen > 0 and dark >= MOSTLY * seen else 1
             for k in range(starts[c], starts[c + 1]):
                 y, x = order[k] // columns + dy, order[k] % columns + dx
                 if 0 <= y < rows and 0 <= x < columns:
-                    result[y, x] = 1
+                    if write:
+                        result[y, x] = max(result[y, x], value)
+                    elif not np.isnan(darkness[y, x]):
+                        seen += 1
+                        dark += darkness[y, x] > 0
     return result
 
 
@@ -146,8 +200,26 @@ def _by_label(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return order, np.searchsorted(labels.ravel()[order], np.arange(1, count + 2))
 
 
+def label_parts(cloud: np.ndarray) -> tuple[np.ndarray, int]:
+    """Label clouds from 1 on, large ones in parts; return the labels and their number."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(cloud, np.ones((3, 3)))
+    large = np.zeros(count + 1, np.int64)
+    for label, box in enumerate(ndimage.find_objects(labels), 1):
+        large[label] = any(side.stop - side.start > 2 * PART for side in box)
+    if not large.any():
+        return labels, count
+    rows, columns = (np.arange(n) // PART for n in cloud.shape)
+    block = rows[:, None] * (columns[-1] + 1) + columns + 1
+    key = labels * (block.max() + 1) + block * large[labels]
+    key[labels == 0] = 0
+    values, labels = np.unique(key, return_inverse=True)
+    return labels.reshape(cloud.shape), len(values) - 1
+
+
 def cloud_shadow(
-    cloud: np.ndarray, land: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, direction: tuple
+    cloud: np.ndarray, land: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray
 ) -> np.ndarray:
     """Find the shadows of clouds on land.
 
@@ -159,8 +231,8 @@ def cloud_shadow(
         Reflectance.
     resolution
         Pixel size, m; at 20 m the clouds are matched at 60 m.
-    direction
-        From `displacement`.
+    directions : float, shape (m, n, 2)
+        From `displacement`, for each of m x n equal parts of the scene.
 
     Returns
     -------
@@ -176,16 +248,21 @@ def cloud_shadow(
     around = tuple(surroundings(band, SURROUNDINGS / pixel) for band in bands)
     share = np.maximum(bands[0] / around[0], bands[1] / around[1])
     darkness = np.clip((BRIGHT - share) / (BRIGHT - DARK), 0, 1).astype(np.float32)
-    labels, count = ndimage.label(coarse_cloud, np.ones((3, 3)))
+    labels, count = label_parts(coarse_cloud)
     if not count:
         return np.zeros(cloud.shape, np.bool_)
-    way = (*direction, float(pixel))
     clouds = _by_label(labels, count)
     rim = ndimage.maximum_filter(labels, 2 * (GAP + RIM) + 1)
     rim[ndimage.maximum_filter(coarse_cloud, 2 * GAP + 1)] = 0
-    heights = match(*clouds, *_by_label(rim, count), darkness, *way)
-    shadow = project(*clouds, heights, labels.shape, *way)
-    shadow = ndimage.binary_dilation(shadow, np.ones((3, 3)))
+    centres = np.array(ndimage.center_of_mass(coarse_cloud, labels, np.arange(1, count + 1)))
+    part = (centres / labels.shape * directions.shape[:2]).astype(int)
+    moves = directions[part[:, 0], part[:, 1]] / pixel
+    heights = np.arange(LOWEST, HIGHEST, pixel / max(np.hypot(*directions.mean((0, 1))), 0.05))
+    evidence = shadow_evidence(*clouds, *_by_label(rim, count), darkness, moves, heights)
+    regions = (centres * pixel / REGION).astype(int)
+    matched = cloud_heights(evidence, heights, regions, tuple(regions.max(0) + 1))
+    shadow = project(*clouds, matched, darkness, moves)
+    shadow = np.maximum(shadow, ndimage.binary_dilation(shadow, np.ones((3, 3))).view(np.uint8))
     return _at_pixels(shadow, around, land, b8a, b11, size)
 
 
@@ -198,5 +275,6 @@ def _at_pixels(shadow, around, land, b8a, b11, size):
         for j in range(land.shape[1]):
             x = min(j // size, shadow.shape[1] - 1)
             if shadow[y, x] and land[i, j]:
-                result[i, j] = b8a[i, j] < DARK_PIXEL * around[0][y, x] and b11[i, j] < DARK_PIXEL * around[1][y, x]
+                limit = FILLED if shadow[y, x] == 2 else DARK_PIXEL
+                result[i, j] = b8a[i, j] < limit * around[0][y, x] and b11[i, j] < limit * around[1][y, x]
     return result
