@@ -36,6 +36,7 @@ from steps.kernels.classification_improved import (
     b10_thickness,
     mend,
     snow_evidence,
+    thin_cloud_evidence,
 )
 from steps.kernels.classification_rules import (
     NO_DATA,
@@ -220,23 +221,23 @@ def classify(
     names = {"b8a", "b11"} if mends else set()
     if land_cover is not None:
         names |= {"b8a", "b09", "b10", "elevation"}
-    scl, kept, ice = _recovered(read_rows, first, shadow, names, threads)
+    scl, kept, ice, thin = _recovered(read_rows, first, shadow, names, threads)
     if land_cover is not None:
         b10 = kept.pop("b10")
         bright_ground(scl, b10, kernels.image_ratio(kept.pop("b09"), kept["b8a"]), land_cover, resolution)
         cirrus_over_ground(scl, b10, kept.pop("elevation"))
         doubtful_over_bright_ground(scl, land_cover)
     if mends:
-        mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, resolution, mends)
+        mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow
 
 
 def _recovered(
     read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], threads: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Run the recovery rules by rows; return classes, the bands and maps of these names, and `snow_evidence`."""
-    scl, ice = np.empty_like(first), np.empty_like(first)
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Run the recovery rules by rows; return classes, the named bands and maps, and evidence of snow and thin cloud."""
+    scl, ice, thin = (np.empty_like(first) for _ in range(3))
     kept = {name: np.empty(first.shape, np.float32) for name in names}
     needed = RECOVERY_BANDS | {name.upper() for name in names} & set(BANDS)
 
@@ -245,11 +246,12 @@ def _recovered(
         shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
         scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
         ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
+        thin[rows] = thin_cloud_evidence(bands.b02, bands.b04, bands.b8a, bands.b11, bands.b12)[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
     _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
-    return scl, kept, ice
+    return scl, kept, ice, thin
 
 
 def _mended(read_rows: Reader, mends: Mends) -> Reader:
@@ -302,7 +304,7 @@ def run(
     snow_condition: Path | None = None,
     snow_possible: bool = True,
     median_filter: int = 0,
-    mode: Literal["classic", "improved"] = "classic",
+    mode: Literal["classic", "improved"] = "improved",
     improvements: list[Improvement] | None = None,
     angles: Path | None = None,
     toa_10m: Path | None = None,
@@ -367,7 +369,9 @@ def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
     if angles is None:
         raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
     nodes, known = (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS, AngleGrid(angles)
-    x, y = np.meshgrid(grid.left + nodes * grid.width * grid.resolution, grid.top - nodes * grid.height * grid.resolution)
+    x, y = np.meshgrid(
+        grid.left + nodes * grid.width * grid.resolution, grid.top - nodes * grid.height * grid.resolution
+    )
     directions = np.stack(displacement(*known.sun(x, y), *known.view("B8A", x, y)), axis=-1)
     # Where the swath ends there is no view.
     return np.where(np.isfinite(directions), directions, np.nanmean(directions, axis=(0, 1)))

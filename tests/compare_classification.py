@@ -2,33 +2,34 @@
 
 Not a test: prints a table of figures for the two modes and for improved mode without each of its improvements, and
 puts a picture of each scene into FOLDER. The scenes: the demo's (real and free of cloud, so that all cloud and cloud
-shadow is false), the same with simulated clouds of known height, their parallax between the bands and their shadows,
-and patches of 1 km in Slovenia from ../shared, three with the operational classification of their time and three from
-a summer.
+shadow is false), the same under simulated clouds of known height, random ones and those that the product of T31TCJ of
+2024-03-05 outlines, and patches of 1 km in Slovenia from ../shared, three with the operational classification of their
+time and three from a summer. Of the products of T31TCJ and T48LWP no pixels are at hand that could be classified.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+from simulated_clouds import SHARED, random_clouds, real_clouds, with_clouds
 
 from steps.demo import read_band, scene_folder
 from steps.kernels.classification_improved import IMPROVEMENTS
-from steps.kernels.cloud_shadow import displacement
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, SCL_CLASSES, SCL_COLOURS
 
-SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 CLOUDS, SHADOW, DARK = (8, 9, 10), 3, 2
-#: When each band sees the same ground, s after B02 (Sentinel-2 user handbook), and what that is in m per m of height.
-SEEN = {"B02": 0, "B08": 0.264, "B03": 0.527, "B10": 0.851, "B04": 1.005, "B05": 1.269, "B11": 1.468, "B06": 1.525}
-SEEN |= {"B07": 1.79, "B8A": 2.055, "B12": 2.085, "B01": 2.314, "B09": 2.586}
-PARALLAX = 6700 / 786000
-#: Reflectance of a cloud, and what is left of the ground's in its shadow.
-CLOUD = {"B09": 0.30, "B10": 0.010, "B11": 0.45, "B12": 0.38}
-LEFT = {"B01": 0.95, "B02": 0.85, "B03": 0.75, "B04": 0.6, "B09": 0.45, "B10": 1.0, "B11": 0.35, "B12": 0.33}
+#: Clouds that are drawn over the demo: cover, size in pixels, height in m, zenith and azimuth of the sun.
+RANDOM = [
+    (0.12, 25, 1000, (30, 150)),
+    (0.20, 60, 1500, (45, 140)),
+    (0.30, 40, 1800, (61.7, 160.8)),
+    (0.15, 120, 3000, (40, 150)),
+    (0.10, 60, 5000, (50, 155)),
+    (0.10, 80, 8000, (35, 145)),
+]
+#: Row and column (60 m) in T31TCJ of the clouds that are drawn over the demo, their height in m, and the sun.
+REAL = [(600, 1500, 1500, (56, 160)), (1200, 1500, 2500, (56, 160)), (300, 900, 4000, (56, 160))]
 #: What each row of the table is made with.
 MODES = {"classic": {"mode": "classic"}, "improved": {"mode": "improved"}} | {
     f"  without {name}": {"mode": "improved", "improvements": [i for i in IMPROVEMENTS if i != name]}
@@ -60,45 +61,17 @@ def halved(image):
     return image.reshape(rows // 2, 2, columns // 2, 2).mean((1, 3)).astype("f4")
 
 
-def with_clouds(toa, angles, height, seed=5):
-    """Return a scene with clouds drawn over it, where they are in B8A, and where their shadows are."""
-    shape, rng = toa["B02"].shape, np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1]))
-    frequency[0, 0] = 1
-    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * frequency**-1.6).real
-    noise /= noise.std()
-    opacity = np.clip((noise - 1.3) / 0.25, 0, 0.95)
-
-    def moved(image, down, right=0.0):
-        return ndimage.shift(image, (down, right), order=1, mode="constant")
-
-    down, right = (height / 20 * d for d in displacement(*angles.values()))
-    shadow = moved(opacity, down, right)
-    result = {}
-    for band, image in toa.items():
-        here = moved(opacity * (1 + 0.1 * noise), (SEEN[band] - SEEN["B8A"]) * PARALLAX * height / 20)
-        ground = image * (1 - shadow * (1 - LEFT.get(band, 0.5)))
-        result[band] = (ground * (1 - here) + CLOUD.get(band, 0.52) * here).astype("f4")
-    return result, opacity > 0.6, (shadow > 0.6) & (opacity == 0)
-
-
-def compare_clouds(toa, angles, height, path):
+def compare_clouds(title, toa, opacity, height, sun, view, path):
     """Print how much of simulated clouds and shadows is found, and what else is called so; draw the classes."""
-    image, cloud, shadow = with_clouds(toa, angles, height)
-    # Dark ground can hide a shadow, and a cloud's fringe is neither cloud nor clear.
-    shadow_on_land = shadow & (toa["B8A"] > 0.15)
-    clear = ~ndimage.binary_dilation(cloud | shadow, iterations=8)
-    sys.stdout.write(f"\nT18SVG with clouds at {height} m (%)\n{'':24}   cloud found  false  shadow found  false\n")
-    classes = {}
+    image, cloud, shadow, clear = with_clouds(toa, opacity, height, sun, view)
+    # Water shows no shadow.
+    shadow &= toa["B8A"] > 0.15
+    sys.stdout.write(f"\n{title}\n{'%':24}   cloud found  false  shadow found  false\n")
+    classes, angles = {}, {"view_zenith": view[0], "view_azimuth": view[1]}
     for name, options in MODES.items():
-        scl, *_ = classify_scene(image, 20, *list(angles.values())[:2], **options, **view_of(angles, options))
+        scl, *_ = classify_scene(image, 20, *sun, **options, **view_of(angles, options))
         found = np.isin(scl, CLOUDS)
-        row = (
-            share(found, cloud),
-            share(found, clear),
-            share(scl == SHADOW, shadow_on_land),
-            share(scl == SHADOW, clear),
-        )
+        row = share(found, cloud), share(found, clear), share(scl == SHADOW, shadow), share(scl == SHADOW, clear)
         sys.stdout.write("{:24}{:14.1f}{:7.2f}{:14.1f}{:7.2f}\n".format(name, *row))
         classes[name] = scl
     picture(path, image, {name: classes[name] for name in ("classic", "improved")})
@@ -160,7 +133,7 @@ def picture(path, toa, classes):
         axis.set_title(name)
     for axis in axes:
         axis.set_axis_off()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=60)
     plt.close(figure)
 
 
@@ -170,8 +143,15 @@ def main(folder):
     toa, angles = demo()
     classic, improved = compare("T18SVG 2016-01-12, free of cloud", toa, angles)
     picture(folder / "T18SVG.png", toa, {"classic": classic, "improved": improved})
-    for height in (300, 1000, 3000, 8000):
-        compare_clouds(toa, angles, height, folder / f"T18SVG_clouds_{height}m.png")
+    view, shape = (angles["view_zenith"], angles["view_azimuth"]), toa["B02"].shape
+    for number, (cover, size, height, sun) in enumerate(RANDOM):
+        title = f"T18SVG under random clouds at {height} m, size {size} px, cover {100 * cover:.0f} %, sun {sun}"
+        opacity = random_clouds(shape, cover, size, number)
+        compare_clouds(title, toa, opacity, height, sun, view, folder / f"T18SVG_random_{height}m.png")
+    for row, column, height, sun in REAL if (SHARED / "data").exists() else ():
+        title = f"T18SVG under the clouds of T31TCJ, row {row}, column {column}, put at {height} m, sun {sun}"
+        opacity = real_clouds(shape, row, column)
+        compare_clouds(title, toa, opacity, height, sun, view, folder / f"T18SVG_T31TCJ_{height}m.png")
     for path in sorted((SHARED / "data" / "slovenia_patches").glob("*.npz")):
         toa, angles, elevation, product = patch(path)
         # The patches have no slopes; without these the rules of hillshade are void.

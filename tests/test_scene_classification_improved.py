@@ -148,6 +148,23 @@ def test_snow_by_context():
     np.testing.assert_array_equal(scl, expected)
 
 
+def test_thin_cloud():
+    """A veil over forest becomes cloud; aerosol, which brightens B12 little, bright roofs and a few pixels do not."""
+    shape = (60, 60)
+    spectra = np.broadcast_to(np.array(FOREST), (*shape, 12)).copy()
+    spectra[20:40, :20] = 0.75 * np.array(FOREST) + 0.25 * np.array(CLOUD)
+    spectra[20:40, 25:40] += (0.08, 0.07, 0.06, 0.05, 0.045, 0.04, 0.035, 0.03, 0.01, 0, 0.01, 0.005)
+    spectra[20:40, 45:] = (0.16, 0.15, 0.14, 0.14, 0.15, 0.16, 0.17, 0.18, 0.08, 0.001, 0.18, 0.15)
+    spectra[50, 10:13] = spectra[30, 10]
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    without = classify(toa, improvements=[name for name in improved.IMPROVEMENTS if name != "thin_cloud"])[0]
+    found = (classify(toa)[0] == 8) & (without != 8)
+    veil = np.zeros(shape, bool)
+    veil[20:40, :20] = True
+    assert found[22:38, :18].all()
+    assert not (found & ~veil).any()
+
+
 def test_single_pixels_go():
     scl = np.full((20, 20), 5, "u1")
     scl[2, 2], scl[0, 19], scl[5, 5], scl[6, 6] = 9, 8, 9, 8

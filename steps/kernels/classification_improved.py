@@ -30,9 +30,9 @@ from steps.kernels.cloud_shadow import cloud_shadow
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
-#: snow: snow told from cloud by B10 and context; parallax: bright ground that looks like cloud; single_pixels: no
-#: clouds of one pixel.
-Improvement = Literal["shadow", "terrain", "cirrus", "snow", "parallax", "single_pixels"]
+#: thin_cloud: veils over land that the rules leave unclassified; snow: snow told from cloud by B10 and context;
+#: parallax: bright ground that looks like cloud; single_pixels: no clouds of one pixel.
+Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "single_pixels"]
 IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
 #: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
 #: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
@@ -40,6 +40,12 @@ IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
 B10_THICKNESS, VAPOUR_SCALE, SUMMER_VAPOUR = 8.0, 2.05, 2.92
 #: Least NDSI, and reflectance in B03 and B8A, of snow (Hall et al. 1995, Remote Sensing of Environment 54, 127-140).
 NDSI, SNOW_B03, SNOW_B8A = 0.4, 0.10, 0.11
+#: Thin cloud: B02 less half of B04, at least (Zhu and Woodcock 2012, equation 3; haze raises blue more than red);
+#: B12, at least, and B12 / B04, that cloud raises and haze and shadow do not; limits of B02 / B11, which is low on soil
+#: and high on snow and water; B8A / B11, which is low on soil and roofs.
+HAZE, THIN_B12, THIN_B12_B04, THIN_B02_B11, THIN_B8A_B11 = 0.08, 0.08, 0.8, (0.65, 1.15), 1.2
+#: Width of the window (pixels) of which half must look like thin cloud.
+THIN_WINDOW = 9
 #: What `snow_evidence` says of a pixel.
 NO_SNOW, LIKE_SNOW, HIGH_ICE = range(3)
 #: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
@@ -86,6 +92,7 @@ def mend(
     b8a: np.ndarray,
     b11: np.ndarray,
     ice: np.ndarray,
+    thin: np.ndarray,
     resolution: int,
     mends: Mends,
 ) -> None:
@@ -97,13 +104,15 @@ def mend(
         Classes and probabilities (percent) of the rules; changed in place.
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
-    ice : uint8, shape (rows, columns)
-        From `snow_evidence`.
+    ice, thin : uint8, shape (rows, columns)
+        From `snow_evidence` and `thin_cloud_evidence`.
     resolution
         Pixel size, m.
     mends
         What to do.
     """
+    if "thin_cloud" in mends.improvements:
+        thin_clouds(scl, thin)
     if mends.opinion is not None:
         clouds_of_model(scl, mends.opinion)
     if "snow" in mends.improvements:
@@ -196,6 +205,34 @@ def snow_evidence(b03, b8a, b10, b11):
             if snow_like and b03[i, j] > SNOW_B03 and b8a[i, j] > SNOW_B8A:
                 result[i, j] = LIKE_SNOW
     return result
+
+
+@numba.njit(cache=True, nogil=True)
+def thin_cloud_evidence(b02, b04, b8a, b11, b12):
+    """Return 1 where land looks as if seen through a thin cloud of droplets: brighter in blue and in B12."""
+    result = np.zeros(b02.shape, np.uint8)
+    low, high = THIN_B02_B11
+    for i in range(b02.shape[0]):
+        for j in range(b02.shape[1]):
+            haze = b02[i, j] - b04[i, j] / 2 > HAZE and low * b11[i, j] < b02[i, j] < high * b11[i, j]
+            cloud = b12[i, j] > THIN_B12 and b12[i, j] > THIN_B12_B04 * b04[i, j]
+            result[i, j] = haze and cloud and b8a[i, j] > THIN_B8A_B11 * b11[i, j]
+    return result
+
+
+def thin_clouds(scl: np.ndarray, evidence: np.ndarray) -> None:
+    """Turn unclassified pixels that look like thin cloud, as most around them do, into medium clouds, in place.
+
+    Clouds around count as well, so that a veil joins the cloud that it belongs to.
+    """
+    from scipy import ndimage
+
+    found = (evidence == 1) & ((scl == OPEN) | (scl == UNCLASSIFIED))
+    if not found.any():
+        return
+    veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8) * np.uint8(200)
+    mostly = ndimage.uniform_filter(veiled, THIN_WINDOW, mode="nearest") > 100
+    scl[found & mostly] = CLOUD_MEDIUM
 
 
 def snow_by_context(scl: np.ndarray, evidence: np.ndarray) -> None:

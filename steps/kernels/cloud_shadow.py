@@ -24,10 +24,12 @@ SPREAD = 0.3
 #: What one cloud may say at most for a height in its region, and a region for a height of one cloud, in standard
 #: deviations: so that a few clouds do not decide for their region, nor a region against what is seen of a cloud.
 LOUDEST, LOUDEST_REGION = 4.0, 7.0
+#: Standard deviation of the sum over the clouds of a region, at least: 1.5 times the root of their number, or this.
+FEW = 3.0
 #: Regions whose clouds are summed, m, and the uncertainty of a height among them, as a share and at least in m.
 REGION, HEIGHT_SPREAD, LEAST_SPREAD = 8000, 0.08, 60.0
 #: The least sum of what a cloud and its region say at which a height is taken, in standard deviations.
-ACCEPTED = 5.0
+ACCEPTED = 4.5
 #: Pixels of the matching between a cloud and its rim, and the width of the rim.
 GAP, RIM = 2, 2
 #: Clouds longer than twice this many pixels of the matching are matched in parts of that size.
@@ -155,7 +157,9 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
     np.add.at(pooled, where, np.clip(evidence, -LOUDEST, LOUDEST))
     np.add.at(clouds, where, evidence.any(axis=1, keepdims=True))
     for axis in (0, 1):
-        pooled, clouds = (ndimage.convolve1d(a, np.ones(3, np.float32), axis, mode="constant") for a in (pooled, clouds))
+        pooled, clouds = (
+            ndimage.convolve1d(a, np.ones(3, np.float32), axis, mode="constant") for a in (pooled, clouds)
+        )
     smooth = np.empty_like(pooled)
     for k, height in enumerate(heights):
         reach = int(max(HEIGHT_SPREAD * height, LEAST_SPREAD) / step)
@@ -163,7 +167,7 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
     # Where shadows are seen nowhere, all heights are alike: what stands out is measured by how they scatter.
     smooth -= np.median(smooth, axis=-1, keepdims=True)
     scatter = 1.48 * np.median(np.abs(smooth), axis=-1, keepdims=True)
-    smooth /= np.maximum(scatter, 1)
+    smooth /= np.maximum(scatter, np.clip(1.5 * np.sqrt(clouds), 1, FEW))
     smooth *= np.minimum(1, LOUDEST_REGION / np.maximum(smooth.max(axis=-1, keepdims=True), 1))
     both = evidence + smooth[where]
     best = both.argmax(axis=1)
