@@ -444,7 +444,7 @@ def product(tmp_path):
 
 def run_in(folder, **options):
     inputs = [folder / name for name in ("stack.tif", "mask.tif", "metadata.json", "terrain.tif")]
-    run(*inputs, folder / "20.tif", folder / "60.tif", **options)
+    run(*inputs, folder / "20.tif", folder / "60.tif", **({"mode": "classic"} | options))
     return ({b: read(folder / f"{r}.tif", CLASSIFICATION, b) for b in ("SCL", "CLD", "SNW")} for r in (20, 60))
 
 

@@ -152,7 +152,7 @@ def test_thin_cloud():
     """A veil over forest becomes cloud; aerosol, which brightens B12 little, bright roofs and a few pixels do not."""
     shape = (60, 60)
     spectra = np.broadcast_to(np.array(FOREST), (*shape, 12)).copy()
-    spectra[20:40, :20] = 0.75 * np.array(FOREST) + 0.25 * np.array(CLOUD)
+    spectra[20:40, :20] = 0.8 * np.array(FOREST) + 0.2 * np.array(CLOUD)
     spectra[20:40, 25:40] += (0.08, 0.07, 0.06, 0.05, 0.045, 0.04, 0.035, 0.03, 0.01, 0, 0.01, 0.005)
     spectra[20:40, 45:] = (0.16, 0.15, 0.14, 0.14, 0.15, 0.16, 0.17, 0.18, 0.08, 0.001, 0.18, 0.15)
     spectra[50, 10:13] = spectra[30, 10]
