@@ -26,6 +26,12 @@ def test_uniform_ground_closes():
     np.testing.assert_allclose(surface_reflectance(toa_reflectance(GROUND, AIR), AIR), GROUND, atol=1e-14)
 
 
+def test_darker_at_the_top_is_darker_at_the_ground():
+    """However thick and bright the air: no pole of 1 / (1 + S y) among the negative signals."""
+    air = BandAtmosphere(*(np.float64(x) for x in (0.4, 0.95, 0.99, 0.1, 0.2, 1e-4, 1e-3, 0.35, 0.1, 0.3)))
+    assert (np.diff(surface_reflectance(np.linspace(-0.1, 1, 200), air)) > 0).all()
+
+
 def test_forward_is_the_sum_over_reflections():
     """Light between ground and sky as a series of bounces, in place of 1 / (1 - S rho)."""
     ground, a = 0.3, AIR

@@ -115,6 +115,13 @@ def test_inversion_keeps_numbers_in_range(pixels):
     assert boa.max() <= 32767
 
 
+def test_inversion_of_far_too_dark_pixels_is_dark(pixels):
+    """Thick bright air, a pixel darker than its path: the lowest number, not the one beyond the pole."""
+    toa, _, _, _, nodes = pixels
+    nodes[..., 0], nodes[..., POWERS[0]], nodes[..., sum(POWERS[:3])] = 5000, 0.045, 0.35
+    assert (inverted(np.where(toa > 0, 3000, 0).astype("u2"), None, None, None, nodes)[0] == (toa > 0)).all()
+
+
 @pytest.mark.parametrize("ratio", [1, 3, 6])
 def test_rows_are_upsampled_linearly(ratio):
     coarse = np.random.default_rng(0).uniform(size=9).astype("f4")

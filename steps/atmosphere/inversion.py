@@ -46,9 +46,13 @@ def ground_signal(toa: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
 
 
 def surface_reflectance(toa: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
-    """Return the reflectance of uniform flat Lambertian ground: y / (1 + S y) with y = X / T_u."""
+    """Return the reflectance of uniform flat Lambertian ground: y / (1 + S y) with y = X / T_u.
+
+    Where the top of the atmosphere is far darker than the path (1 + S y below 1/2), 1/2 is taken: such a pixel is very
+    negative, instead of coming out beyond the pole as a bright one.
+    """
     y = ground_signal(toa, atmosphere) / atmosphere.transmittance_up
-    return y / (1 + atmosphere.spherical_albedo * y)
+    return y / np.maximum(1 + atmosphere.spherical_albedo * y, 0.5)
 
 
 def adjacent_reflectance(toa: np.ndarray, atmosphere: BandAtmosphere, environment: np.ndarray) -> np.ndarray:

@@ -165,7 +165,7 @@ def _pixel(toa, air, excess, surroundings, near, i, j, path, gain, q, albedo, la
         more = np.float32(excess[i, j])
         signal *= _ONE_F + more * (change + more * curve)
     if surroundings is None:
-        value = signal / (_ONE_F + s * signal)
+        value = signal / max(_ONE_F + s * signal, _HALF)  # a far too dark pixel stays dark
     else:
         upper, lower, weight = near
         around = surroundings[upper, j] + (surroundings[lower, j] - surroundings[upper, j]) * weight
