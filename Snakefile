@@ -7,6 +7,7 @@ include: "workflow/rules/input.smk"
 include: "workflow/rules/atmosphere.smk"
 include: "workflow/rules/surface.smk"
 include: "workflow/rules/product.smk"
+include: "workflow/rules/benchmark.smk"
 
 
 # On a cluster these run where Snakemake runs: half a second each.

@@ -1,0 +1,215 @@
+"""A step with other kernels or workers, for the parallelisation study.
+
+`python -m steps.benchmark.variants VARIANT WORKERS STEP ...` is `python -m steps.STEP ...` in one of these variants:
+
+* numpy: plain NumPy in place of the compiled kernels;
+* numba: the kernels, one thread;
+* prange: Numba's own threads inside the kernels, which then take blocks of rows side by side;
+* joblib: joblib's threads;
+* threads, processes, dask, dask-adaptive: the backends of `steps.parallel`.
+"""
+
+import contextlib
+import importlib
+import sys
+from unittest import mock
+
+import numpy as np
+
+import steps.parallel
+from steps.cli import cli
+from steps.kernels import dark_vegetation as rules
+from steps.kernels import mesh
+from steps.kernels.dark_vegetation import dark_vegetation
+from steps.kernels.inversion import POWERS, invert
+from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+
+# After our kernels, which say where compiled code is kept.
+from numba import njit, prange, set_num_threads  # isort: skip
+
+VARIANTS = ("numba", "numpy", "prange", "joblib", "threads", "processes", "dask", "dask-adaptive")
+#: Those that are one thread by their nature.
+SINGLE = ("numpy", "numba")
+#: Rows at a time of the plain NumPy inversion, whose fields of coefficients are as large as the pixels.
+_ROWS = 64
+
+
+def numpy_invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
+    """Do what `steps.kernels.inversion.invert` does."""
+    columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
+    nodes = np.moveaxis(nodes, -1, 0)
+    for start in range(0, toa.shape[0], _ROWS):
+        part = slice(start, start + _ROWS)
+        heights = elevation[part].astype("f4")
+        rows = first_row + start + np.arange(heights.shape[0], dtype="f4") + np.float32(0.5)
+
+        def field(first, count, rows=rows):
+            return interpolate(nodes[first : first + count], rows / cell, columns / cell)
+
+        def polynomial(number, heights=heights, field=field):
+            a, b, c, d = field(number * POWERS, POWERS)
+            return a + heights * (b + heights * (c + heights * d))
+
+        stored = toa[part]
+        signal, share = stored - polynomial(0), polynomial(1)
+        if water_vapour is not None:
+            column = water_vapour[part]
+            excess = np.where(column == 0, np.float32(0), column * np.float32(1e-3) - polynomial(4))
+            change, curve = field(5 * POWERS, 2)
+            share *= 1 + excess * (change + excess * curve)
+        if environment is None:
+            value = signal / (share + polynomial(3) * signal)
+        else:
+            around = interpolate(environment, rows / ratio - 0.5, columns / ratio - 0.5)
+            blurred = signal * (1 - polynomial(3) * around) / share
+            value = blurred + polynomial(2) * (blurred - around)
+        value = np.clip(value * np.float32(10000) + np.float32(1000.5), 1, 32767).astype("u2")
+        boa[part] = np.where(stored == 0, 0, value)
+    counts[:, 0], counts[:, 1] = (boa > 0).sum(axis=1), ((boa > 0) & (boa < 1000)).sum(axis=1)
+    counts[:, 2] = boa.sum(axis=1, dtype="i8")
+
+
+def _cells(values, size, fill):
+    """Return the pixels of each cell of `size` pixels: shape (rows, columns, pixels)."""
+    padding = [(0, -n % size) for n in values.shape]
+    padded = np.pad(values, padding, constant_values=fill)
+    rows, columns = (n // size for n in padded.shape)
+    return padded.reshape(rows, size, columns, size).swapaxes(1, 2).reshape(rows, columns, size * size)
+
+
+def numpy_cell_quantile(values, chosen, size, share, least):
+    """Do what `steps.kernels.mesh.cell_quantile` does."""
+    pixels, taken = _cells(values, size, 0), _cells(chosen, size, False)
+    count = taken.sum(axis=2)
+    ascending = np.sort(np.where(taken, pixels, np.iinfo(values.dtype).max), axis=2)
+    position = np.minimum((share * count).astype(int), np.maximum(count - 1, 0))
+    quantile = np.take_along_axis(ascending, position[..., None], 2)[..., 0].astype("f4")
+    return np.where((count > 0) & (count >= least), quantile, np.float32(np.nan)), count
+
+
+def numpy_cell_moments(values, size, nodata):
+    """Do what `steps.kernels.mesh.cell_moments` does."""
+    pixels = _cells(values, size, nodata).astype("i8")
+    valid = pixels != nodata
+    count = valid.sum(axis=2)
+    number = np.maximum(count, 1)
+    held = np.where(valid, pixels, 0)
+    mean = held.sum(axis=2) / number
+    variance = np.maximum((held**2).sum(axis=2) / number - mean**2, 0)
+    low, high = (
+        extreme(np.where(valid, pixels, fill), axis=2) for extreme, fill in ((np.min, 65536), (np.max, -65536))
+    )
+    return np.where(count > 0, np.stack([count, low, high, mean, variance]), 0.0)
+
+
+def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
+    """Do what `steps.kernels.dark_vegetation.dark_vegetation` does."""
+    r, n, s = ((v - 1000.0) * 1e-4 for v in (red, nir, swir))
+    near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
+    dark = (classes == rules._VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
+    dark &= (r <= rules._RED_HIGHEST) & (n < rules._NIR_HIGHEST) & (n - r > rules._NDVI_LOWEST * (n + r))
+    dark &= (cos_incidence * 1e-4 > rules._COS_INCIDENCE) & ~near
+    result[:] = np.where(dark, 1 + np.searchsorted(rules.SWIR_LIMITS[:2], s, side="right"), 0)
+
+
+_NUMPY = {
+    "invert": numpy_invert,
+    "cell_quantile": numpy_cell_quantile,
+    "cell_moments": numpy_cell_moments,
+    "dark_vegetation": numpy_dark_vegetation,
+}
+
+
+@njit(cache=True, nogil=True)
+def _rows_of(values, first, last):
+    return None if values is None else values[first:last]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def prange_invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
+    """Do what `steps.kernels.inversion.invert` does, block by block."""
+    for block in prange(-(-toa.shape[0] // _ROWS)):
+        i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
+        invert(
+            toa[i:j],
+            elevation[i:j],
+            _rows_of(water_vapour, i, j),
+            environment,
+            ratio,
+            nodes,
+            cell,
+            first_row + i,
+            boa[i:j],
+            counts[i:j],
+        )
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def prange_cell_quantile(values, chosen, size, share, least):
+    """Do what `steps.kernels.mesh.cell_quantile` does, block by block."""
+    rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
+    quantile, count = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.int64)
+    for i in prange(rows):
+        part = slice(i * size, min((i + 1) * size, values.shape[0]))
+        q, c = cell_quantile(values[part], chosen[part], size, share, least)
+        quantile[i], count[i] = q[0], c[0]
+    return quantile, count
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def prange_cell_moments(values, size, nodata):
+    """Do what `steps.kernels.mesh.cell_moments` does, block by block."""
+    rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
+    result = np.empty((5, rows, columns))
+    for i in prange(rows):
+        result[:, i] = cell_moments(values[i * size : min((i + 1) * size, values.shape[0])], size, nodata)[:, 0]
+    return result
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def prange_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
+    """Do what `steps.kernels.dark_vegetation.dark_vegetation` does, block by block."""
+    for block in prange(near_cloud.shape[0]):
+        i, j = block * ratio, min((block + 1) * ratio, red.shape[0])
+        near = near_cloud[block : block + 1]
+        dark_vegetation(red[i:j], nir[i:j], swir[i:j], classes[i:j], near, ratio, cos_incidence[i:j], result[i:j])
+
+
+_PRANGE = {
+    "invert": prange_invert,
+    "cell_quantile": prange_cell_quantile,
+    "cell_moments": prange_cell_moments,
+    "dark_vegetation": prange_dark_vegetation,
+}
+
+
+@contextlib.contextmanager
+def _joblib_threads(count):
+    from joblib import Parallel, delayed
+
+    with Parallel(count, backend="threading", return_as="generator") as parallel:
+        yield lambda function, items, *shared: parallel(delayed(function)(i, *shared) for i in items)
+
+
+def main() -> None:
+    """Run a step in a variant."""
+    variant, count, step, *arguments = sys.argv[1:]
+    module = importlib.import_module(f"steps.{step}")
+    users = [module, importlib.import_module("steps.atmosphere.scene"), mesh]
+    replaced = {"numpy": _NUMPY, "prange": _PRANGE}.get(variant, {})
+    backend, workers = (variant, count) if variant in ("processes", "dask", "dask-adaptive") else ("threads", count)
+    with contextlib.ExitStack() as stack:
+        for name, kernel in replaced.items():
+            for user in users:
+                if hasattr(user, name):
+                    stack.enter_context(mock.patch.object(user, name, kernel))
+        if variant == "prange":
+            set_num_threads(int(count))
+            workers = "1"
+        if variant == "joblib":
+            stack.enter_context(mock.patch.object(steps.parallel, "_threads", _joblib_threads))
+        cli(module.run, [*arguments, "--threads", workers, "--backend", backend])
+
+
+if __name__ == "__main__":
+    main()
