@@ -54,8 +54,8 @@ def _fewest(table: pd.DataFrame, variant: str, column: str = "wall_s") -> float:
 def _words(table: pd.DataFrame, start_up: dict[str, float]) -> list[str]:
     size, most = table["size"].max(), table.workers.max()
     lines = [
-        f"Wall and CPU time of whole stages, from start to end of their processes, with up to {most} workers. Images of "
-        f"{size} pixels of 10 m along a side unless said otherwise.",
+        f"Wall and CPU time of whole stages, from start to end of their processes, with up to {most} workers. Images "
+        f"of {size} pixels of 10 m along a side unless said otherwise.",
         "",
     ]
     alone = quickest = 0.0
@@ -64,8 +64,8 @@ def _words(table: pd.DataFrame, start_up: dict[str, float]) -> list[str]:
         one, best = _fewest(part, "numba"), part.loc[part.wall_s.idxmin()]
         alone, quickest = alone + one, quickest + best.wall_s
         lines.append(
-            f"* **{title}**: plain NumPy {_fewest(part, 'numpy'):.1f} s, compiled {one:.1f} s on one thread; quickest is "
-            f"{_NAMES[best.variant]} with {best.workers:.0f} workers, {best.wall_s:.1f} s."
+            f"* **{title}**: plain NumPy {_fewest(part, 'numpy'):.1f} s, compiled {one:.1f} s on one thread; quickest "
+            f"is {_NAMES[best.variant]}, workers: {best.workers:.0f}, {best.wall_s:.1f} s."
         )
         for n in sorted(table["size"].unique()):
             of_size = _of_section(table, section, n)
@@ -80,9 +80,9 @@ def _words(table: pd.DataFrame, start_up: dict[str, float]) -> list[str]:
         *lines,
         f"* Both together: the quickest saves {saved:.0f} % of the wall time of one compiled thread. The project of "
         f"origin saved up to {_ORIGIN} % of Sen2Cor's total run time with threads and Dask processes.",
-        f"* (h) Ahead-of-time compilation was not built: a process that loads the cached kernels needs {extra:.2f} CPU s "
-        f"more to start than one without ({start_up['without']:.2f} s), which is all that it could save; its machine "
-        "code would be for a common denominator of processors, and Numba's own compiler for it is to be removed.",
+        f"* (h) Ahead-of-time compilation was not built: a process that loads the cached kernels needs {extra:.2f} "
+        f"CPU s more to start than one without ({start_up['without']:.2f} s), which is all that it could save; its "
+        "machine code would be for a common denominator of processors, and Numba's own compiler for it is deprecated.",
         _agreement(table),
     ]
 
@@ -95,8 +95,8 @@ def _agreement(table: pd.DataFrame) -> str:
     if differing.empty:
         return f"{text}, and so does plain NumPy."
     return (
-        f"{text}; plain NumPy, which rounds more often, differs in {100 * differing.different_share.max():.2g} % of the "
-        f"pixels at most, by at most {differing.largest_difference.max()} in the stored number."
+        f"{text}; plain NumPy, which rounds more often, differs in {100 * differing.different_share.max():.2g} % of "
+        f"the pixels at most, by at most {differing.largest_difference.max()} in the stored number."
     )
 
 
@@ -109,8 +109,8 @@ def _rows(table: pd.DataFrame) -> list[str]:
     ):
         ns = 1e9 * row.cpu_s / row.size**2
         lines.append(
-            f"| {row.section} | {row.size} | {_NAMES[row.variant]} | {row.workers} | {row.wall_s:.2f} | {row.cpu_s:.2f} "
-            f"| {row.peak_mb:.0f} | {ns:.0f} |"
+            f"| {row.section} | {row.size} | {_NAMES[row.variant]} | {row.workers} | {row.wall_s:.2f} "
+            f"| {row.cpu_s:.2f} | {row.peak_mb:.0f} | {ns:.0f} |"
         )
     return lines
 
