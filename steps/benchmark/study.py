@@ -28,6 +28,7 @@ from steps.artefacts import (
 from steps.benchmark.measure import measure
 from steps.benchmark.variants import SINGLE, VARIANTS
 from steps.cli import cli
+from steps.demo import mirrored
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -136,17 +137,12 @@ def _enlarged(folder: Path, sources: dict[str, Path], metadata: Path, size: int)
             tags = {k: v for k, v in tags_of(path, kind).items() if k in ("dem", "relief")}
             with create(folder / f"{name}.tif", kind, grid, bands_of(path, kind), **tags) as raster:
                 for band in bands_of(path, kind):
-                    raster.write(band, _mirrored(read(path, kind, band), grid.height))
+                    raster.write(band, mirrored(read(path, kind, band), grid.height))
         scene = Scene.read(metadata)
         replace(scene, grid=grid_of(folder / "toa_10m.tif", TOA)).write(folder / "metadata.json")
         yield {name: folder / f"{name}.tif" for name in sources} | {"metadata": folder / "metadata.json"}
     finally:
         shutil.rmtree(folder)
-
-
-def _mirrored(values: np.ndarray, side: int) -> np.ndarray:
-    missing = [(0, max(side - n, 0)) for n in values.shape]
-    return np.pad(values[:side, :side], missing, mode="symmetric")
 
 
 def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Path]) -> dict:

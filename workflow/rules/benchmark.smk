@@ -3,14 +3,8 @@
 
 localrules:
     benchmark_study,
-
-
-BENCHMARKED = next(iter(L1C))
-
-
-def of_benchmarked(path):
-    """An intermediate file of the product that is measured, the first of the configuration."""
-    return of(path).format(product=BENCHMARKED)
+    benchmark_stages,
+    benchmark_scaling,
 
 
 rule benchmark_study:
@@ -50,7 +44,7 @@ rule benchmark_study:
     resources:
         mem_mb=4000,
     params:
-        folder=f"{OUT}/benchmark_study",
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["sizes"],
         workers=optional(
             "--workers", " ".join(map(str, config["study"]["workers"]))
@@ -61,3 +55,55 @@ rule benchmark_study:
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
         " --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q} --folder {params.folder:q}"
         " --sizes {params.sizes} {params.workers} --threads {threads} --log {log:q}"
+
+
+rule benchmark_stages:
+    # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
+    input:
+        product_files(BENCHMARKED),
+        l1c=L1C[BENCHMARKED],
+        code=step("benchmark.stages"),
+    output:
+        update(f"{workflow.basedir}/workflow/report/performance.md"),
+    log:
+        f"{OUT}/logs/benchmark_stages.log",
+    conda:
+        CONDA
+    threads: workflow.cores
+    resources:
+        mem_mb=1000,
+    params:
+        benchmarks=f"{OUT}/{BENCHMARKED}/benchmarks",
+    shell:
+        "python -m steps.benchmark.stages --benchmarks {params.benchmarks:q} --l1c {input.l1c:q} --table {output:q}"
+        " --threads {threads} --log {log:q}"
+
+
+rule benchmark_scaling:
+    # `snakemake --cores N benchmark_scaling`: the whole pipeline by pixels of a product and products of a run.
+    input:
+        lut=ancient(LUTS),
+        code=step("benchmark.scaling"),
+    output:
+        report(
+            expand(
+                f"{OUT}/benchmark_scaling/scaling.{{kind}}", kind=("md", "csv", "png")
+            ),
+            caption="../report/benchmark_scaling.rst",
+            category="benchmarks",
+        ),
+    log:
+        f"{OUT}/logs/benchmark_scaling.log",
+    conda:
+        CONDA
+    threads: workflow.cores
+    resources:
+        mem_mb=5000,
+    params:
+        snakefile=f"{workflow.basedir}/Snakefile",
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
+        sizes=config["study"]["product_sizes"],
+        products=config["study"]["products"],
+    shell:
+        "python -m steps.benchmark.scaling --snakefile {params.snakefile:q} --folder {params.folder:q}"
+        " --sizes {params.sizes} --products {params.products} --threads {threads} --log {log:q}"

@@ -146,6 +146,15 @@ def final(path):
     return of(f"roi/{path}" if ROI else path)
 
 
+# The product that the rules of benchmark.smk measure.
+BENCHMARKED = next(iter(L1C))
+
+
+def of_benchmarked(path):
+    """An intermediate file of the product that is measured."""
+    return of(path).format(product=BENCHMARKED)
+
+
 def work(path, kind=str):
     """The same as an output of the given kind (`directory`), removed when no longer needed unless the config keeps it."""
     return kind(of(path)) if config["keep_intermediates"] else temp(kind(of(path)))

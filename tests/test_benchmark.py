@@ -1,0 +1,135 @@
+"""The commands that measure: what they write is complete, and every variant of the kernels gives the same result."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import SyntheticScene
+
+from steps.artefacts import TOA, write
+from steps.benchmark import stages, study, variants
+from steps.benchmark.measure import Cost, measure
+from steps.errors import StepError
+from steps.kernels.dark_vegetation import dark_vegetation
+from steps.kernels.inversion import COEFFICIENTS, POWERS, invert
+from steps.kernels.mesh import cell_moments, cell_quantile
+from steps.sentinel2.bands import STACK_BANDS
+
+SHAPE = (150, 131)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("with_vapour", [False, True])
+@pytest.mark.parametrize("with_environment", [False, True])
+def test_inversions_agree(random, with_vapour, with_environment):
+    toa = random.integers(1200, 7000, SHAPE).astype("u2")
+    toa[3:9, 30:60] = 0
+    elevation = random.integers(0, 2500, SHAPE).astype("i2")
+    column = random.integers(500, 4000, SHAPE).astype("u2") if with_vapour else None
+    around = random.uniform(0.02, 0.4, (60, 44)).astype("f4") if with_environment else None
+    nodes = np.zeros((20, 20, COEFFICIENTS), "f4")
+    for k, value in enumerate((1900, 6250, 0.3, 0.16, 2)):
+        nodes[..., k * POWERS] = value * random.uniform(0.9, 1.1, nodes.shape[:2])
+    results = []
+    for kernel in (invert, variants.numpy_invert, variants.prange_invert):
+        boa, counts = np.empty_like(toa), np.empty((SHAPE[0], 3), "i8")
+        kernel(toa, elevation, column, around, 3, nodes, 20, 30, boa, counts)
+        results.append((boa, counts))
+    (boa, counts), (of_numpy, counts_of_numpy), (of_prange, counts_of_prange) = results
+    assert (boa == of_prange).all()
+    assert (counts == counts_of_prange).all()
+    assert np.abs(boa.astype(int) - of_numpy).max() <= 1
+    assert (counts[:, 0] == counts_of_numpy[:, 0]).all()
+
+
+def test_statistics_of_cells_agree(random):
+    values = random.integers(1, 9000, SHAPE).astype("u2")
+    chosen = random.uniform(size=SHAPE) < 0.3
+    for share in (0.01, 0.5):
+        expected = cell_quantile(values, chosen, 16, share, 40)
+        for twin in (variants.numpy_cell_quantile, variants.prange_cell_quantile):
+            for a, b in zip(twin(values, chosen, 16, share, 40), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+    heights = random.integers(-50, 3000, SHAPE).astype("i2")
+    heights[:40, :40] = -32768
+    expected = cell_moments(heights, 16, -32768)
+    np.testing.assert_array_equal(variants.prange_cell_moments(heights, 16, -32768), expected)
+    np.testing.assert_allclose(variants.numpy_cell_moments(heights, 16, -32768), expected, rtol=1e-12)
+
+
+def test_dark_vegetation_agrees(random):
+    red, nir, swir = (random.integers(1000, high, SHAPE).astype("u2") for high in (2500, 5000, 2600))
+    classes, near = random.integers(3, 6, SHAPE).astype("u1"), random.uniform(size=(50, 44)) < 0.2
+    cosine = random.integers(1000, 9000, SHAPE).astype("i2")
+    results = [np.empty(SHAPE, "u1") for _ in range(3)]
+    for kernel, result in zip(
+        (dark_vegetation, variants.numpy_dark_vegetation, variants.prange_dark_vegetation), results, strict=True
+    ):
+        kernel(red, nir, swir, classes, near, 3, cosine, result)
+    assert len(np.unique(results[0])) == 4
+    assert (results[0] == results[1]).all()
+    assert (results[0] == results[2]).all()
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Run what the study measures without new processes, which need a second each."""
+
+    def measured(command):
+        if command[1] == "-m":
+            monkeypatch.setattr(sys, "argv", command[2:])
+            variants.main()
+        return Cost(1, 1, 100)
+
+    monkeypatch.setenv("GDAL_NUM_THREADS", "1")
+    monkeypatch.setattr(study, "measure", measured)
+
+
+def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
+    scene = SyntheticScene(tmp_path, 30, 30)
+    for name, resolution, bands in (("toa_10m", 10, ("B02", "B03", "B04", "B08")), ("stack", 20, STACK_BANDS)):
+        grid = scene.grid.at(resolution)
+        write(tmp_path / f"{name}.tif", TOA, grid, {b: random.integers(1500, 4000, grid.shape, "u2") for b in bands})
+    inputs = scene.inputs | scene.write_air(0.15, 1.8)
+    inputs |= {f"terrain_{n}m": scene.terrain(n) for n in (10, 20)}
+    inputs |= {name: tmp_path / f"{name}.tif" for name in ("toa_10m", "stack")}
+    here = ("numba", "numpy", "prange", "joblib", "threads")
+    monkeypatch.setattr(study, "VARIANTS", here)
+    study.run(**inputs, folder=tmp_path / "study", sizes=[240, 120], workers=[2])
+    table = pd.read_csv(tmp_path / "study/study.csv")
+    assert len(table) == 2 * 2 * len(here)
+    assert (table[table.variant != "numpy"].different_share == 0).all()
+    assert table.largest_difference.max() <= 1
+    for name in ("speedup.png", "cost.png", "memory.png"):
+        assert (tmp_path / "study" / name).stat().st_size > 10000
+    assert "writes the same bytes" in (tmp_path / "study/study.md").read_text()
+    assert not (tmp_path / "study/work").exists()
+
+
+def test_cost_of_a_command_with_its_processes():
+    child = "import numpy, time; a = numpy.ones(2 * 10**7); time.sleep(0.3)"
+    cost = measure([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{child}'])"])
+    assert cost.wall > 0.3
+    assert cost.cpu > 0.05
+    assert cost.peak > 160
+    with pytest.raises(StepError, match="no such thing"):
+        measure([sys.executable, "-c", "raise SystemExit('no such thing')"])
+
+
+def test_costs_of_stages_by_release(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "_decode", lambda l1c: 2.0)
+    monkeypatch.setattr(stages, "_copy", lambda: 0.01)
+    for version, seconds in (("1.0", 4.0), ("1.1", 8.0), ("1.1", 6.0)):
+        for stage in ("import_l1c", "aerosol"):
+            (tmp_path / f"{stage}.tsv").write_text(f"s\tcpu_time\n9\t{seconds if stage == 'import_l1c' else 3}\n")
+        monkeypatch.setattr(stages, "__version__", version)
+        stages.run(tmp_path, tmp_path / "l1c", tmp_path / "table.md")
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert "| stage | 1.0 | 1.1 |" in lines
+    assert "| import_l1c (decode) | 2.00 | **3.00** |" in lines
+    assert "| aerosol (copy) | 300 | 300 |" in lines
