@@ -106,11 +106,11 @@ def run(
     }
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for size in [min(sizes), *sizes]:  # the first time compiles
+    for number, size in enumerate([min(sizes), *sizes]):
         with _enlarged(folder / "work", sources, metadata, size) as scene:
             scene |= {"angles": angles, "lut": lut}
             found = [_row(*run, size, scene) for run in _runs(counts)]
-            rows = found if size == min(sizes) else rows + found
+            rows += found if number else []  # the first time compiles
     table = pd.DataFrame(rows)
     table.to_csv(folder / "study.csv", index=False, float_format="%.4g")
     write_account(table, _start_up(), folder)
