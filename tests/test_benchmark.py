@@ -12,7 +12,7 @@ from steps.benchmark import stages, study, variants
 from steps.benchmark.measure import Cost, measure
 from steps.errors import StepError
 from steps.kernels.dark_vegetation import dark_vegetation
-from steps.kernels.inversion import COEFFICIENTS, POWERS, invert
+from steps.kernels.inversion import COEFFICIENTS, invert, thinness
 from steps.kernels.mesh import cell_moments, cell_quantile
 from steps.sentinel2.bands import STACK_BANDS
 
@@ -24,21 +24,21 @@ def random():
     return np.random.default_rng(0)
 
 
+@pytest.mark.parametrize("with_relief", [False, True])
 @pytest.mark.parametrize("with_vapour", [False, True])
 @pytest.mark.parametrize("with_environment", [False, True])
-def test_inversions_agree(random, with_vapour, with_environment):
+def test_inversions_agree(random, with_relief, with_vapour, with_environment):
     toa = random.integers(1200, 7000, SHAPE).astype("u2")
     toa[3:9, 30:60] = 0
-    elevation = random.integers(0, 2500, SHAPE).astype("i2")
-    column = random.integers(500, 4000, SHAPE).astype("u2") if with_vapour else None
+    air = thinness(random.integers(0, 2500, SHAPE).astype("i2")) if with_relief else None
+    excess = random.integers(-9000, 9000, SHAPE).astype("i2") if with_vapour else None
     around = random.uniform(0.02, 0.4, (60, 44)).astype("f4") if with_environment else None
-    nodes = np.zeros((20, 20, COEFFICIENTS), "f4")
-    for k, value in enumerate((1900, 6250, 0.3, 0.16, 2)):
-        nodes[..., k * POWERS] = value * random.uniform(0.9, 1.1, nodes.shape[:2])
+    typical = [1000, 0.01, 1e-7, 1e-2, 1e-8, 1e-13, 1e-18, 0.1, 1e-6, 2e-11, 1e-16, 0.1, 1e-6, 1e-11, 3e-6, 2e-11]
+    nodes = (np.array(typical) * random.uniform(0.9, 1.1, (20, 20, COEFFICIENTS))).astype("f4")
     results = []
     for kernel in (invert, variants.numpy_invert, variants.prange_invert):
         boa, counts = np.empty_like(toa), np.empty((SHAPE[0], 3), "i8")
-        kernel(toa, elevation, column, around, 3, nodes, 20, 30, boa, counts)
+        kernel(toa, air, excess, around, 3, nodes, 20, 30, boa, counts)
         results.append((boa, counts))
     (boa, counts), (of_numpy, counts_of_numpy), (of_prange, counts_of_prange) = results
     assert (boa == of_prange).all()

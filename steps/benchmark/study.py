@@ -50,7 +50,7 @@ _KERNELS = """
 import numpy as np
 from steps.kernels.inversion import COEFFICIENTS, invert
 z = np.zeros((1, 64), 'u2')
-invert(z, z.astype('i2'), None, None, 1, np.ones((2, 2, COEFFICIENTS), 'f4'), 64, 0, z.copy(), np.zeros((1, 3), 'i8'))
+invert(z, None, None, None, 1, np.ones((2, 2, COEFFICIENTS), 'f4'), 64, 0, z.copy(), np.zeros((1, 3), 'i8'))
 """
 
 

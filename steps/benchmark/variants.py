@@ -34,34 +34,36 @@ SINGLE = ("numpy", "numba")
 _ROWS = 64
 
 
-def numpy_invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
+def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Do what `steps.kernels.inversion.invert` does."""
     columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
-    nodes = np.moveaxis(nodes, -1, 0)
+    nodes, ends = np.moveaxis(nodes, -1, 0), np.cumsum((0, *POWERS))
     for start in range(0, toa.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
-        heights = elevation[part].astype("f4")
-        rows = first_row + start + np.arange(heights.shape[0], dtype="f4") + np.float32(0.5)
-
-        def field(first, count, rows=rows):
-            return interpolate(nodes[first : first + count], rows / cell, columns / cell)
-
-        def polynomial(number, heights=heights, field=field):
-            a, b, c, d = field(number * POWERS, POWERS)
-            return a + heights * (b + heights * (c + heights * d))
-
         stored = toa[part]
-        signal, share = stored - polynomial(0), polynomial(1)
-        if water_vapour is not None:
-            column = water_vapour[part]
-            excess = np.where(column == 0, np.float32(0), column * np.float32(1e-3) - polynomial(4))
-            change, curve = field(5 * POWERS, 2)
-            share *= 1 + excess * (change + excess * curve)
+        rows = first_row + start + np.arange(stored.shape[0], dtype="f4")
+        thin = None if air is None else air[part].astype("f4")
+        lines = rows // 2 * 2 + 1  # two rows share the coefficients of the line between them
+
+        def field(first, last, lines=lines):
+            return interpolate(nodes[first:last], lines / cell, columns / cell)
+
+        def polynomial(k, thin=thin, field=field):
+            powers = field(ends[k], ends[k + 1])
+            value = powers[-1]
+            for coefficient in powers[-2::-1]:
+                value = coefficient + thin * value if thin is not None else coefficient
+            return value
+
+        signal = (stored - polynomial(0)) * polynomial(1) ** 2
+        if excess is not None:
+            change, curve = field(ends[-1], ends[-1] + 2)
+            signal *= 1 + excess[part] * (change + excess[part] * curve)
         if environment is None:
-            value = signal / (share + polynomial(3) * signal)
+            value = signal / (1 + polynomial(3) * signal)
         else:
-            around = interpolate(environment, rows / ratio - 0.5, columns / ratio - 0.5)
-            blurred = signal * (1 - polynomial(3) * around) / share
+            around = interpolate(environment, (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
+            blurred = signal * (1 - polynomial(3) * around)
             value = blurred + polynomial(2) * (blurred - around)
         value = np.clip(value * np.float32(10000) + np.float32(1000.5), 1, 32767).astype("u2")
         boa[part] = np.where(stored == 0, 0, value)
@@ -126,14 +128,14 @@ def _rows_of(values, first, last):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def prange_invert(toa, elevation, water_vapour, environment, ratio, nodes, cell, first_row, boa, counts):
+def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Do what `steps.kernels.inversion.invert` does, block by block."""
     for block in prange(-(-toa.shape[0] // _ROWS)):
         i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
         invert(
             toa[i:j],
-            elevation[i:j],
-            _rows_of(water_vapour, i, j),
+            _rows_of(air, i, j),
+            _rows_of(excess, i, j),
             environment,
             ratio,
             nodes,
