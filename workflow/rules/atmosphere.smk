@@ -41,7 +41,6 @@ rule aerosol:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         lut=ancient(LUTS),
-        code=step("aerosol"),
     output:
         aot=work("aerosol/aot_20m.tif"),
         table=work("aerosol/table.npz"),
@@ -57,6 +56,7 @@ rule aerosol:
         mem_mb=memory(1200),
         workers=WORKERS,
     params:
+        code=step("aerosol"),
         method=config["aerosol"]["method"],
         aot550=config["aerosol"]["aot550"],
         smoothing_km=config["aerosol"]["smoothing_km"],
@@ -76,7 +76,6 @@ rule water_vapour:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         lut=of("aerosol/table.npz"),
-        code=step("water_vapour"),
     output:
         wvp=work("water_vapour/wvp_20m.tif"),
         report=work("water_vapour/water_vapour.json"),
@@ -91,6 +90,7 @@ rule water_vapour:
         mem_mb=memory(1000),
         workers=WORKERS,
     params:
+        code=step("water_vapour"),
         method=config["water_vapour"]["method"],
         column=config["water_vapour"]["column"],
     shell:

@@ -1,4 +1,5 @@
 import json
+import hashlib
 import os
 import re
 import sys
@@ -197,8 +198,11 @@ def code_of(module):
 
 
 def step(name):
-    """The code of a stage, as input of its rule: an edited stage or kernel reruns just what uses it."""
-    return sorted(code_of(f"steps.{name}"))
+    """A digest of the code of a stage, as parameter of its rule: an edited stage or kernel reruns just what uses it."""
+    code = b"".join(
+        Path(path).read_bytes() for path in sorted(code_of(f"steps.{name}"))
+    )
+    return hashlib.sha256(code).hexdigest()[:12]
 
 
 def side_by_side(most):

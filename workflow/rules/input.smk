@@ -3,8 +3,6 @@
 
 
 rule demo:
-    input:
-        code=step("demo"),
     output:
         directory(DEMO),
     log:
@@ -14,6 +12,8 @@ rule demo:
     threads: 4
     resources:
         mem_mb=memory(400),
+    params:
+        code=step("demo"),
     shell:
         "python -m steps.demo --safe {output:q} --threads {threads} --log {log:q}"
 
@@ -21,7 +21,6 @@ rule demo:
 rule import_l1c:
     input:
         l1c=lambda wildcards: L1C[wildcards.product],
-        code=step("import_l1c"),
     output:
         metadata=work("import/metadata.json"),
         angles=work("import/angles.tif"),
@@ -39,6 +38,7 @@ rule import_l1c:
     resources:
         mem_mb=memory(2000),
     params:
+        code=step("import_l1c"),
         ozone=config["ozone"],
         roi=optional("--roi", ROI),
         roi_margin_km=config["reflectance"]["adjacency_km"],
@@ -54,7 +54,6 @@ rule resample:
         toa_10m=of("import/toa_10m.tif"),
         toa_20m=of("import/toa_20m.tif"),
         toa_60m=of("import/toa_60m.tif"),
-        code=step("resample"),
     output:
         stack=work("resample/toa_{res}m.tif"),
     log:
@@ -65,6 +64,8 @@ rule resample:
         CONDA
     resources:
         mem_mb=memory(700),
+    params:
+        code=step("resample"),
     shell:
         "python -m steps.resample --toa-10m {input.toa_10m:q} --toa-20m {input.toa_20m:q} --toa-60m {input.toa_60m:q}"
         " --resolution {wildcards.res} --stack {output.stack:q} --threads {threads} --log {log:q}"
@@ -75,7 +76,6 @@ rule dem_20m:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         dem=[config["dem"]] if config["dem"] else [],
-        code=step("dem"),
     output:
         terrain=work("dem/terrain_20m.tif"),
     log:
@@ -88,6 +88,7 @@ rule dem_20m:
     resources:
         mem_mb=memory(1800),
     params:
+        code=step("dem"),
         dem=optional("--dem", config["dem"]),
         altitude=config["altitude"],
     shell:
@@ -101,7 +102,6 @@ rule dem:
         angles=of("import/angles.tif"),
         coarse=of("dem/terrain_20m.tif"),
         dem=[config["dem"]] if config["dem"] else [],
-        code=step("dem"),
     output:
         terrain=work("dem/terrain_{res}m.tif"),
     log:
@@ -115,6 +115,7 @@ rule dem:
     resources:
         mem_mb=memory(1500),
     params:
+        code=step("dem"),
         dem=optional("--dem", config["dem"]),
         altitude=config["altitude"],
     shell:
@@ -132,7 +133,6 @@ rule scene_classification:
         angles=of("import/angles.tif"),
         toa_10m=of("import/toa_10m.tif"),
         layers=LAYERS,
-        code=step("scene_classification"),
     output:
         classification=work("classification/scl_20m.tif"),
         classification_60m=work("classification/scl_60m.tif"),
@@ -146,6 +146,7 @@ rule scene_classification:
     resources:
         mem_mb=memory(2000),
     params:
+        code=step("scene_classification"),
         layers=LAYER_OPTIONS,
         snow=(
             "--snow-possible"

@@ -20,7 +20,6 @@ rule crop:
     input:
         metadata=of("import/metadata.json"),
         rasters=[of(path) for path in PRODUCT_RASTERS],
-        code=step("crop"),
     output:
         work("roi/import/metadata.json"),
         *(work(f"roi/{path}") for path in PRODUCT_RASTERS),
@@ -33,6 +32,7 @@ rule crop:
     resources:
         mem_mb=memory(300),
     params:
+        code=step("crop"),
         folder=of("roi"),
     shell:
         "python -m steps.crop --metadata {input.metadata:q} --rasters {input.rasters:q} --folder {params.folder:q}"
@@ -54,7 +54,6 @@ rule quality_report:
                 if CORRECT_TERRAIN
             ),
         ],
-        code=step("quality_report"),
     output:
         quality=kept("report/quality.json"),
     log:
@@ -65,6 +64,8 @@ rule quality_report:
         CONDA
     resources:
         mem_mb=memory(300),
+    params:
+        code=step("quality_report"),
     shell:
         "python -m steps.quality_report --metadata {input.metadata:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --reports {input.reports:q} --quality {output.quality:q} --log {log:q}"
@@ -81,7 +82,6 @@ rule write_images:
             else "classification/scl_20m.tif"
         ).format(**wildcards),
         metadata=final("import/metadata.json"),
-        code=step("write_images"),
     output:
         images=work("images/R{res}m", directory),
     log:
@@ -93,6 +93,8 @@ rule write_images:
     threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
     resources:
         mem_mb=memory(1800),
+    params:
+        code=step("write_images"),
     shell:
         "python -m steps.write_images --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
@@ -105,7 +107,6 @@ rule write_safe:
         images=[of(f"images/R{res}m") for res in (10, 20, 60)],
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
-        code=step("write_safe"),
     output:
         f"{OUT}/{{product}}.SAFE/manifest.safe",
     log:
@@ -117,6 +118,7 @@ rule write_safe:
     resources:
         mem_mb=memory(500),
     params:
+        code=step("write_safe"),
         safe=f"{OUT}/{{product}}.SAFE",
         layers=LAYER_OPTIONS,
     shell:
@@ -136,7 +138,6 @@ rule write_cog:
             if config["boa_uncertainty"]
             else []
         ),
-        code=step("write_cog"),
     output:
         cogs=work("cog/R{res}m", directory),
     log:
@@ -149,6 +150,7 @@ rule write_cog:
     resources:
         mem_mb=memory(1200),
     params:
+        code=step("write_cog"),
         compression=config["cog"]["compression"],
         uncertainty=lambda wildcards, input: optional(
             "--uncertainty", input.uncertainty
@@ -165,7 +167,6 @@ rule write_stac:
         cogs=[of(f"cog/R{res}m") for res in (10, 20, 60)],
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
-        code=step("write_stac"),
     output:
         kept("cog/item.json"),
     log:
@@ -177,6 +178,7 @@ rule write_stac:
     resources:
         mem_mb=memory(600),
     params:
+        code=step("write_stac"),
         folder=kept("cog"),
     shell:
         "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
@@ -191,7 +193,6 @@ rule quicklook:
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
         metadata=final("import/metadata.json"),
-        code=step("quicklook"),
     output:
         report(
             expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),
@@ -207,6 +208,7 @@ rule quicklook:
     resources:
         mem_mb=memory(600),
     params:
+        code=step("quicklook"),
         folder=kept("quicklook"),
     shell:
         "python -m steps.quicklook --toa {input.toa:q} --boa {input.boa:q}"

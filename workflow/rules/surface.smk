@@ -11,7 +11,6 @@ rule reflectance:
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
         lut=of("aerosol/table.npz"),
-        code=step("reflectance"),
     output:
         boa=work("reflectance/boa_{res}m.tif"),
         report=work("reflectance/reflectance_{res}m.json"),
@@ -26,6 +25,7 @@ rule reflectance:
         mem_mb=memory(1700),
         workers=WORKERS,
     params:
+        code=step("reflectance"),
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
         ),
@@ -49,7 +49,6 @@ rule uncertainty:
         wvp=of("water_vapour/wvp_20m.tif"),
         lut=of("aerosol/table.npz"),
         other_luts=ancient(OTHER_LUTS),
-        code=step("uncertainty"),
     output:
         uncertainty=work("uncertainty/uncertainty_{res}m.tif"),
     log:
@@ -62,6 +61,7 @@ rule uncertainty:
     resources:
         mem_mb=memory(1100),
     params:
+        code=step("uncertainty"),
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
         ),
@@ -82,7 +82,6 @@ rule terrain:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         lut=of("aerosol/table.npz"),
-        code=step("terrain"),
     output:
         corrected=work("terrain/boa_{res}m.tif"),
         report=work("terrain/terrain_{res}m.json"),
@@ -97,6 +96,7 @@ rule terrain:
         mem_mb=memory(1200),
         workers=WORKERS,
     params:
+        code=step("terrain"),
         correction=config["terrain"]["correction"],
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
     shell:
