@@ -34,6 +34,7 @@ from steps.kernels.classification_improved import (
     Mends,
     b10_of_ground,
     b10_thickness,
+    ground_by_vapour,
     mend,
     snow_evidence,
     thin_cloud_evidence,
@@ -218,19 +219,33 @@ def classify(
     shadow = None
     if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    names = {"b8a", "b11"} if mends else set()
+    scl, kept, ice, thin = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), threads)
+    if mends and mends.by_vapour:
+        ground_by_vapour(scl, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
-        names |= {"b8a", "b09", "b10", "elevation"}
-    scl, kept, ice, thin = _recovered(read_rows, first, shadow, names, threads)
-    if land_cover is not None:
-        b10 = kept.pop("b10")
-        bright_ground(scl, b10, kernels.image_ratio(kept.pop("b09"), kept["b8a"]), land_cover, resolution)
-        cirrus_over_ground(scl, b10, kept.pop("elevation"))
-        doubtful_over_bright_ground(scl, land_cover)
+        _by_land_cover(scl, kept, land_cover, resolution)
     if mends:
         mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow
+
+
+def _kept_names(mends: Mends | None, land_cover: np.ndarray | None) -> set[str]:
+    """Name the bands and maps that the rules need that look at the whole scene."""
+    names = {"b8a", "b11"} if mends else set()
+    if mends and mends.by_vapour:
+        names |= {"b09", "b10"}
+    if land_cover is not None:
+        names |= {"b8a", "b09", "b10", "elevation"}
+    return names
+
+
+def _by_land_cover(scl: np.ndarray, kept: dict[str, np.ndarray], land_cover: np.ndarray, resolution: int) -> None:
+    """Run the rules that need land cover, in place; what they alone need is dropped from `kept`."""
+    b10 = kept.pop("b10")
+    bright_ground(scl, b10, kernels.image_ratio(kept.pop("b09"), kept["b8a"]), land_cover, resolution)
+    cirrus_over_ground(scl, b10, kept.pop("elevation"))
+    doubtful_over_bright_ground(scl, land_cover)
 
 
 def _recovered(

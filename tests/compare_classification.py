@@ -142,6 +142,8 @@ def main(folder):
     sys.stdout.write("CLD!: pixels whose cloud probability disagrees with their class\n")
     toa, angles = demo()
     classic, improved = compare("T18SVG 2016-01-12, free of cloud", toa, angles)
+    no_b08 = {band: image for band, image in toa.items() if band != "B08"}
+    compare("T18SVG without B08, so without parallax", no_b08, angles)
     picture(folder / "T18SVG.png", toa, {"classic": classic, "improved": improved})
     view, shape = (angles["view_zenith"], angles["view_azimuth"]), toa["B02"].shape
     for number, (cover, size, height, sun) in enumerate(RANDOM):

@@ -148,6 +148,23 @@ def test_snow_by_context():
     np.testing.assert_array_equal(scl, expected)
 
 
+def test_vapour_tells_roofs_from_clouds():
+    """As bright as a cloud, but with as much vapour above as the fields: ground; a large one is left."""
+    rng = np.random.default_rng(4)
+    spectra = np.array(FIELD) * rng.lognormal(0, 0.05, (120, 120, 12))
+    spectra[10:20, 10:20] = CLOUD
+    roof = np.array(CLOUD)
+    roof[8:10] = FIELD[8] / FIELD[7] * CLOUD[7], FIELD[9]
+    spectra[60:70, 10:20] = spectra[10:110, 40:110] = roof
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    scl = classify(toa)[0]
+    assert (scl[10:20, 10:20] >= 8).all()
+    assert (scl[60:70, 10:20] == 5).all()
+    assert (scl[10:110, 40:110] >= 8).all()
+    without = classify(toa, improvements=[name for name in improved.IMPROVEMENTS if name != "vapour"])[0]
+    assert (without[60:70, 10:20] >= 8).all()
+
+
 def test_thin_cloud():
     """A veil over forest becomes cloud; aerosol, which brightens B12 little, bright roofs and a few pixels do not."""
     shape = (60, 60)

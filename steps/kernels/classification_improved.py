@@ -24,6 +24,7 @@ from steps.kernels.classification_rules import (
     SNOW_T1,
     SOIL,
     UNCLASSIFIED,
+    VEGETATION,
     WATER,
 )
 from steps.kernels.cloud_shadow import cloud_shadow
@@ -31,8 +32,9 @@ from steps.kernels.cloud_shadow import cloud_shadow
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
 #: thin_cloud: veils over land that the rules leave unclassified; snow: snow told from cloud by B10 and context;
-#: parallax: bright ground that looks like cloud; single_pixels: no clouds of one pixel.
-Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "single_pixels"]
+#: parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not given;
+#: single_pixels: no clouds of one pixel.
+Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "vapour", "single_pixels"]
 IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
 #: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
 #: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
@@ -48,6 +50,9 @@ HAZE, THIN_B12, THIN_B12_B04, THIN_B02_B11, THIN_B8A_B11 = 0.08, 0.08, 0.8, (0.6
 THIN_WINDOW = 9
 #: What `snow_evidence` says of a pixel.
 NO_SNOW, LIKE_SNOW, HIGH_ICE = range(3)
+#: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
+#: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
+VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
 #: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
 RIM, DISPLACED_RIM = 2, 0.25
 #: Cloud and snow probability (percent) from and up to which a pixel has its class.
@@ -83,6 +88,11 @@ class Mends:
     b10_thickness: float
     cloud_buffer: float
     opinion: np.ndarray | None = None
+
+    @property
+    def by_vapour(self) -> bool:
+        """Whether water vapour has to tell bright ground from clouds."""
+        return "vapour" in self.improvements and self.displaced is None
 
 
 def mend(
@@ -289,6 +299,34 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray) -> None:
     rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1)
     total = np.bincount(labels[rim], minlength=count + 1)
     ground = np.bincount(labels[rim & displaced], minlength=count + 1) < DISPLACED_RIM * total
+    ground[0] = False
+    scl[ground[labels]] = SOIL
+
+
+def ground_by_vapour(scl: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int) -> None:
+    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
+
+    Parameters
+    ----------
+    scl : uint8, shape (rows, columns)
+    b09, b8a, b10 : float32, shape (rows, columns)
+        Reflectance.
+    resolution
+        Pixel size, m.
+    """
+    from scipy import ndimage
+
+    land = (scl == VEGETATION) | (scl == SOIL)
+    if not land.any():
+        return
+    ratio = b09 / np.maximum(b8a, np.float32(1e-6))
+    labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    ground = size * resolution**2 <= VAPOUR_AREA
+    for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
+        of_land = image[land].astype(np.float64)
+        total = np.bincount(labels.ravel(), image.ravel(), minlength=count + 1)
+        ground &= total < size * (of_land.mean() + deviations * of_land.std())
     ground[0] = False
     scl[ground[labels]] = SOIL
 
