@@ -60,7 +60,7 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
             change, curve = field(ends[-1], ends[-1] + 2)
             signal *= 1 + excess[part] * (change + excess[part] * curve)
         if environment is None:
-            value = signal / (1 + polynomial(3) * signal)
+            value = signal / np.maximum(1 + polynomial(3) * signal, np.float32(0.5))
         else:
             around = interpolate(environment, (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
             blurred = signal * (1 - polynomial(3) * around)
