@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from steps.artefacts import TOA, create, grid_of, read, row_blocks
 from steps.cli import cli
 from steps.kernels.resampling import block_mean, coefficients, triple
+from steps.parallel import workers
 from steps.sentinel2.bands import PIXEL_SIZE, STACK_BANDS
 
 #: Bands interpolated linearly where a finer grid is wanted; all others by cubic splines.
@@ -39,11 +39,10 @@ def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, resolution: int, stack: Pat
     sources = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     grid = grid_of(sources[resolution], TOA)
     blocks = list(row_blocks(grid.height))
-    parallel = Parallel(n_jobs=threads, backend="threading")
-    with create(stack, TOA, grid, STACK_BANDS) as raster:
+    with create(stack, TOA, grid, STACK_BANDS) as raster, workers("threads", threads) as run_all:
         for band in STACK_BANDS:
             resampled = _resampler(sources[PIXEL_SIZE[band]], band, resolution)
-            for rows, values in zip(blocks, parallel(delayed(resampled)(rows) for rows in blocks), strict=True):
+            for rows, values in zip(blocks, run_all(resampled, blocks), strict=True):
                 raster.write(band, values, rows.start)
 
 
