@@ -176,7 +176,9 @@ def load_table(path: Path) -> LookUpTable:
         for name, dimensions in _AXES.items():
             coefficients = arrays[name].astype("f8")
             for position, dimension in enumerate(dimensions, start=1):
-                along = np.tensordot(to_coefficients[dimension - 1], coefficients, (1, position))
+                # Not a matrix product: for so little, the threads of its library cost more than they gain.
+                values = np.moveaxis(coefficients, position, 0)
+                along = np.einsum("ij,j...->i...", to_coefficients[dimension - 1], values)
                 coefficients = np.moveaxis(along, 0, position)
             arrays[name] = np.ascontiguousarray(coefficients)
         return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))

@@ -178,9 +178,9 @@ class Coefficients:
     albedo: np.ndarray
 
     def uniform(self, toa_reflectance: np.ndarray) -> np.ndarray:
-        """Return the reflectance of a uniform surface."""
+        """Return the reflectance of a uniform surface, far too dark pixels limited as by `surface_reflectance`."""
         signal = (toa_reflectance - self.path) * self.gain
-        return signal / (1 + self.q + self.albedo * signal)
+        return signal / np.maximum(1 + self.q + self.albedo * signal, (1 + self.q) / 2)
 
 
 class SceneAtmosphere:
