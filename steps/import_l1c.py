@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.levels import internal_scale
+from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, read_l1c
@@ -79,15 +79,15 @@ def run(
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
-    parallel = Parallel(n_jobs=threads, backend="threading", return_as="generator")
-    blocks = _check_images(product, masks, parallel)
     with contextlib.ExitStack() as stack:
+        run_all = stack.enter_context(workers("threads", threads))
+        blocks = _check_images(product, masks, run_all)
         rasters = {
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
-        flags = _mask_flags(product, masks, grid.at(20), parallel)
-        bands = _decode_part(product, scene, parallel) if roi else _decode_all(product, blocks, parallel)
+        flags = _mask_flags(product, masks, grid.at(20), run_all)
+        bands = _decode_part(product, scene, run_all) if roi else _decode_all(product, blocks, run_all)
         for band, row, stored, found in bands:
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
@@ -119,14 +119,12 @@ def _present_masks(product: L1C) -> tuple[list[Mask], tuple[str, ...]]:
     return present, (sentence,)
 
 
-def _check_images(product: L1C, masks: list[Mask], parallel: Parallel) -> dict[str, int]:
+def _check_images(product: L1C, masks: list[Mask], run_all: RunAll) -> dict[str, int]:
     """Check every image and mask before the long work, and return the rows of the blocks of each band's image."""
     files = [(name, band, 1) for band, name in product.images.items()]
     files += [(m.name, m.band, QUALITY_LAYERS) for m in masks if m.kind == "MSK_QUALIT"]
     grid = product.scene.grid
-    rows = list(
-        parallel(delayed(jp2_reader.check)(product.safe, name, grid.at(PIXEL_SIZE[b]), n) for name, b, n in files)
-    )
+    rows = list(run_all(lambda f: jp2_reader.check(product.safe, f[0], grid.at(PIXEL_SIZE[f[1]]), f[2]), files))
     return dict(zip(product.images, rows[: len(product.images)], strict=True))
 
 
@@ -136,7 +134,7 @@ def _chunks(height: int, block: int) -> list[slice]:
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
-def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, parallel: Parallel) -> np.ndarray:
+def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, run_all: RunAll) -> np.ndarray:
     """Return the flags of all mask files on a grid of 20 m."""
     polygons = [m for m in masks if m.kind in POLYGON_KINDS]
     flags = polygon_flags(product.safe, polygons, grid)
@@ -144,7 +142,7 @@ def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, parallel: Parallel)
         flags = np.zeros(grid.shape, "u1")
     layers = [m for m in masks if m.kind == "MSK_QUALIT"]
     area = _window(grid, product.scene.grid)
-    for band, row, column, found in quality_flags(product.safe, layers, area, parallel):
+    for band, row, column, found in quality_flags(product.safe, layers, area, run_all):
         add_flags(flags, area, band, row, column, found)
     return flags
 
@@ -156,20 +154,20 @@ def _window(part: Grid, tile: Grid) -> Window:
 
 
 def _decode_all(
-    product: L1C, blocks: dict[str, int], parallel: Parallel
+    product: L1C, blocks: dict[str, int], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield each band in pieces: its name, the first row, the pixels in the internal scale, their flags at 20 m."""
     grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in BANDS}
     tasks = [(band, rows) for band in BANDS for rows in _chunks(grids[band].height, blocks[band])]
-    decoded = parallel(delayed(_decode)(product, band, (rows, slice(0, grids[band].width))) for band, rows in tasks)
+    decoded = run_all(lambda task: _decode(product, task[0], (task[1], slice(0, grids[task[0]].width))), tasks)
     for (band, rows), pixels in zip(tasks, decoded, strict=True):
         yield band, rows.start, *pixels
 
 
-def _decode_part(product: L1C, scene: Scene, parallel: Parallel) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+def _decode_part(product: L1C, scene: Scene, run_all: RunAll) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield each band as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
     near = grown(scene.roi, scene.tile_grid, DETAIL)
-    decoded = parallel(delayed(_decode_near)(product, scene.grid, near, band) for band in BANDS)
+    decoded = run_all(lambda band: _decode_near(product, scene.grid, near, band), BANDS)
     for band, pixels in zip(BANDS, decoded, strict=True):
         yield band, 0, *pixels
 

@@ -8,7 +8,6 @@ cross-talk and the state of ancillary packets leave a pixel's value sound and se
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
-from joblib import delayed
 from lxml import etree
 
 from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
@@ -45,7 +44,7 @@ POLYGON_KINDS = {
 
 
 def quality_flags(
-    safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], parallel: Callable
+    safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], run_all: Callable
 ) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Read the flags of MSK_QUALIT files, decoding once the tiles that are equal within and between files.
 
@@ -55,8 +54,8 @@ def quality_flags(
         The files.
     area
         Rows and columns at 20 m; tiles outside are left out.
-    parallel
-        Runs delayed calls side by side and gives their results in order (`joblib.Parallel`).
+    run_all
+        Runs a function for each of some items and gives the results in order (`steps.parallel.workers`).
 
     Yields
     ------
@@ -79,7 +78,7 @@ def quality_flags(
             if key not in places:
                 wanted.setdefault(mask.name, {})[key] = window
             places.setdefault(key, []).append((mask.band, window[0][0], window[1][0]))
-    for decoded in parallel(delayed(_tile_flags)(safe, name, windows) for name, windows in wanted.items()):
+    for decoded in run_all(lambda item: _tile_flags(safe, *item), wanted.items()):
         for key, flags in decoded:
             for place in places[key]:
                 yield *place, flags
