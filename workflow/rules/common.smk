@@ -217,6 +217,11 @@ def side_by_side(most):
         return most
 
 
+def encoder_threads(wildcards):
+    """Threads of the writers, which share an image among all cores; those of 60 m have little to do."""
+    return side_by_side(4) if wildcards.res == "60" else 4
+
+
 def memory(megabytes):
     """Memory of a job: what its stage needs, the two Snakemake processes around it on a cluster, more on a retry."""
     return lambda wildcards, attempt: (megabytes + 300) * attempt

@@ -88,9 +88,10 @@ rule write_images:
         kept("logs/write_images_{res}m.log"),
     benchmark:
         kept("benchmarks/write_images_{res}m.tsv")
+    priority: 1
     conda:
         CONDA
-    threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
+    threads: encoder_threads
     resources:
         mem_mb=memory(1800),
     params:
@@ -144,9 +145,10 @@ rule write_cog:
         kept("logs/write_cog_{res}m.log"),
     benchmark:
         kept("benchmarks/write_cog_{res}m.tsv")
+    priority: 1
     conda:
         CONDA
-    threads: lambda wildcards: 4 if wildcards.res == "10" else side_by_side(4)
+    threads: encoder_threads
     resources:
         mem_mb=memory(1200),
     params:
