@@ -149,7 +149,7 @@ def _classify(stored, improvements):
             nodata = np.zeros((CLASSIFIED, CLASSIFIED), np.bool_)
             read = lambda rows: [reflectance(stored[b][rows], nodata[rows]) for b in ("B07", "B8A", "B8A")]  # noqa: E731
             displaced = _displaced(read, nodata.shape, 2)
-            mends = Mends(improvements, (1.4, -0.5), nodata.view(np.uint8), displaced, 30.0, 60)
+            mends = Mends(improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0, 60)
         options = {"land_cover": None, "snow_possible": True, "mends": mends, "threads": 2}
         classify(read_rows, (CLASSIFIED, CLASSIFIED), 20, 55.0, 160.0, **options)
 
