@@ -20,7 +20,6 @@ rule benchmark_study:
         metadata=of_benchmarked("import/metadata.json"),
         angles=of_benchmarked("import/angles.tif"),
         lut=of_benchmarked("aerosol/table.npz"),
-        code=step("benchmark.study"),
     output:
         report(
             expand(
@@ -40,10 +39,11 @@ rule benchmark_study:
         f"{OUT}/logs/benchmark_study.log",
     conda:
         CONDA
-    threads: workflow.cores
+    threads: 64
     resources:
         mem_mb=4000,
     params:
+        code=step("benchmark.study"),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["sizes"],
         workers=optional(
@@ -62,17 +62,17 @@ rule benchmark_stages:
     input:
         product_files(BENCHMARKED),
         l1c=L1C[BENCHMARKED],
-        code=step("benchmark.stages"),
     output:
         update(f"{workflow.basedir}/workflow/report/performance.md"),
     log:
         f"{OUT}/logs/benchmark_stages.log",
     conda:
         CONDA
-    threads: workflow.cores
+    threads: 64
     resources:
         mem_mb=1000,
     params:
+        code=step("benchmark.stages"),
         benchmarks=f"{OUT}/{BENCHMARKED}/benchmarks",
     shell:
         "python -m steps.benchmark.stages --benchmarks {params.benchmarks:q} --l1c {input.l1c:q} --table {output:q}"
@@ -83,7 +83,6 @@ rule benchmark_scaling:
     # `snakemake --cores N benchmark_scaling`: the whole pipeline by pixels of a product and products of a run.
     input:
         lut=ancient(LUTS),
-        code=step("benchmark.scaling"),
     output:
         report(
             expand(
@@ -96,10 +95,11 @@ rule benchmark_scaling:
         f"{OUT}/logs/benchmark_scaling.log",
     conda:
         CONDA
-    threads: workflow.cores
+    threads: 64
     resources:
         mem_mb=5000,
     params:
+        code=step("benchmark.scaling"),
         snakefile=f"{workflow.basedir}/Snakefile",
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["product_sizes"],
