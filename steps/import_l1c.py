@@ -12,11 +12,10 @@ import numpy as np
 from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.levels import internal_scale
 from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
-from steps.sentinel2.l1c import L1C, Mask, read_l1c
+from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
 from steps.sentinel2.overview import enlarged, overview, overview_grid
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
@@ -187,17 +186,10 @@ def _decode_near(product: L1C, grid: Grid, near: Grid, band: str) -> tuple[np.nd
 
 def _decode(product: L1C, band: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Return a part of a band in the internal scale, and its flags at 20 m."""
-    scene, dn = product.scene, _digital_numbers(product, band, window)
-    if band == "B10" and not scene.bands[band].offset:
+    dn = _digital_numbers(product, band, window)
+    if band == "B10" and not product.scene.bands[band].offset:
         _tell_dark_from_missing(product, dn, window)
-    return internal_scale(
-        dn,
-        nodata=product.nodata,
-        saturated=product.saturated,
-        offset=scene.bands[band].offset,
-        quantification=scene.quantification,
-        size=PIXEL_SIZE[band],
-    )
+    return internal_numbers(product, band, dn, PIXEL_SIZE[band])
 
 
 def _digital_numbers(product: L1C, band: str, window: Window) -> np.ndarray:

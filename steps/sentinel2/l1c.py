@@ -153,6 +153,20 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     return L1C(safe, scene, angles, nodes, images, _masks(tile), nodata, saturated)
 
 
+def internal_numbers(product: L1C, band: str, dn: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return digital numbers of a band in the internal scale, and their flags at 20 m (see `internal_scale`)."""
+    from steps.kernels.levels import internal_scale
+
+    return internal_scale(
+        dn,
+        nodata=product.nodata,
+        saturated=product.saturated,
+        offset=product.scene.bands[band].offset,
+        quantification=product.scene.quantification,
+        size=size,
+    )
+
+
 def tile_grid(safe: Safe) -> Grid:
     """Return the grid at 10 m of a product; errors as of `read_l1c`."""
     return _grid(_documents(safe)[-1])

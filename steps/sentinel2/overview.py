@@ -6,10 +6,9 @@ JPEG 2000 holds an image as an ever finer sequence of wavelets; those that are f
 import numpy as np
 
 from steps.artefacts import Grid
-from steps.kernels.levels import internal_scale
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import PIXEL_SIZE
-from steps.sentinel2.l1c import L1C
+from steps.sentinel2.l1c import L1C, internal_numbers
 
 #: Pixel size, m.
 SIZE = 80
@@ -33,16 +32,8 @@ def overview(product: L1C, band: str) -> np.ndarray:
     StepError
         If it cannot be decoded.
     """
-    scene = product.scene
     dn = jp2_reader.reduced(product.safe, product.images[band], SIZE // PIXEL_SIZE[band])
-    return internal_scale(
-        dn,
-        nodata=product.nodata,
-        saturated=product.saturated,
-        offset=scene.bands[band].offset,
-        quantification=scene.quantification,
-        size=20,
-    )[0]
+    return internal_numbers(product, band, dn, 20)[0]
 
 
 def enlarged(overview: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
