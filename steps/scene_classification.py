@@ -219,7 +219,7 @@ def classify(
     shadow = None
     if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl, kept, ice, thin = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), threads)
+    scl, kept, ice, thin = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
     if mends and mends.by_vapour:
         ground_by_vapour(scl, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
@@ -249,9 +249,12 @@ def _by_land_cover(scl: np.ndarray, kept: dict[str, np.ndarray], land_cover: np.
 
 
 def _recovered(
-    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], threads: int
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], evidence: bool, threads: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Run the recovery rules by rows; return classes, the named bands and maps, and evidence of snow and thin cloud."""
+    """Run the recovery rules by rows; return classes, the named bands and maps, and evidence of snow and thin cloud.
+
+    The evidence is gathered only if it is wanted, and empty of meaning otherwise.
+    """
     scl, ice, thin = (np.empty_like(first) for _ in range(3))
     kept = {name: np.empty(first.shape, np.float32) for name in names}
     needed = RECOVERY_BANDS | {name.upper() for name in names} & set(BANDS)
@@ -260,8 +263,9 @@ def _recovered(
         bands, maps = read_rows(wide, needed)
         shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
         scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
-        ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
-        thin[rows] = thin_cloud_evidence(bands.b02, bands.b04, bands.b8a, bands.b11, bands.b12)[inner]
+        if evidence:
+            ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
+            thin[rows] = thin_cloud_evidence(bands.b02, bands.b04, bands.b8a, bands.b11, bands.b12)[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
