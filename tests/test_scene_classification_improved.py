@@ -112,6 +112,39 @@ def test_block_mean_and_surroundings():
     assert around[3, 5] == pytest.approx(np.nanmean(mean[1:6, 3:8]), rel=1e-5)
 
 
+def test_correlation():
+    """Against the definition, pixel by pixel of each region."""
+    rng = np.random.default_rng(5)
+    cloud, ground = rng.normal(size=(2, 30, 40)).astype("f4")
+    known = (rng.random((30, 40)) < 0.7).astype("f4")
+    ground *= known
+    edges, heights = (np.array([0, 12, 30]), np.array([0, 25, 40])), np.array([1.0, 9.0, 60.0])
+    moves = rng.normal(size=(2, 2, 2))
+    product, power = shadows.correlation(cloud, ground, known, edges, moves, heights)
+    for a, b, k in np.ndindex(2, 2, 3):
+        down, right = np.rint(heights[k] * moves[a, b]).astype(int)
+        expected = np.zeros(2)
+        for i in range(*edges[0][a : a + 2]):
+            for j in range(*edges[1][b : b + 2]):
+                if 0 <= i + down < 30 and 0 <= j + right < 40:
+                    expected += cloud[i, j] * ground[i + down, j + right], cloud[i, j] ** 2 * known[i + down, j + right]
+        np.testing.assert_allclose((product[a, b, k], power[a, b, k]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("height", [1500, 5200])
+def test_shadows_of_dense_clouds(height):
+    """Each cloud has the shadows of others all around its own; their pattern says how high they are."""
+    rng = np.random.default_rng(6)
+    noise = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 4)
+    cloud = (noise > np.quantile(noise, 0.4)) & (np.arange(400)[:, None] > 200)
+    direction = np.array(shadows.displacement(*SUN, *VIEW))
+    shade = ndimage.shift(cloud, np.rint(height * direction / 20), order=0)
+    bright = (np.where(shade, 0.7, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
+    found = shadows.cloud_shadow(cloud, ~cloud, 0.3 * bright, 0.2 * bright, 20, direction[None, None])
+    assert found[shade & ~cloud].mean() > 0.75
+    assert found[~cloud & ~shade].mean() < 0.03
+
+
 def test_b10_of_ground():
     """Nothing at sea level, more than the cirrus threshold from 4 km on, or lower where the air is dry."""
     elevation = np.array([[0, 1500, 3000, 4000, 6000]], "f4")

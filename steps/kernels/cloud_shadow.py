@@ -4,7 +4,8 @@ After Zhu and Woodcock (2012), Object-based cloud and cloud shadow detection in 
 Environment 118, 83-94, section 3.2: for every cloud the height is searched at which its shadow falls on ground that
 is darker than its surroundings. Here it is how dark that counts, in B8A and B11 against the clear land around, and
 how much darker than just outside the shadow, so that a forest is not taken for the shadow beside it. Clouds of one
-region are often of one height: what each of them says of it is summed, and decides for those that say little.
+region are often of one height: what each of them says of it is summed, and decides for those that say little. Where
+clouds are so dense that each has the shadows of others around its own, their pattern is looked for on the ground.
 """
 
 import numba
@@ -26,6 +27,9 @@ SPREAD = 0.3
 LOUDEST, LOUDEST_REGION = 4.0, 7.0
 #: Standard deviation of the sum over the clouds of a region, at least: 1.5 times the root of their number, or this.
 FEW = 3.0
+#: Width of the window (m) that the patterns of clouds and ground stand out from, and how far they may, in standard
+#: deviations of that of the ground.
+PATTERN, STANDS_OUT = 1500, 2.0
 #: Regions whose clouds are summed, m, and the uncertainty of a height among them, as a share and at least in m.
 REGION, HEIGHT_SPREAD, LEAST_SPREAD = 8000, 0.08, 60.0
 #: The least sum of what a cloud and its region say at which a height is taken, in standard deviations.
@@ -34,10 +38,10 @@ ACCEPTED = 4.5
 GAP, RIM = 2, 2
 #: Clouds longer than twice this many pixels of the matching are matched in parts of that size.
 PART = 40
-#: A pixel in or beside a projected shadow that is darker than the first share of its surroundings, in both bands, is
-#: shadow; in a shadow of which at least `MOSTLY` is that dark, one that is darker than the second share.
-DARK_PIXEL, FILLED = 0.85, 1.1
-MOSTLY = 0.6
+#: A pixel in a projected shadow is shadow if it is darker than the first share of its surroundings, in both bands; in
+#: one of which at least `MOSTLY` is that dark, if it is darker than the second share; beside one, than the third.
+DARK_PIXEL, FILLED, BESIDE = 0.85, 1.3, 0.7
+MOSTLY = 0.4
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
 #: At most so many pixels of a cloud are projected for each height.
@@ -135,8 +139,107 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights):
     return result
 
 
-def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+# Sums of a row may be taken in any order, so that they are vectors.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def correlation(cloud, ground, known, edges, moves, heights):
+    """Correlate the pattern of the clouds of each region with that of the ground where their shadows would fall.
+
+    Parameters
+    ----------
+    cloud, ground, known : float32, shape (rows, columns)
+        What stands out of its surroundings, `ground` 0 where nothing is `known` of it, which is 1 elsewhere.
+    edges : int, shapes (m + 1) and (n + 1)
+        First row and column of each region, and what follows the last.
+    moves : float, shape (m, n, 2)
+        Rows and columns from clouds to shadows for 1 m of height.
+    heights
+        m.
+
+    Returns
+    -------
+    product, power : float32, shape (m, n, heights)
+        Sums of clouds times ground, and of clouds squared.
+    """
+    rows, columns = cloud.shape
+    shape = edges[0].size - 1, edges[1].size - 1, heights.size
+    product, power = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for a, b, k in np.ndindex(shape):
+        down, right = int(np.rint(heights[k] * moves[a, b, 0])), int(np.rint(heights[k] * moves[a, b, 1]))
+        first, last = max(edges[1][b], -right), min(edges[1][b + 1], columns - right)
+        if first >= last:
+            continue
+        for i in range(max(edges[0][a], -down), min(edges[0][a + 1], rows - down)):
+            above, below = cloud[i, first:last], slice(first + right, last + right)
+            dark, seen = ground[i + down, below], known[i + down, below]
+            of_row, power_of_row = np.float32(0), np.float32(0)
+            for j in range(above.size):
+                of_row += above[j] * dark[j]
+                power_of_row += above[j] * above[j] * seen[j]
+            product[a, b, k] += of_row
+            power[a, b, k] += power_of_row
+    return product, power
+
+
+def pattern_evidence(
+    cloud: np.ndarray, share: np.ndarray, pixel: float, directions: np.ndarray, heights: np.ndarray
+) -> np.ndarray:
+    """Return the evidence of the clouds' pattern for each height, in standard deviations.
+
+    Parameters
+    ----------
+    cloud : bool, shape (rows, columns)
+    share : float32, shape (rows, columns)
+        Reflectance next to that of the surroundings, NaN where the ground is not seen.
+    pixel
+        Its size, m.
+    directions
+        As of `cloud_shadow`.
+    heights
+        m, evenly spaced.
+
+    Returns
+    -------
+    float32, shape (m, n, heights)
+        For each region and those around it; 0 where too little is seen.
+    """
+    cloud, dark = cloud.astype(np.float32), -np.log(np.clip(share, 0.1, 3))
+    cloud, dark = (image - surroundings(image, PATTERN / 2 / pixel) for image in (cloud, dark))
+    known = np.isfinite(dark)
+    dark = np.where(known, dark, 0)
+    spread = dark.std(where=known) if known.any() else 0
+    ground = np.clip(dark, -STANDS_OUT * spread, STANDS_OUT * spread)
+    edges = tuple(np.append(np.arange(0, n, REGION / pixel), n).astype(int) for n in cloud.shape)
+    centres = ((edge[:-1] + edge[1:]) / 2 / edge[-1] for edge in edges)
+    part = np.ix_(*((c * n).astype(int) for c, n in zip(centres, directions.shape[:2], strict=True)))
+    sums = correlation(cloud, ground, known.astype(np.float32), edges, directions[part] / pixel, heights)
+    product, power = (_sum_around(a) for a in sums)
+    chance = max(spread, 1e-6) * np.sqrt(ALIKE * np.maximum(power, 1))
+    return np.where(power < LEAST_SEEN * ALIKE, 0, product / chance)
+
+
+def _sum_around(regions: np.ndarray) -> np.ndarray:
+    """Sum each region, along the first two axes, with its neighbours."""
+    from scipy import ndimage
+
+    for axis in (0, 1):
+        regions = ndimage.convolve1d(regions, np.ones(3, np.float32), axis, mode="constant")
+    return regions
+
+
+def _standing_out(evidence: np.ndarray, least: np.ndarray | float) -> np.ndarray:
+    """Return evidence for heights (last axis) in units of how it scatters among them, or of the least such scatter.
+
+    Where shadows are seen nowhere, all heights are alike.
+    """
+    evidence = evidence - np.median(evidence, axis=-1, keepdims=True)
+    scatter = 1.48 * np.median(np.abs(evidence), axis=-1, keepdims=True)
+    return evidence / np.maximum(scatter, least)
+
+
+def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     """Return the height of each cloud by its own evidence and that of its region; 0 where they say too little.
+
+    The region's pattern of clouds has its say only where nothing else is known.
 
     Parameters
     ----------
@@ -146,33 +249,26 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
         m, evenly spaced.
     regions : int, shape (clouds, 2)
         Row and column of each cloud's region.
-    shape
-        Rows and columns of regions.
+    pattern : float32, shape (m, n, heights)
+        From `pattern_evidence`, for m x n regions.
     """
-    from scipy import ndimage
-
     step = heights[1] - heights[0]
-    pooled, clouds = np.zeros((*shape, heights.size), np.float32), np.zeros((*shape, 1), np.float32)
+    pooled, clouds = np.zeros_like(pattern), np.zeros((*pattern.shape[:2], 1), np.float32)
     where = regions[:, 0], regions[:, 1]
     np.add.at(pooled, where, np.clip(evidence, -LOUDEST, LOUDEST))
     np.add.at(clouds, where, evidence.any(axis=1, keepdims=True))
-    for axis in (0, 1):
-        pooled, clouds = (
-            ndimage.convolve1d(a, np.ones(3, np.float32), axis, mode="constant") for a in (pooled, clouds)
-        )
+    pooled, clouds = _sum_around(pooled), _sum_around(clouds)
     smooth = np.empty_like(pooled)
     for k, height in enumerate(heights):
         reach = int(max(HEIGHT_SPREAD * height, LEAST_SPREAD) / step)
         smooth[..., k] = pooled[..., max(k - reach, 0) : k + reach + 1].mean(axis=-1)
-    # Where shadows are seen nowhere, all heights are alike: what stands out is measured by how they scatter.
-    smooth -= np.median(smooth, axis=-1, keepdims=True)
-    scatter = 1.48 * np.median(np.abs(smooth), axis=-1, keepdims=True)
-    smooth /= np.maximum(scatter, np.clip(1.5 * np.sqrt(clouds), 1, FEW))
-    smooth *= np.minimum(1, LOUDEST_REGION / np.maximum(smooth.max(axis=-1, keepdims=True), 1))
-    both = evidence + smooth[where]
-    best = both.argmax(axis=1)
-    found = both[np.arange(len(both)), best] >= ACCEPTED
-    return np.where(found, heights[best], 0).astype(np.float32)
+    result = np.zeros(len(evidence), np.float32)
+    for region in (_standing_out(smooth, np.clip(1.5 * np.sqrt(clouds), 1, FEW)), _standing_out(pattern, 1)):
+        region *= np.minimum(1, LOUDEST_REGION / np.maximum(region.max(axis=-1, keepdims=True), 1))
+        both = evidence + region[where]
+        accepted = np.where(both.max(axis=1) >= ACCEPTED, heights[both.argmax(axis=1)], 0)
+        result = np.where(result == 0, accepted, result).astype(np.float32)
+    return result
 
 
 @kernel
@@ -263,22 +359,22 @@ def cloud_shadow(
     moves = directions[part[:, 0], part[:, 1]] / pixel
     heights = np.arange(LOWEST, HIGHEST, pixel / max(np.hypot(*directions.mean((0, 1))), 0.05))
     evidence = shadow_evidence(*clouds, *_by_label(rim, count), darkness, moves, heights)
-    regions = (centres * pixel / REGION).astype(int)
-    matched = cloud_heights(evidence, heights, regions, tuple(regions.max(0) + 1))
+    pattern = pattern_evidence(coarse_cloud, share, pixel, directions, heights)
+    matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
     shadow = project(*clouds, matched, darkness, moves)
-    shadow = np.maximum(shadow, ndimage.binary_dilation(shadow, np.ones((3, 3))).view(np.uint8))
+    shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 3
     return _at_pixels(shadow, around, land, b8a, b11, size)
 
 
 @kernel
 def _at_pixels(shadow, around, land, b8a, b11, size):
-    """Return the pixels of the coarse shadow that are land and dark themselves."""
+    """Return the pixels of the coarse shadow (where most is dark 2, beside it 3) that are land and dark themselves."""
     result = np.zeros(land.shape, np.bool_)
     for i in range(land.shape[0]):
         y = min(i // size, shadow.shape[0] - 1)
         for j in range(land.shape[1]):
             x = min(j // size, shadow.shape[1] - 1)
             if shadow[y, x] and land[i, j]:
-                limit = FILLED if shadow[y, x] == 2 else DARK_PIXEL
+                limit = (DARK_PIXEL, FILLED, BESIDE)[shadow[y, x] - 1]
                 result[i, j] = b8a[i, j] < limit * around[0][y, x] and b11[i, j] < limit * around[1][y, x]
     return result
