@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.aerosol_models import other_aerosol_model
 from steps.artefacts import (
     AOT,
     BOA,
@@ -23,7 +24,6 @@ from steps.artefacts import (
     tags_of,
 )
 from steps.atmosphere import LookUpTable, environment_share, load_table
-from steps.atmosphere.choice import other_aerosol_model
 from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator
 from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
 from steps.cli import cli

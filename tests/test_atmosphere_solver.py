@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steps.aerosol_models import AEROSOL_MODELS
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
     delta_m,
@@ -11,7 +12,7 @@ from steps.atmosphere.scattering import (
     single_scattering,
 )
 from steps.atmosphere.solver import _levels, _rayleigh_terms, solve
-from steps.atmosphere.tables import AEROSOL_MODELS, aerosol_model, rayleigh_thickness
+from steps.atmosphere.tables import aerosol_model, rayleigh_thickness
 
 # Reflectance of a Rayleigh atmosphere of optical thickness 0.1 without depolarisation over a black ground, as published
 # by the 6S authors (rtcodes.ltdri.org, benchmark 1; 6SV agrees with the tables of Coulson et al. 1960 within 0.2 %).

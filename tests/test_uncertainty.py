@@ -11,6 +11,7 @@ from synthetic import SyntheticScene, table
 from test_write_stac import KEYS, QUALITY
 
 from steps import uncertainty, write_cog, write_stac
+from steps.aerosol_models import other_aerosol_model
 from steps.artefacts import BOA, TERRAIN, UNCERTAINTY, grid_of, read, tags_of, values, write, write_json
 from steps.atmosphere import (
     BandAtmosphere,
@@ -21,7 +22,6 @@ from steps.atmosphere import (
     surface_reflectance,
     toa_reflectance,
 )
-from steps.atmosphere.choice import other_aerosol_model
 from steps.atmosphere.scene import Coefficients, geometry
 from steps.atmosphere.uncertainty import (
     NOISE,

@@ -10,6 +10,7 @@ import logging
 import numpy as np
 
 import steps.kernels  # noqa: F401  (before numba: places its cache)
+from steps.aerosol_models import AEROSOL_MODELS, lut_path
 from steps.atmosphere.band import DOMAIN, BandAtmosphere, band_atmosphere, outside_domain
 from steps.atmosphere.choice import choose_aerosol_model, model_of_vegetation
 from steps.atmosphere.inversion import (
@@ -24,9 +25,9 @@ from steps.atmosphere.inversion import (
     terrain_toa_reflectance,
     toa_reflectance,
 )
-from steps.atmosphere.lut import LookUpTable, build_table, load_table, lut_path, write_table
+from steps.atmosphere.lut import LookUpTable, build_table, load_table, write_table
 from steps.atmosphere.responses import reference_response
-from steps.atmosphere.tables import AEROSOL_MODELS, pressure
+from steps.atmosphere.tables import pressure
 
 __all__ = [
     "AEROSOL_MODELS",

@@ -83,12 +83,3 @@ def model_of_vegetation(
         return abs(float(np.log(max(ratio, 1e-3))))
 
     return min(atmospheres, key=lambda model: distance(atmospheres[model]))
-
-
-def other_aerosol_model(aerosol: str) -> str:
-    """Return the model that tells how much the choice of an aerosol model matters.
-
-    Continental and maritime aerosol, the pair of which one is right for most of the land, differ most in absorption;
-    for the special models the question is whether the air is not just continental.
-    """
-    return "maritime" if aerosol == "continental" else "continental"

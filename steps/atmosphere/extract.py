@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.aerosol_models import AEROSOL_MODELS
 from steps.atmosphere import sixs
-from steps.atmosphere.tables import AEROSOL_MODELS
 from steps.cli import cli
 from steps.sentinel2.bands import BANDS
 

@@ -4,7 +4,6 @@ Only multiple scattering is tabulated, because single scattering is exact in clo
 Between the nodes the table is a cubic spline in every axis.
 """
 
-import hashlib
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,7 @@ import numpy as np
 from steps.artefacts import atomic
 from steps.atmosphere.scattering import delta_m, legendre_moments
 from steps.atmosphere.solver import solve
-from steps.atmosphere.tables import DATA, STANDARD_PRESSURE, aerosol_model, check_model, pressure, rayleigh_thickness
-from steps.cache import cache_folder
+from steps.atmosphere.tables import STANDARD_PRESSURE, aerosol_model, pressure, rayleigh_thickness
 from steps.errors import StepError
 
 #: Nodes of the axes. Pressure (elevation in km), aerosol optical thickness, sun and view zenith angle (degrees).
@@ -74,18 +72,6 @@ class LookUpTable:
     transmittance_up: np.ndarray
     spherical_albedo: np.ndarray
     aerosol_transmittance_up: np.ndarray
-
-
-def lut_path(aerosol: str) -> Path:
-    """Return where the look-up table of an aerosol model belongs in the cache folder.
-
-    The name holds a digest of the code and the facts that it is made from.
-    """
-    check_model(aerosol)
-    sources = [Path(__file__).with_name(f"{name}.py") for name in ("scattering", "solver", "tables", "lut")]
-    sources += [DATA / "profile.json", DATA / f"{aerosol}.json"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    return cache_folder() / f"lut_{aerosol}_{digest}.npz"
 
 
 def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.errors import StepError
+from steps.aerosol_models import check_model
 
 DATA = Path(__file__).parent / "data"
-AEROSOL_MODELS = ("continental", "maritime", "urban", "desert", "biomass")
 #: Pressure to which the Rayleigh optical thickness refers, hPa.
 STANDARD_PRESSURE = 1013.0
 #: Wavelengths in um (the 20 of 6S without 0.35) at which scattering is solved.
@@ -76,12 +75,6 @@ class Gases:
 
 def _read(name: str) -> dict:
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def check_model(aerosol: str) -> None:
-    """Raise `StepError` unless there is an aerosol model of that name."""
-    if aerosol not in AEROSOL_MODELS:
-        raise StepError(f"aerosol model {aerosol!r} is unknown: choose one of {', '.join(AEROSOL_MODELS)}")
 
 
 def aerosol_model(aerosol: str) -> AerosolModel:

@@ -34,7 +34,7 @@ class InputUncertainties:
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
     model
-        Share of the change when the other aerosol model (`steps.atmosphere.choice.other_aerosol_model`) is taken for
+        Share of the change when the other aerosol model (`steps.aerosol_models.other_aerosol_model`) is taken for
         the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
         distribution (JCGM 100:2008, 4.3.7).
     """
@@ -111,7 +111,7 @@ def changes(
     ----------
     at, other
         Functions of elevation (km), aerosol thickness and water vapour column (g/cm2) that return coefficients, for the
-        aerosol model used and for `steps.atmosphere.choice.other_aerosol_model` (as `SceneAtmosphere.at`).
+        aerosol model used and for `steps.aerosol_models.other_aerosol_model` (as `SceneAtmosphere.at`).
     elevation_km, aot550, water_vapour
         Arrays of one shape.
     with_dem

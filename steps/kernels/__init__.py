@@ -9,7 +9,9 @@ inversion a fifth to a quarter slower; an environment that sets NUMBA_CPU_FEATUR
 """
 
 import hashlib
+import importlib
 import os
+import sys
 from pathlib import Path
 
 from llvmlite.binding import get_host_cpu_features
@@ -24,3 +26,9 @@ os.environ["NUMBA_CACHE_DIR"] = str(cache_folder() / "numba" / _digest)
 _features = get_host_cpu_features()
 if _features.get("avx512f"):
     os.environ.setdefault("NUMBA_CPU_FEATURES", f"{_features.flatten()},-prefer-256-bit")
+
+if "scipy.linalg" not in sys.modules:
+    # Numba would import it, .15 s, just to see whether there is a BLAS for kernels, of which none of ours asks for one.
+    sys.modules["scipy.linalg"] = None
+    importlib.import_module("numba.np.arraymath")
+    del sys.modules["scipy.linalg"]

@@ -10,9 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
 import steps
-from steps.atmosphere.choice import other_aerosol_model
-from steps.atmosphere.lut import lut_path
-from steps.atmosphere.tables import AEROSOL_MODELS
+from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.cache import cache_folder
 from steps.errors import StepError
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
