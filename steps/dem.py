@@ -30,30 +30,28 @@ _SUN_NODES = 1200
 def run(
     metadata: Path,
     angles: Path,
-    resolution: int,
-    terrain: Path,
+    terrain_10m: Path,
+    terrain_20m: Path,
+    terrain_60m: Path,
     dem: Path | None = None,
     altitude: float = 0.0,
-    coarse: Path | None = None,
     threads: int = 1,
 ) -> None:
-    """Describe the ground at one resolution: elevation, slope, aspect, solar incidence, cast shadow, sky view.
+    """Describe the ground at 10, 20 and 60 m: elevation, slope, aspect, solar incidence, cast shadow, sky view.
+
+    Cast shadow and sky view of 10 and 60 m are those of 20 m.
 
     Parameters
     ----------
     metadata, angles
         The scene and its sun angles.
-    resolution
-        10, 20 or 60 m.
-    terrain
-        The raster to write. Its tags tell elevation_min, elevation_max, elevation_mean (m), `relief` (yes or no),
+    terrain_10m, terrain_20m, terrain_60m
+        The rasters to write. Tags tell elevation_min, elevation_max, elevation_mean (m), `relief` (yes or no),
         `dem` (names of the files used), `missing_percent` and `default` (what was assumed).
     dem
         Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
     altitude
         Elevation of the flat terrain, m.
-    coarse
-        Terrain raster at 20 m from which cast shadow and sky view are taken for 10 and 60 m.
     threads
         Threads to use.
 
@@ -62,12 +60,21 @@ def run(
     StepError
         If the elevation model cannot be used or does not touch the scene.
     """
-    scene = Scene.read(metadata)
-    grid = scene.grid.at(resolution)
-    sun = _Sun(AngleGrid(angles), grid)
+    scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
+    default = f"no elevation model: flat terrain at {altitude:g} m"
     if dem is None:
-        _write_flat(terrain, grid, sun, altitude)
-        return
+        logger.warning("%s", default)
+    for resolution, path in ((20, terrain_20m), (10, terrain_10m), (60, terrain_60m)):
+        grid = scene.grid.at(resolution)
+        sun = _Sun(angle_grid, grid)
+        if dem is None:
+            _write_flat(path, grid, sun, altitude, default)
+        else:
+            _write_relief(path, grid, sun, dem, None if resolution == 20 else terrain_20m, threads)
+
+
+def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", dem: Path, coarse: Path | None, threads: int) -> None:
+    """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` unless it is that of 20 m itself."""
     margin = 1 if coarse else _margin(dem, grid, sun)
     elevation, names = read_elevation(dem, grid, margin)
     missing = _fill(elevation, margin)
@@ -129,9 +136,7 @@ class _Sun:
         return float(np.hypot(self._east, self._north).max())
 
 
-def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float) -> None:
-    default = f"no elevation model: flat terrain at {altitude:g} m"
-    logger.warning("%s", default)
+def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
     tags = _facts(altitude, altitude, altitude)
     with create(terrain, TERRAIN, grid, list(TERRAIN.scales), compress=True, default=default, **tags) as raster:

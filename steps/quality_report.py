@@ -29,8 +29,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         At 20 m.
     reports
         JSON documents of the stages aerosol (method, model, model_source, lut, mean_aot550, ddv_percentage),
-        water_vapour (method, mean_water_vapour), reflectance (resolution, bands, outside_domain) and terrain
-        (applied); each may have `defaults`, a list of sentences.
+        water_vapour (method, mean_water_vapour), reflectance and terrain (`resolutions`, each with resolution, bands
+        and outside_domain, or applied); each may have `defaults`, a list of sentences.
     quality
         Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
         `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
@@ -47,7 +47,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         If an input cannot be read or the report of a stage is missing.
     """
     scene = Scene.read(metadata)
-    stages = [read_json(path) for path in reports]
+    documents = [read_json(path) for path in reports]
+    stages = [part for document in documents for part in (document, *document.get("resolutions", ()))]
     ground = _ground(terrain)
     aerosol, water_vapour = (_find(stages, key, reports) for key in ("mean_aot550", "mean_water_vapour"))
     sentences = [*scene.defaults, *ground.pop("defaults"), *(s for stage in stages for s in stage.get("defaults", ()))]
@@ -72,8 +73,7 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             "mean_reflectance": _finest(stages, "mean_reflectance"),
             "outside_domain_percentage": _outside_domain(stages),
             "terrain_corrected": any(stage.get("applied", False) for stage in stages),
-            # The stages of 10, 20 and 60 m may say the same.
-            "defaults": list(dict.fromkeys(sentences)),
+            "defaults": sentences,
         },
     )
 

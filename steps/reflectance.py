@@ -1,6 +1,7 @@
 """Surface reflectance over flat terrain, with the light from each pixel's surroundings taken out."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from steps.artefacts import (
     AOT,
+    BLOCK,
     BOA,
     CLASSIFICATION,
     REFLECTANCE_OFFSET,
@@ -16,6 +18,7 @@ from steps.artefacts import (
     TERRAIN,
     TOA,
     WVP,
+    Grid,
     create,
     grid_of,
     read,
@@ -93,16 +96,15 @@ class _Surroundings:
 
 
 def run(
-    toa: Path,
-    resolution: int,
+    toa: list[Path],
     classification: Path,
-    terrain: Path,
+    terrain: list[Path],
     metadata: Path,
     angles: Path,
     aot: Path,
     wvp: Path,
     lut: Path,
-    boa: Path,
+    boa: list[Path],
     report: Path,
     adjacency: bool = True,
     adjacency_km: float = 6.0,
@@ -110,24 +112,25 @@ def run(
     backend: Backend = "threads",
     scheduler: str = "local",
 ) -> None:
-    """Compute surface reflectance over flat terrain at 10, 20 or 60 m.
+    """Compute surface reflectance over flat terrain at 10, 20 and 60 m.
 
     Parameters
     ----------
-    toa, resolution
-        Top-of-atmosphere reflectance, and its pixel size, m.
+    toa
+        Top-of-atmosphere reflectance, a raster for each of these pixel sizes or some of them.
     classification
         Scene classification at 20 m; clouds do not count as surroundings.
     terrain
-        Terrain raster of the grid of `toa`.
+        Terrain rasters of the grids of `toa`, in the same order.
     metadata, angles, lut
         The scene, its angles, and the atmosphere's look-up table.
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m.
     boa
-        Output: surface reflectance.
+        Outputs: surface reflectance, in the order of `toa`.
     report
-        Output, JSON: by band the valid pixels, the share of negative ones and the mean; inputs outside the table.
+        Output, JSON, for each of `resolutions`: by band the valid pixels, the share of negative ones and the mean;
+        inputs outside the table.
     adjacency
         Whether to take out the light that the surroundings scatter into the line of sight.
     adjacency_km
@@ -140,54 +143,58 @@ def run(
     StepError
         If the grids differ, an input cannot be read or the output cannot be written.
     """
-    scene, grid = Scene.read(metadata), grid_of(toa, TOA)
-    if grid_of(terrain, TERRAIN) != grid:
-        raise StepError(f"{terrain}: its grid is not that of {toa}; delete both and run their stages again")
-    fine, surroundings = _scene(grid, terrain, aot, wvp, classification if adjacency else None, adjacency_km)
-    names, blocks = OUTPUT_BANDS[resolution], list(row_blocks(grid.height))
-    angle_grid, rasters, counts = AngleGrid(angles), (toa, terrain, wvp), []
-    with create(boa, BOA, grid, names) as output, workers(backend, threads, scheduler) as run_all:
-        fields = list(run_all(_field, names, toa, load_table(lut), scene, angle_grid, fine, surroundings))
-        for rows, (block, count) in zip(
-            blocks, run_all(_invert, blocks, resolution, rasters, fine, fields), strict=True
-        ):
-            for band, values in zip(names, block, strict=True):
-                output.write(band, values, rows.start)
-            counts.append(count)
-    bands = {band: _figures(*count) for band, count in zip(names, np.sum(counts, axis=0), strict=True)}
+    scene, angle_grid, table = Scene.read(metadata), AngleGrid(angles), load_table(lut)
+    air, clear = (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)), None
+    if adjacency:
+        clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
+        if clear is None:
+            logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
+    sources, reports = list(zip(toa, terrain, strict=True)), []
+    with workers(backend, threads, scheduler) as run_all:
+        scenes = list(run_all(_scene, sources, air, clear, adjacency_km))
+        bands = [(k, band) for k, (grid, *_) in enumerate(scenes) for band in OUTPUT_BANDS[round(grid.resolution)]]
+        fields = list(run_all(_field, bands, toa, scenes, table, scene, angle_grid))
+        for k, ((grid, fine, _), path) in enumerate(zip(scenes, boa, strict=True)):
+            of_bands = {band: field for (i, band), field in zip(bands, fields, strict=True) if i == k}
+            blocks, counts = list(row_blocks(grid.height)), []
+            with create(path, BOA, grid, list(of_bands)) as output:
+                results = run_all(_invert, blocks, (*sources[k], wvp), fine, of_bands)
+                for rows, (block, count) in zip(blocks, results, strict=True):
+                    for band, values in zip(of_bands, block, strict=True):
+                        output.write(band, values, rows.start)
+                    counts.append(count)
+            reports.append(_report(angle_grid, scene, fine, dict(zip(of_bands, sum(counts), strict=True))))
+    write_json(report, {"adjacency": adjacency, "adjacency_km": adjacency_km, "resolutions": reports, "defaults": []})
+
+
+def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> dict:
+    """Return what there is to tell of one resolution."""
     outside = {}
-    for band in names:
-        outside |= _outside(angle_grid, band, fine, scene)
+    for band in counts:
+        outside |= _outside(angles, band, air, scene)
     for name, share in outside.items():
         logger.warning("%.1f %% of the scene: %s outside the look-up table, its limit is taken", 100 * share, name)
-    write_json(
-        report,
-        {
-            "resolution": resolution,
-            "adjacency": adjacency,
-            "adjacency_km": adjacency_km,
-            "bands": bands,
-            "outside_domain": outside,
-            "defaults": [],
-        },
-    )
+    bands = {band: _figures(*count) for band, count in counts.items()}
+    return {"resolution": round(air.mesh.grid.resolution), "bands": bands, "outside_domain": outside}
 
 
-def _scene(grid, terrain: Path, aot: Path, wvp: Path, classification: Path | None, radius_km: float):
-    """Return the air over the scene's pixels, and the surroundings, None if they cannot or shall not be looked at."""
-    elevation, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
+def _scene(
+    sources: tuple[Path, Path], air: tuple[np.ndarray, np.ndarray], clear: np.ndarray | None, radius_km: float
+) -> tuple[Grid, _Air, _Surroundings | None]:
+    """Return the grid of a raster, the air over its pixels, and the surroundings unless there is no `clear` ground."""
+    toa, terrain = sources
+    grid = grid_of(toa, TOA)
+    if grid_of(terrain, TERRAIN) != grid:
+        raise StepError(f"{terrain}: its grid is not that of {toa}; delete both and run their stages again")
+    elevation = read(terrain, TERRAIN, "elevation")
     resolution = round(grid.resolution)
     fine, ratio = _air(Mesh(grid, CELL[resolution]), elevation, *air), ENVIRONMENT // resolution
-    if classification is None:
-        return fine, None
-    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
     if clear is None:
-        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
-        return fine, None
+        return grid, fine, None
     centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
     coarse = fine if ratio == 1 else _air(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres, *air)
     thin = None if coarse.level is not None else thinness(centres)
-    return fine, _Surroundings(coarse, thin, _excess(coarse, thin, block_mean(air[1], 3), 0), clear, radius_km)
+    return grid, fine, _Surroundings(coarse, thin, _excess(coarse, thin, block_mean(air[1], 3), 0), clear, radius_km)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
@@ -206,12 +213,14 @@ def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_
     return excess
 
 
-def _field(band: str, toa: Path, table: LookUpTable, scene: Scene, angles: AngleGrid, air: _Air, surroundings):
-    """Return the nodes' numbers and the surroundings' reflectance (or None) of one band."""
+def _field(item: tuple[int, str], toa: Sequence[Path], scenes, table: LookUpTable, scene: Scene, angles: AngleGrid):
+    """Return the nodes' numbers and the surroundings' reflectance (or None) of one band of one of the rasters."""
+    k, band = item
+    _, air, surroundings = scenes[k]
     evaluate = evaluator(table, scene, band)
     around = None
     if surroundings:
-        around = _environment(evaluate, angles, band, read(toa, TOA, band), surroundings)
+        around = _environment(evaluate, angles, band, toa[k], surroundings)
     return _nodes(evaluate, angles, band, air)[0], around
 
 
@@ -223,10 +232,12 @@ def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> tuple[np.ndarra
     return inversion_nodes(atmosphere, *air.nodes, air.level), atmosphere
 
 
-def _environment(evaluate, angles, band: str, stored: np.ndarray, surroundings: _Surroundings) -> np.ndarray | None:
+def _environment(evaluate, angles, band: str, toa: Path, surroundings: _Surroundings) -> np.ndarray | None:
     """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
     around, air = surroundings, surroundings.air
-    stored = block_mean(stored, stored.shape[0] // around.clear.shape[0])
+    height = grid_of(toa, TOA).height
+    ratio = height // around.clear.shape[0]
+    stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
     if not clear.any():
         return None
@@ -242,11 +253,12 @@ def _environment(evaluate, angles, band: str, stored: np.ndarray, surroundings: 
 
 
 def _invert(
-    rows: slice, resolution: int, rasters: tuple[Path, Path, Path], air: _Air, fields
+    rows: slice, rasters: tuple[Path, Path, Path], air: _Air, fields: dict[str, tuple]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     toa, terrain, wvp = rasters
-    stored = read_bands(toa, TOA, OUTPUT_BANDS[resolution], rows)
+    resolution = round(air.mesh.grid.resolution)
+    stored = read_bands(toa, TOA, list(fields), rows)
     thin = None if air.level is not None else thinness(read(terrain, TERRAIN, "elevation", rows))
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
     excess = None
@@ -256,7 +268,7 @@ def _invert(
         excess = _excess(air, thin, column, rows.start)
     boa, counts = np.empty_like(stored), np.empty((*stored.shape[:2], 3), np.int64)
     ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
-    for k, (nodes, around) in enumerate(fields):
+    for k, (nodes, around) in enumerate(fields.values()):
         invert(stored[k], thin, excess, around, ratio, nodes, cell, rows.start, boa[k], counts[k])
     return boa, counts.sum(axis=1)
 

@@ -15,8 +15,8 @@ from steps.sentinel2.bands import PIXEL_SIZE, STACK_BANDS
 LINEAR_BANDS = ("B09", "B10")
 
 
-def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, resolution: int, stack: Path, threads: int = 1) -> None:
-    """Bring the 12 bands to one pixel size.
+def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, stack_20m: Path, stack_60m: Path, threads: int = 1) -> None:
+    """Bring the 12 bands to pixels of 20 m and of 60 m.
 
     Finer bands are averaged over blocks of pixels, coarser ones interpolated (B09, B10 linearly, B01 by cubic splines).
 
@@ -24,10 +24,8 @@ def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, resolution: int, stack: Pat
     ----------
     toa_10m, toa_20m, toa_60m
         Top-of-atmosphere reflectance of the bands of each resolution.
-    resolution
-        Of the result, 20 or 60 m.
-    stack
-        Output: top-of-atmosphere reflectance of the 12 bands.
+    stack_20m, stack_60m
+        Outputs: top-of-atmosphere reflectance of the 12 bands.
     threads
         Threads to use.
 
@@ -37,13 +35,15 @@ def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, resolution: int, stack: Pat
         If an input cannot be read or the output cannot be written.
     """
     sources = {10: toa_10m, 20: toa_20m, 60: toa_60m}
-    grid = grid_of(sources[resolution], TOA)
-    blocks = list(row_blocks(grid.height))
-    with create(stack, TOA, grid, STACK_BANDS) as raster, workers("threads", threads) as run_all:
-        for band in STACK_BANDS:
-            resampled = _resampler(sources[PIXEL_SIZE[band]], band, resolution)
-            for rows, values in zip(blocks, run_all(resampled, blocks), strict=True):
-                raster.write(band, values, rows.start)
+    with workers("threads", threads) as run_all:
+        for resolution, stack in ((20, stack_20m), (60, stack_60m)):
+            grid = grid_of(sources[resolution], TOA)
+            blocks = list(row_blocks(grid.height))
+            with create(stack, TOA, grid, STACK_BANDS) as raster:
+                for band in STACK_BANDS:
+                    resampled = _resampler(sources[PIXEL_SIZE[band]], band, resolution)
+                    for rows, values in zip(blocks, run_all(resampled, blocks), strict=True):
+                        raster.write(band, values, rows.start)
 
 
 def _resampler(source: Path, band: str, resolution: int) -> Callable[[slice], np.ndarray]:

@@ -29,7 +29,7 @@ from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.resampling import block_mean
 from steps.kernels.terrain import correct_terrain
-from steps.parallel import Backend, workers
+from steps.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -43,14 +43,13 @@ _GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
 
 
 def run(
-    boa: Path,
-    resolution: int,
-    terrain: Path,
+    boa: list[Path],
+    terrain: list[Path],
     metadata: Path,
     angles: Path,
     aot: Path,
     lut: Path,
-    corrected: Path,
+    corrected: list[Path],
     report: Path,
     correction: Literal["auto", "always"] = "auto",
     min_cos_incidence: float = 0.2,
@@ -64,16 +63,17 @@ def run(
 
     Parameters
     ----------
-    boa, resolution
-        Surface reflectance over flat terrain, and its pixel size, m.
+    boa
+        Surface reflectance over flat terrain, a raster for each pixel size.
     terrain
-        Terrain raster of the same grid.
+        Terrain rasters of the same grids, in the same order.
     metadata, angles, aot, lut
         The scene, its sun angles, its aerosol at 20 m, and the atmosphere's look-up table.
     corrected
-        The reflectance raster to write.
+        The reflectance rasters to write, in the order of `boa`.
     report
-        JSON: whether it was `applied`, percent of the pixels in shadow and, by band, at a limit.
+        JSON, for each of `resolutions`: whether it was `applied`, percent of the pixels in shadow and, by band, at a
+        limit.
     correction
         auto: only if the terrain raster says that there is relief; otherwise `boa` is passed on unchanged.
     min_cos_incidence
@@ -87,7 +87,30 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    tags = tags_of(terrain, TERRAIN)
+    inputs = metadata, angles, aot, lut
+    with workers(backend, threads, scheduler) as run_all:
+        reports = [
+            _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
+            for files in zip(boa, terrain, corrected, strict=True)
+        ]
+    write_json(report, {"min_cos_incidence": min_cos_incidence, "resolutions": reports, "defaults": []})
+
+
+def _corrected(
+    boa: Path,
+    terrain: Path,
+    corrected: Path,
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    lut: Path,
+    correction: str,
+    limit: float,
+    run_all: RunAll,
+) -> dict:
+    """Correct one raster; return what there is to tell."""
+    tags, grid = tags_of(terrain, TERRAIN), grid_of(boa, BOA)
+    resolution = round(grid.resolution)
     if correction == "always" and "dem" not in tags:
         raise StepError(
             f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
@@ -95,29 +118,28 @@ def run(
     if correction == "auto" and tags["relief"] == "no":
         logger.info("no relief: reflectance is passed on unchanged")
         _pass_on(boa, corrected)
-        write_json(report, {"applied": False, "resolution": resolution, "defaults": []})
-        return
-    grid, scene = grid_of(boa, BOA), Scene.read(metadata)
+        return {"applied": False, "resolution": resolution}
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
-    mesh, angle_grid, table = Mesh(grid, CELL[resolution]), AngleGrid(angles), load_table(lut)
+    mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
+    table, scene = load_table(lut), Scene.read(metadata)
     levels, aerosol = _air(mesh, terrain, aot)
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
     counts = []
-    with create(corrected, BOA, grid, bands) as raster, workers(backend, threads, scheduler) as run_all:
-        fields = list(run_all(_field, bands, boa, mesh, angle_grid, levels, aerosol, table, scene))
-        results = run_all(_correct, blocks, boa, terrain, resolution, fields, min_cos_incidence)
+    fields = list(run_all(_field, bands, boa, mesh, angle_grid, levels, aerosol, table, scene))
+    with create(corrected, BOA, grid, bands) as raster:
+        results = run_all(_correct, blocks, boa, terrain, resolution, fields, limit)
         for rows, (block, count) in zip(blocks, results, strict=True):
             for band, values in zip(bands, block, strict=True):
                 raster.write(band, values, rows.start)
             counts.append(count)
     valid, shaded, limited = np.sum(counts, axis=0).T
-    figures = {
+    return {
+        "applied": True,
+        "resolution": resolution,
         "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
         "limited_percent": {band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
     }
-    document = {"applied": True, "resolution": resolution, "min_cos_incidence": min_cos_incidence, "defaults": []}
-    write_json(report, document | figures)
 
 
 def _pass_on(boa: Path, corrected: Path) -> None:

@@ -43,8 +43,7 @@ _ROWS = 1536
 
 
 def run(
-    boa: Path,
-    resolution: int,
+    boa: list[Path],
     classification: Path,
     terrain: Path,
     metadata: Path,
@@ -53,46 +52,52 @@ def run(
     wvp: Path,
     lut: Path,
     other_luts: list[Path],
-    uncertainty: Path,
+    uncertainty: list[Path],
     adjacency: bool = True,
     adjacency_km: float = 6.0,
     threads: int = 1,
 ) -> None:
-    """Compute the standard uncertainty (k = 1) of surface reflectance for the bands whose pixels are of RESOLUTION.
+    """Compute the standard uncertainty (k = 1) of surface reflectance, of each band where its pixels are finest.
 
     It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
-    the aerosol model through the inversion over flat terrain. BOA is the reflectance before terrain correction;
+    the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance
+    before terrain correction, and UNCERTAINTY those to write, in the same order;
     CLASSIFICATION, TERRAIN, AOT and WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS
     that of the aerosol model to compare with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
     """
-    scene, grid = Scene.read(metadata), grid_of(boa, BOA)
-    if grid_of(terrain, TERRAIN) != grid.at(20):
-        raise StepError(f"{terrain}: its pixels are not those of {boa} at 20 m; delete both and run their stages again")
-    mesh = Mesh(grid, CELL[resolution])
-    state = (
-        _at_nodes(read(terrain, TERRAIN, "elevation"), TERRAIN.nodata, mesh) * 1e-3,
-        _at_nodes(read(aot, AOT, AOT.name), AOT.nodata, mesh) * AOT.scale,
-        _at_nodes(read(wvp, WVP, WVP.name), WVP.nodata, mesh) * WVP.scale,
-    )
+    scene, tables, angle_grid = Scene.read(metadata), _tables(lut, other_luts), AngleGrid(angles)
     with_dem = "dem" in tags_of(terrain, TERRAIN)
+    ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
-    tables, angle_grid = _tables(lut, other_luts), AngleGrid(angles)
-    bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
     models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
-    with create(uncertainty, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
-        for band in bands:
-            stored = read(boa, BOA, band)
-            ours, other = (_atmosphere(table, scene, angle_grid, band, mesh, state, with_dem) for table in tables)
-            around = None
-            if clear is not None:
-                around = _environment(stored, clear, ours, adjacency_km, threads)
-            noise = noise_variance(
-                band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
+    for source, target in zip(boa, uncertainty, strict=True):
+        grid = grid_of(source, BOA)
+        if grid_of(terrain, TERRAIN) != grid.at(20):
+            raise StepError(
+                f"{terrain}: its pixels are not those of {source} at 20 m; delete both and run their stages again"
             )
-            terms = changes(ours.at, other.at, *state, with_dem=with_dem)
-            nodes = variance_nodes(*terms, noise, adjacency=around is not None)
-            _write_band(output, band, stored, around, nodes, mesh, pool)
+        resolution = round(grid.resolution)
+        mesh = Mesh(grid, CELL[resolution])
+        state = (
+            _at_nodes(ground, TERRAIN.nodata, mesh) * 1e-3,
+            _at_nodes(air[0], AOT.nodata, mesh) * AOT.scale,
+            _at_nodes(air[1], WVP.nodata, mesh) * WVP.scale,
+        )
+        bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
+        with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
+            for band in bands:
+                stored = read(source, BOA, band)
+                ours, other = (_atmosphere(table, scene, angle_grid, band, mesh, state, with_dem) for table in tables)
+                around = None
+                if clear is not None:
+                    around = _environment(stored, clear, ours, adjacency_km, threads)
+                noise = noise_variance(
+                    band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
+                )
+                terms = changes(ours.at, other.at, *state, with_dem=with_dem)
+                nodes = variance_nodes(*terms, noise, adjacency=around is not None)
+                _write_band(output, band, stored, around, nodes, mesh, pool)
 
 
 def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:

@@ -1,5 +1,8 @@
-"""Stage: the cloud-optimised GeoTIFFs of one resolution."""
+"""Stage: the cloud-optimised GeoTIFFs."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape
@@ -50,30 +53,27 @@ _CACHE = 128 * 2**20
 
 
 def run(
-    resolution: int,
-    boa: Path,
+    boa: list[Path],
     aot: Path,
     wvp: Path,
     classification: Path,
     metadata: Path,
     cogs: Path,
     compression: Literal["deflate", "zstd"] = "deflate",
-    uncertainty: Path | None = None,
+    uncertainty: list[Path] | None = None,
     threads: int = 1,
 ) -> None:
-    """Write the cloud-optimised GeoTIFFs of one resolution, named for their asset keys: red.tif, scl.tif ...
+    """Write the cloud-optimised GeoTIFFs, named for their asset keys: red.tif, scl.tif ...
 
     At 10 m blue, green, red, nir and visual (true colour); at 20 m rededge1, rededge2, rededge3, nir08, swir16,
     swir22, aot, wvp, scl, cloud and snow; at 60 m coastal and nir09. Each carries scale, offset and no-data value.
 
     Parameters
     ----------
-    resolution
-        10, 20 or 60 m.
     boa
-        Surface reflectance at that resolution.
+        Surface reflectance, a raster for each of these pixel sizes or some of them.
     aot, wvp, classification
-        Aerosol optical thickness, water vapour and classification at 20 m; read only for that resolution.
+        Aerosol optical thickness, water vapour and classification at 20 m.
     metadata
         The scene.
     cogs
@@ -81,27 +81,44 @@ def run(
     compression
         Both are lossless; deflate is read by every program, zstd is faster.
     uncertainty
-        Of the reflectance; adds blue_uncertainty.tif and so on.
+        Of the reflectance, in the order of `boa`; adds blue_uncertainty.tif and so on.
     threads
-        Threads that compress a file; files side by side would wait for the interpreter's lock.
+        Files that are written side by side, by processes: GDAL's copying holds the interpreter's lock, and its own
+        threads do half of what they could.
     """
     scene = Scene.read(metadata)
-    grid = scene.grid.at(resolution)
-    sources = {BOA: boa} if resolution != 20 else {BOA: boa, AOT: aot, WVP: wvp, CLASSIFICATION: classification}
-    if uncertainty:
-        sources[UNCERTAINTY] = uncertainty
-    for kind, path in sources.items():
-        if grid_of(path, kind) != grid:
-            raise StepError(f"{path}: its pixels are not those of the scene at {resolution} m; run its stage again")
+    maps, sources = {AOT: aot, WVP: wvp, CLASSIFICATION: classification}, {}
+    for path, layer in zip(boa, uncertainty or [None] * len(boa), strict=True):
+        resolution = round(grid_of(path, BOA).resolution)
+        of_kind = {BOA: path} | (maps if resolution == 20 else {}) | ({UNCERTAINTY: layer} if layer else {})
+        sources[resolution] = of_kind
+        for kind, source in of_kind.items():
+            if grid_of(source, kind) != scene.grid.at(resolution):
+                raise StepError(
+                    f"{source}: its pixels are not those of the scene at {resolution} m; run its stage again"
+                )
     wanted = ASSETS | (UNCERTAINTIES if uncertainty else {})
-    assets = {key: asset for key, asset in wanted.items() if asset.resolution == resolution}
-    size = sum(len(a.bands) * np.dtype(a.kind.dtype).itemsize for a in assets.values()) * grid.width * grid.height
-    check_space(cogs, size)
-    with atomic(cogs) as folder:
+    sizes = {key: _size(asset, scene) for key, asset in wanted.items() if asset.resolution in sources}
+    check_space(cogs, sum(sizes.values()))
+    # Forked, so that they start at once; a new process would first import everything.
+    context = multiprocessing.get_context("fork")
+    with atomic(cogs) as folder, ProcessPoolExecutor(threads, context) as pool:
         folder.mkdir()
-        for key, asset in assets.items():
-            options = _OPTIONS | {"compress": compression, "num_threads": threads}
-            _write(folder / f"{key}.tif", asset, sources, grid, _tags(scene, asset), options)
+        write = partial(_write_asset, folder, scene, sources, compression)
+        largest_first = sorted(sizes, key=sizes.get, reverse=True)
+        for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
+            pass
+
+
+def _size(asset: Asset, scene: Scene) -> int:
+    """Return the bytes of an asset's pixels."""
+    rows, columns = scene.grid.at(asset.resolution).shape
+    return rows * columns * len(asset.bands) * np.dtype(asset.kind.dtype).itemsize
+
+
+def _write_asset(folder: Path, scene: Scene, sources: dict, compression: str, key: str, asset: Asset) -> None:
+    grid, options = scene.grid.at(asset.resolution), _OPTIONS | {"compress": compression}
+    _write(folder / f"{key}.tif", asset, sources[asset.resolution], grid, _tags(scene, asset), options)
 
 
 def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
@@ -125,7 +142,7 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
                     for rows in row_blocks(grid.height):
                         raster.write(band, _DERIVED[asset.kind](sources, band, rows), rows.start)
         source = derived if asset.kind in _DERIVED else sources[asset.kind]
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=1):
             virtual = _virtual(source, asset, grid, tags)
             copy(virtual, path, overview_resampling=resampling, **options)
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.

@@ -1,4 +1,4 @@
-"""Stage: the JPEG 2000 images of one resolution."""
+"""Stage: the JPEG 2000 images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,56 +19,62 @@ _PREVIEW = 32
 
 
 def run(
-    resolution: int,
-    boa: Path,
+    boa: list[Path],
     aot: Path,
     wvp: Path,
-    classification: Path,
+    classification: list[Path],
     metadata: Path,
     images: Path,
 ) -> None:
-    """Write the JPEG 2000 images of one resolution: bands, TCI, AOT, WVP, SCL and probabilities, or the preview.
+    """Write the JPEG 2000 images: bands, TCI, AOT, WVP, SCL, probabilities and the preview.
 
     Parameters
     ----------
-    resolution
-        10, 20 or 60 m.
     boa
-        Surface reflectance at that resolution.
+        Surface reflectance, a raster for each pixel size.
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m (nearest pixel at 10 m, mean of 3 x 3 at 60 m).
     classification
-        At that resolution; not used at 10 m.
+        At 20 m and at 60 m.
     metadata
         The scene.
     images
         Folder that is made, with files of their final names: T31TCJ_20240120T105341_B02_10m.jp2 ...
     """
-    grid = grid_of(boa, BOA)
-    _check_grids(resolution, grid, boa, {aot: (AOT, 20), wvp: (WVP, 20)})
     prefix = image_prefix(Scene.read(metadata).product)
+    classes = dict(zip((20, 60), classification, strict=True))
     with atomic(images) as folder:
         folder.mkdir()
-
-        def file(layer: str) -> Path:
-            return folder / f"{prefix}_{layer}_{resolution}m.jp2"
-
-        _write_colour(file("TCI"), grid, boa, folder / f"{prefix}_PVI.jp2" if resolution == 10 else None)
-        for band in OUTPUT_BANDS[resolution]:
-            _write_band(file(band), grid, boa, band)
-        _write_map(file("AOT"), grid, aot, AOT)
-        _write_map(file("WVP"), grid, wvp, WVP)
-        if resolution != 10:
-            _check_grids(resolution, grid, boa, {classification: (CLASSIFICATION, resolution)})
-            files = [file("SCL"), *(folder / name for name in probability_masks(resolution))]
-            for path, band in zip(files, ("SCL", "CLD", "SNW"), strict=True):
-                _write_class(path, grid, classification, band)
+        for path in boa:
+            _write_images(folder, prefix, path, aot, wvp, classes)
 
 
-def _check_grids(resolution: int, grid: Grid, boa: Path, others: dict[Path, tuple[Kind, int]]) -> None:
+def _write_images(folder: Path, prefix: str, boa: Path, aot: Path, wvp: Path, classes: dict[int, Path]) -> None:
+    """Write the images of one pixel size."""
+    grid = grid_of(boa, BOA)
+    resolution = round(grid.resolution)
+
+    def file(layer: str) -> Path:
+        return folder / f"{prefix}_{layer}_{resolution}m.jp2"
+
+    _check_grids(grid, boa, {aot: (AOT, 20), wvp: (WVP, 20)})
+    _write_colour(file("TCI"), grid, boa, folder / f"{prefix}_PVI.jp2" if resolution == 10 else None)
+    for band in OUTPUT_BANDS[resolution]:
+        _write_band(file(band), grid, boa, band)
+    _write_map(file("AOT"), grid, aot, AOT)
+    _write_map(file("WVP"), grid, wvp, WVP)
+    if resolution in classes:
+        classification = classes[resolution]
+        _check_grids(grid, boa, {classification: (CLASSIFICATION, resolution)})
+        files = [file("SCL"), *(folder / name for name in probability_masks(resolution))]
+        for path, band in zip(files, ("SCL", "CLD", "SNW"), strict=True):
+            _write_class(path, grid, classification, band)
+
+
+def _check_grids(grid: Grid, boa: Path, others: dict[Path, tuple[Kind, int]]) -> None:
     for path, (kind, size) in others.items():
-        if grid.resolution != resolution or grid_of(path, kind) != grid.at(size):
-            raise StepError(f"{path}: its pixels do not fit those of {boa} at {resolution} m; run their stages again")
+        if grid_of(path, kind) != grid.at(size):
+            raise StepError(f"{path}: its pixels do not fit those of {boa}; run their stages again")
 
 
 def _write_band(path: Path, grid: Grid, boa: Path, band: str) -> None:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def run(
     l1c: Path,
-    images: list[Path],
+    images: Path,
     metadata: Path,
     quality: Path,
     safe: Path,
@@ -51,7 +51,7 @@ def run(
     l1c
         The L1C product, a SAFE folder or a zip.
     images
-        Folders with the images of 10, 20 and 60 m. They are linked, or copied where the file system cannot.
+        Folder with the images. They are linked, or copied where the file system cannot.
     metadata
         The scene.
     quality
@@ -122,22 +122,21 @@ def _write_bytes(folder: Path, name: str, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _link_images(images: list[Path], identity: Identity, folder: Path) -> None:
+def _link_images(images: Path, identity: Identity, folder: Path) -> None:
     places = {identity.preview}
     for resolution in RESOLUTIONS:
         places.update(identity.image(layer, resolution) for layer in names.layers(resolution))
         places.update(f"{identity.granule}/QI_DATA/{name}" for name in names.probability_masks(resolution))
     for place in sorted(places):
         name = PurePosixPath(place).name
-        found = next((path / name for path in images if (path / name).is_file()), None)
-        if found is None:
-            raise StepError(f"{name}: is in none of {', '.join(map(str, images))}; run write_images again")
+        if not (images / name).is_file():
+            raise StepError(f"{name}: is not in {images}; run write_images again")
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(found, target)
+            os.link(images / name, target)
         except OSError:
-            shutil.copyfile(found, target)
+            shutil.copyfile(images / name, target)
 
 
 def _copy_masks(

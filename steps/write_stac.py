@@ -37,8 +37,8 @@ _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Dat
 _THUMBNAIL_SIZE = 343
 
 
-def run(metadata: Path, quality: Path, cogs: list[Path], folder: Path) -> None:
-    """Collect the COGs of all resolutions in one folder, and add a thumbnail and a STAC item.
+def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
+    """Put the COGs in their final folder, and add a thumbnail and a STAC item.
 
     The folder holds one `<asset key>.tif` for each asset (red.tif, scl.tif ...; keys of Earth Search's collection
     sentinel-2-c1-l2a), thumbnail.jpg and item.json, which refers to them by relative paths.
@@ -50,20 +50,20 @@ def run(metadata: Path, quality: Path, cogs: list[Path], folder: Path) -> None:
     quality
         The quality report.
     cogs
-        Folders of COGs, one for each resolution; their files are hard-linked where the file system can.
+        Folder of COGs, which are hard-linked where the file system can.
     folder
         Folder that is made.
     """
     scene, report = Scene.read(metadata), read_json(quality)
     with atomic(folder) as part:
         part.mkdir()
-        for file in sorted(file for source in cogs for file in source.glob("*.tif")):
+        for file in sorted(cogs.glob("*.tif")):
             _link(file, part / file.name)
         # Layers of uncertainty are there for all of the bands or for none.
         assets = ASSETS | (UNCERTAINTIES if any((part / f"{key}.tif").exists() for key in UNCERTAINTIES) else {})
         for key in assets:
             if not (part / f"{key}.tif").exists():
-                raise StepError(f"{key}.tif: is in none of {', '.join(map(str, cogs))}; run write_cog again")
+                raise StepError(f"{key}.tif: is not in {cogs}; run write_cog again")
         try:
             _write_thumbnail(part / "visual.tif", part / "thumbnail.jpg")
             with rasterio.open(part / "scl.tif") as file:

@@ -42,8 +42,7 @@ def write_small_scene(folder):
     classes = {"SCL": scl, "CLD": numbers(20, "u1", 100), "SNW": numbers(20, "u1", 30)}
     write(folder / "classification.tif", CLASSIFICATION, GRID.at(20), classes)
     return lambda resolution: {
-        "resolution": resolution,
-        "boa": folder / f"boa_{resolution}.tif",
+        "boa": [folder / f"boa_{resolution}.tif"],
         **{name: folder / f"{name}.tif" for name in ("aot", "wvp", "classification")},
         "metadata": folder / "metadata.json",
     }

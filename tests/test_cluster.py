@@ -148,12 +148,12 @@ def test_dask_workers_come_and_go_as_jobs(slurm, cluster_checkout, tmp_path):
     grid, random = scene.grid.at(20), np.random.default_rng(0)
     toa = {band: random.integers(1500, 4000, grid.shape, dtype="u2") for band in STACK_BANDS}
     write(tmp_path / "toa.tif", TOA, grid, toa)
-    inputs = scene.inputs | {"terrain": scene.terrain(20), "toa": tmp_path / "toa.tif", "resolution": 20}
+    inputs = scene.inputs | {"terrain": [scene.terrain(20)], "toa": [tmp_path / "toa.tif"]}
     inputs |= scene.write_air(0.1, 1.5)
 
     def reflectance_by(name, **options):
         boa = tmp_path / f"{name}.tif"
-        reflectance.run(boa=boa, report=tmp_path / f"{name}.json", threads=2, **inputs, **options)
+        reflectance.run(boa=[boa], report=tmp_path / f"{name}.json", threads=2, **inputs, **options)
         return boa.read_bytes()
 
     here = {

@@ -74,15 +74,19 @@ def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
     assert np.abs(np.diff(got, 2, axis=1)).max() < 1.3 * np.abs(np.diff(expected, 2, axis=1)).max()
 
 
+def outputs(folder):
+    return [folder / f"terrain_{resolution}.tif" for resolution in (10, 20, 60)]
+
+
 def test_missing_tile_is_sea_level_and_told(tmp_path):
     metadata, angles = write_scene(tmp_path)
-    run(metadata, angles, 20, tmp_path / "terrain.tif", tiles(tmp_path / "dem", skip="d"))
-    elevation = read(tmp_path / "terrain.tif", TERRAIN, "elevation")
+    run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", skip="d"))
+    elevation = read(tmp_path / "terrain_20.tif", TERRAIN, "elevation")
     longitude, latitude = coordinates(GRID.at(20))
     sea = (longitude > 15.001) & (latitude < 45.999)
     assert (elevation[sea] == 0).all()
     assert (elevation[(longitude < 14.999) | (latitude > 46.001)] >= 500).all()
-    tags = tags_of(tmp_path / "terrain.tif", TERRAIN)
+    tags = tags_of(tmp_path / "terrain_20.tif", TERRAIN)
     assert float(tags["missing_percent"]) == pytest.approx(100 * sea.mean(), abs=1)
     assert "sea level" in tags["default"]
     assert tags["relief"] == "yes"
@@ -159,8 +163,8 @@ def test_dem_elsewhere_is_refused(tmp_path):
     metadata, angles = write_scene(tmp_path)
     dem = write_tile(tmp_path / "elsewhere.tif", 30, 10, 50, 0.01)
     with pytest.raises(StepError, match=r"elsewhere.tif: .*does not touch the scene"):
-        run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
-    assert not (tmp_path / "terrain.tif").exists()
+        run(metadata, angles, *outputs(tmp_path), dem)
+    assert not (tmp_path / "terrain_20.tif").exists()
 
 
 @pytest.mark.parametrize("name", ["absent", "empty", "broken.tif", "bare.tif"])
@@ -174,9 +178,8 @@ def test_unusable_dem_is_one_line_that_names_it(tmp_path, name):
 
 def test_flat_terrain_without_a_dem(tmp_path):
     metadata, angles = write_scene(tmp_path, zenith=60.0)
-    for resolution in (10, 20, 60):
-        path = tmp_path / f"flat_{resolution}.tif"
-        run(metadata, angles, resolution, path, altitude=432)
+    run(metadata, angles, *outputs(tmp_path), altitude=432)
+    for resolution, path in zip((10, 20, 60), outputs(tmp_path), strict=True):
         assert grid_of(path, TERRAIN) == GRID.at(resolution)
         expected = {"elevation": 432, "slope": 0, "aspect": 0, "cos_incidence": 0.5, "sky_view": 1, "cast_shadow": 0}
         for band, value in expected.items():
@@ -197,12 +200,10 @@ def test_tilted_plane_through_the_whole_stage(tmp_path):
         return 2000 - down * ((x - 500_000) * math.sin(a) + (y - 5_094_000) * math.cos(a))
 
     dem = write_tile(tmp_path / "plane.tif", 492_000, 5_102_000, 640, 25, plane, "EPSG:32633")
-    coarse = tmp_path / "terrain_20.tif"
     zenith, b, a = math.radians(50), math.radians(slope), math.radians(160 - aspect)
     incidence = math.cos(zenith) * math.cos(b) + math.sin(zenith) * math.sin(b) * math.cos(a)
-    for resolution in (20, 10, 60):
-        path = tmp_path / f"terrain_{resolution}.tif"
-        run(metadata, angles, resolution, path, dem, coarse=None if resolution == 20 else coarse, threads=2)
+    run(metadata, angles, *outputs(tmp_path), dem, threads=2)
+    for path in outputs(tmp_path):
         inner = np.s_[5:-5, 5:-5]
         assert values(path, TERRAIN, "slope")[inner] == pytest.approx(slope, abs=0.02)
         assert values(path, TERRAIN, "aspect")[inner] == pytest.approx(aspect, abs=0.1)
@@ -218,7 +219,7 @@ def test_slope_and_hillshade_agree_with_another_formula(tmp_path):
     dem = write_tile(
         tmp_path / "dem.tif", GRID.left - 1000, GRID.top + 1000, 700, 20, lambda x, y: random, "EPSG:32633"
     )
-    run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
+    run(metadata, angles, *outputs(tmp_path), dem)
     z = random[49:651, 49:651].astype("f4").astype("f8")
     smooth = np.array([1, 2, 1]) / 4
     across = np.apply_along_axis(np.convolve, 0, z, smooth, "valid")
@@ -229,7 +230,7 @@ def test_slope_and_hillshade_agree_with_another_formula(tmp_path):
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     zenith, azimuth = np.radians((55.0, 140.0))
     sun = [np.sin(zenith) * np.sin(azimuth), np.sin(zenith) * np.cos(azimuth), np.cos(zenith)]
-    path = tmp_path / "terrain.tif"
+    path = tmp_path / "terrain_20.tif"
     np.testing.assert_allclose(values(path, TERRAIN, "cos_incidence"), normal @ sun, atol=2e-4)
     np.testing.assert_allclose(values(path, TERRAIN, "slope"), np.degrees(np.arccos(normal[..., 2])), atol=0.02)
 
@@ -237,8 +238,8 @@ def test_slope_and_hillshade_agree_with_another_formula(tmp_path):
 def test_model_cut_to_the_scene_makes_no_walls(tmp_path):
     metadata, angles = write_scene(tmp_path)
     dem = write_tile(tmp_path / "cut.tif", GRID.left, GRID.top, 600, 20, lambda x, y: 0 * x - 420, "EPSG:32633")
-    run(metadata, angles, 20, tmp_path / "terrain.tif", dem)
-    path = tmp_path / "terrain.tif"
+    run(metadata, angles, *outputs(tmp_path), dem)
+    path = tmp_path / "terrain_20.tif"
     assert (read(path, TERRAIN, "elevation") == -420).all()
     assert (read(path, TERRAIN, "sky_view") == 10000).all()
     assert not read(path, TERRAIN, "slope").any()

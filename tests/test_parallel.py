@@ -77,13 +77,15 @@ def outputs(scene, folder, threads, backend):
     )
     water_vapour.run(stack=toa, aot=aot, wvp=wvp, report=folder / "wvp.json", **inputs, **options)
     boa = folder / "boa.tif"
-    reflectance.run(toa=toa, resolution=20, aot=aot, wvp=wvp, boa=boa, report=folder / "boa.json", **inputs, **options)
+    reports = {"report": folder / "boa.json"}
+    reflectance.run(
+        toa=[toa], aot=aot, wvp=wvp, boa=[boa], **reports, **inputs | {"terrain": [inputs["terrain"]]}, **options
+    )
     terrain.run(
-        boa=boa,
-        resolution=20,
-        terrain=scene.folder / "relief.tif",
+        boa=[boa],
+        terrain=[scene.folder / "relief.tif"],
         aot=aot,
-        corrected=folder / "corrected.tif",
+        corrected=[folder / "corrected.tif"],
         report=folder / "terrain.json",
         **{key: inputs[key] for key in ("metadata", "angles", "lut")},
         **options,
@@ -108,7 +110,7 @@ def test_processes_of_a_step_run_from_its_command_line(scene, alone):
     files = scene.inputs | {"toa": scene.folder / "toa.tif", "terrain": scene.terrain(20)}
     files |= {"aot": folder / "aot.tif", "wvp": folder / "wvp.tif"}
     files |= {"boa": scene.folder / "by_hand.tif", "report": scene.folder / "by_hand.json"}
-    command = [sys.executable, "-m", "steps.reflectance", "--resolution", "20", "--threads", "2"]
+    command = [sys.executable, "-m", "steps.reflectance", "--threads", "2"]
     command += ["--backend", "processes", *(str(v) for key, path in files.items() for v in (f"--{key}", path))]
     subprocess.run(command, check=True)
     assert (scene.folder / "by_hand.tif").read_bytes() == alone["boa.tif"]

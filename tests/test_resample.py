@@ -85,9 +85,11 @@ def rasters(tmp_path):
 
 @pytest.mark.parametrize("resolution", [20, 60])
 def test_stack(rasters, tmp_path, resolution):
-    stacks = [tmp_path / f"stack_{threads}.tif" for threads in (1, 3)]
-    for threads, stack in zip((1, 3), stacks, strict=True):
-        resample.run(rasters[10], rasters[20], rasters[60], resolution, stack, threads=threads)
+    stacks = []
+    for threads in (1, 3):
+        outputs = {size: tmp_path / f"stack_{size}_{threads}.tif" for size in (20, 60)}
+        resample.run(*rasters.values(), *outputs.values(), threads=threads)
+        stacks.append(outputs[resolution])
     assert stacks[0].read_bytes() == stacks[1].read_bytes()
     assert artefacts.bands_of(stacks[0], TOA) == STACK_BANDS
     assert artefacts.grid_of(stacks[0], TOA) == artefacts.grid_of(rasters[resolution], TOA)
@@ -109,5 +111,5 @@ def test_stack(rasters, tmp_path, resolution):
 def test_an_input_that_is_missing(rasters, tmp_path):
     rasters[10].unlink()
     with pytest.raises(StepError, match=r"toa_10m\.tif: cannot be read"):
-        resample.run(rasters[10], rasters[20], rasters[60], 20, tmp_path / "stack.tif")
+        resample.run(*rasters.values(), tmp_path / "stack_20.tif", tmp_path / "stack_60.tif")
     assert not list(tmp_path.glob("*stack*"))

@@ -34,18 +34,17 @@ def thinning(scene, resolution, at_sea_level):
 def run_reflectance(scene, toa, resolution, adjacency=False, threads=1, name="boa"):
     boa, report = scene.folder / f"{name}.tif", scene.folder / f"{name}.json"
     reflectance.run(
-        toa=toa,
-        resolution=resolution,
-        terrain=scene.terrain(resolution),
+        toa=[toa],
+        terrain=[scene.terrain(resolution)],
         aot=scene.folder / "aot.tif",
         wvp=scene.folder / "wvp.tif",
-        boa=boa,
+        boa=[boa],
         report=report,
         adjacency=adjacency,
         threads=threads,
         **scene.inputs,
     )
-    return boa, json.loads(report.read_text())
+    return boa, json.loads(report.read_text())["resolutions"][0]
 
 
 def run_aerosol(scene, stack, **options):

@@ -51,16 +51,16 @@ def ground_raster(path, grid, relief="yes", **bands):
     return path
 
 
-def correct(folder, boa, resolution=20, **options):
+def correct(folder, boa, **options):
     metadata, angles = folder / "metadata.json", folder / "angles.tif"
     if not metadata.exists():
         write_scene(folder)
     grid = grid_of(boa, BOA).at(20)
     write(folder / "aot.tif", AOT, grid, {"aot550": np.full(grid.shape, 200, np.uint16)})
-    names = {"boa": boa, "terrain": folder / "terrain.tif", "metadata": metadata, "angles": angles}
-    names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": folder / "corrected.tif"}
-    steps.terrain.run(**names, report=folder / "report.json", resolution=resolution, **options)
-    return folder / "corrected.tif", read_json(folder / "report.json")
+    names = {"boa": [boa], "terrain": [folder / "terrain.tif"], "metadata": metadata, "angles": angles}
+    names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": [folder / "corrected.tif"]}
+    steps.terrain.run(**names, report=folder / "report.json", **options)
+    return folder / "corrected.tif", read_json(folder / "report.json")["resolutions"][0]
 
 
 def random_boa(folder, grid, bands=("B02", "B08")):
@@ -104,7 +104,7 @@ def test_level_ground_is_left_as_it_is(tmp_path, atmosphere, resolution):
     grid = GRID.at(resolution)
     boa = random_boa(tmp_path, grid)
     ground_raster(tmp_path / "terrain.tif", grid)
-    corrected, report = correct(tmp_path, boa, resolution)
+    corrected, report = correct(tmp_path, boa)
     for band in ("B02", "B08"):
         np.testing.assert_array_equal(read(corrected, BOA, band), read(boa, BOA, band))
     assert report["applied"]
@@ -122,7 +122,7 @@ def test_without_relief_the_file_is_passed_on(tmp_path):
 
 def test_on_without_a_model_is_refused(tmp_path):
     metadata, angles = write_scene(tmp_path)
-    describe(metadata, angles, 20, tmp_path / "terrain.tif")
+    describe(metadata, angles, tmp_path / "terrain_10.tif", tmp_path / "terrain.tif", tmp_path / "terrain_60.tif")
     with pytest.raises(StepError, match="without an elevation model"):
         correct(tmp_path, random_boa(tmp_path, GRID.at(20)), correction="always")
 
@@ -221,7 +221,7 @@ def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     flat = surface_reflectance(toa["B8A"].astype("f8"), a)
     stored = np.where(np.isfinite(flat), np.clip(np.rint(flat * 1e4 + 1000), 1, 65535), 0).astype("u2")
     write(tmp_path / "boa.tif", BOA, grid, {"B8A": stored})
-    corrected, _ = correct(tmp_path, tmp_path / "boa.tif", 10)
+    corrected, _ = correct(tmp_path, tmp_path / "boa.tif")
     # The mask is that of one high-sun date: an index of the date itself picks pixels by their illumination.
     summer = np.load(SHARED / "data/slovenia_patches/full_2015-09-09.npz")
     summer = dict(zip(summer["bands"], summer["toa"][:, :96, :96], strict=True))

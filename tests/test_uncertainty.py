@@ -247,13 +247,12 @@ class Layer:
             stored[:7, :9] = 0
         write(boa, BOA, grid, {band: fine[band] for band in OUTPUT_BANDS[resolution]})
         uncertainty.run(
-            boa=boa,
-            resolution=resolution,
+            boa=[boa],
             terrain=self.scene.terrain(20),
             aot=folder / "aot.tif",
             wvp=folder / "wvp.tif",
             other_luts=other_luts(),
-            uncertainty=folder / name,
+            uncertainty=[folder / name],
             **self.scene.inputs,
             **options,
         )
@@ -354,15 +353,15 @@ def test_rasters_of_another_scene_are_refused(tmp_path):
 
 def test_cogs_and_item_have_the_layers(tmp_path):
     inputs = write_small_scene(tmp_path)
-    cogs = []
+    boa, uncertainties, cogs = [], [], tmp_path / "cogs"
     for resolution in (10, 20, 60):
-        grid = grid_of(inputs(resolution)["boa"], BOA)
+        boa += inputs(resolution)["boa"]
+        grid = grid_of(boa[-1], BOA)
         bands = [a.bands[0] for a in UNCERTAINTIES.values() if a.resolution == resolution]
         stored = {band: np.full(grid.shape, 100 + i, "u2") for i, band in enumerate(bands)}
-        path = tmp_path / f"uncertainty_{resolution}.tif"
-        write(path, UNCERTAINTY, grid, stored)
-        cogs.append(tmp_path / f"R{resolution}m")
-        write_cog.run(**inputs(resolution), cogs=cogs[-1], uncertainty=path)
+        uncertainties.append(tmp_path / f"uncertainty_{resolution}.tif")
+        write(uncertainties[-1], UNCERTAINTY, grid, stored)
+    write_cog.run(**inputs(20) | {"boa": boa}, cogs=cogs, uncertainty=uncertainties)
     write_json(tmp_path / "quality.json", QUALITY)
     write_stac.run(tmp_path / "metadata.json", tmp_path / "quality.json", cogs, tmp_path / "cog")
     item = pystac.Item.from_file(tmp_path / "cog/item.json")

@@ -17,7 +17,7 @@ from steps import artefacts
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared with real L1C products and checkers")
-FIRST_STAGES = {"demo", "import_l1c", "resample", "dem_20m", "dem", "scene_classification"}
+FIRST_STAGES = {"demo", "import_l1c", "resample", "dem", "scene_classification"}
 
 
 class Checkout:
@@ -129,7 +129,7 @@ def test_uncertainty_is_planned_on_request_only(tmp_path):
     assert "uncertainty" not in checkout.planned("--configfile mine.yaml")
     (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\nboa_uncertainty: true\n")
     plan = checkout.snakemake("--configfile mine.yaml --dry-run --printshellcmds --quiet progress").stdout
-    assert len(re.findall("python -m steps.uncertainty ", plan)) == 3
+    assert len(re.findall("python -m steps.uncertainty ", plan)) == 1
     assert set(re.findall(r"python -m steps.atmosphere --aerosol (\w+)", plan)) == {"continental", "maritime"}
 
 
@@ -192,7 +192,7 @@ def test_elevation_model_changes_what_depends_on_terrain(checkout, product):
         dem.write((150 + 100 * np.sin(x) * np.sin(x)[:, None]).astype("f4"), 1)
     planned = checkout.planned("dem=hills.tif")
     assert not planned & {"import_l1c", "resample"}
-    assert {"dem_20m", "terrain", "reflectance"} <= planned
+    assert {"dem", "terrain", "reflectance"} <= planned
     flat = artefacts.read(product / "work/reflectance/boa_20m.tif", artefacts.BOA, "B8A")
     checkout.snakemake("dem=hills.tif formats='[cog]'")
     assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]

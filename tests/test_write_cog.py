@@ -10,7 +10,7 @@ import rasterio
 from rio_cogeo import cog_validate
 from small_scene import GRID, write_small_scene
 
-from steps.artefacts import BOA
+from steps.artefacts import AOT, BOA, write
 from steps.errors import StepError
 from steps.sentinel2.assets import ASSETS
 from steps.sentinel2.bands import SCL_COLOURS
@@ -68,7 +68,7 @@ def test_files_say_what_their_numbers_mean(product):
 
 def test_reflectance_is_unchanged_and_read_in_physical_units(product):
     resolution, arguments, folder = product
-    with rasterio.open(arguments["boa"]) as boa:
+    with rasterio.open(*arguments["boa"]) as boa:
         for key, asset in ASSETS.items():
             if asset.resolution == resolution and asset.kind == BOA:
                 stored = boa.read(boa.descriptions.index(asset.bands[0]) + 1)
@@ -110,7 +110,7 @@ def test_probability_of_zero_is_valid(inputs, cogs):
 
 
 def test_true_colour(inputs, cogs):
-    with rasterio.open(inputs(10)["boa"]) as boa:
+    with rasterio.open(*inputs(10)["boa"]) as boa:
         stored = boa.read([boa.descriptions.index(band) + 1 for band in ("B04", "B03", "B02")]).astype(int)
     expected = np.where(stored == 0, 0, np.clip(stored - 1000, 0, 2500) * 254 // 2500 + 1)
     with rasterio.open(cogs[10] / "visual.tif") as file:
@@ -131,9 +131,11 @@ def test_bytes_do_not_depend_on_run_or_threads(inputs, tmp_path, compression):
 
 
 def test_a_raster_of_another_grid_is_refused(inputs, tmp_path):
-    with pytest.raises(StepError, match=r"boa_20.tif: its pixels are not those of the scene at 10 m"):
-        run(**inputs(10) | {"boa": inputs(20)["boa"]}, cogs=tmp_path / "cog")
-    assert not list(tmp_path.iterdir())
+    other = tmp_path / "aot.tif"
+    write(other, AOT, GRID.at(60), {"AOT": np.zeros(GRID.at(60).shape, "u2")})
+    with pytest.raises(StepError, match=r"aot.tif: its pixels are not those of the scene at 20 m"):
+        run(**inputs(20) | {"aot": other}, cogs=tmp_path / "cogs" / "cog")
+    assert not (tmp_path / "cogs").exists()
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
@@ -142,8 +144,11 @@ def test_a_disk_that_is_full_is_named_and_nothing_is_left(inputs, cogs, tmp_path
     limit = int(share * max(path.stat().st_size for path in cogs[60].iterdir()))
     program = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = {limit};"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit));"
-    program += "import runpy; runpy.run_module('steps.write_cog', run_name='__main__')"
-    options = [f"--{name}={value}" for name, value in (inputs(60) | {"cogs": tmp_path / "cog"}).items()]
+    program += "import sys; from steps import write_cog; write_cog.cli(write_cog.run, sys.argv[1:])"
+    options = [
+        f"--{name}={value}"
+        for name, value in (inputs(60) | {"boa": inputs(60)["boa"][0], "cogs": tmp_path / "cog"}).items()
+    ]
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

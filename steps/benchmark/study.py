@@ -152,7 +152,7 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
     options = {key: scene[key] for key in ("classification", "metadata", "angles", "lut")}
     options |= {"report": work / "report.json"}
     if section == "reflectance":
-        options |= {"toa": scene["toa_10m"], "resolution": 10, "terrain": scene["terrain_10m"], "boa": output}
+        options |= {"toa": scene["toa_10m"], "terrain": scene["terrain_10m"], "boa": output}
         options |= {"aot": scene["aot"], "wvp": scene["wvp"]}
     else:
         options |= {"stack": scene["stack"], "terrain": scene["terrain_20m"], "aot": output}

@@ -48,10 +48,10 @@ except WorkflowError as problem:
 
 # Stages run with the interpreter that runs Snakemake, and find tables and compiled kernels where the config says.
 # The C library shall keep memory that a stage gives back, for its next block: or else up to a third of the processor's
-# time goes into clearing pages. 32 MB is the most it takes as a limit.
+# time goes into clearing pages. So no block is mapped for itself, and a gigabyte is kept.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
-    MALLOC_MMAP_THRESHOLD_=str(32 * 2**20),
+    MALLOC_MMAP_MAX_="0",
     MALLOC_TRIM_THRESHOLD_=str(2**30),
 )
 if config["cache"]:
@@ -134,7 +134,6 @@ except StepError as problem:
 
 wildcard_constraints:
     product=r"S2[A-Z]_MSIL2A_\w+",
-    res="10|20|60",
     model="|".join(AEROSOL_MODELS),
     digest="[0-9a-f]+",
 
@@ -163,10 +162,9 @@ def work(path, kind=str):
     return kind(of(path)) if config["keep_intermediates"] else temp(kind(of(path)))
 
 
-def native_or_stack(wildcards):
-    """The native 10 m bands, or the resampled stack."""
-    folder = "import" if wildcards.res == "10" else "resample"
-    return of(f"{folder}/toa_{{res}}m.tif").format(**wildcards)
+def each_size(place, path):
+    """What `of`, `final` or `work` makes of the files of 10, 20 and 60 m, in this order."""
+    return [place(path.format(size)) for size in (10, 20, 60)]
 
 
 def kept(path):
@@ -205,19 +203,6 @@ def step(name):
         Path(path).read_bytes() for path in sorted(code_of(f"steps.{name}"))
     )
     return hashlib.sha256(code).hexdigest()[:12]
-
-
-def side_by_side(most):
-    """Threads of a stage at one resolution, at most `most`: those at the other two run at the same time."""
-    try:
-        return max(1, min(most, workflow.cores // 3))
-    except WorkflowError:  # a cluster, with no number of cores of its own
-        return most
-
-
-def encoder_threads(wildcards):
-    """Threads of the writers, which share an image among all cores; those of 60 m have little to do."""
-    return side_by_side(4) if wildcards.res == "60" else 4
 
 
 def memory(megabytes):

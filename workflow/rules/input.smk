@@ -55,11 +55,12 @@ rule resample:
         toa_20m=of("import/toa_20m.tif"),
         toa_60m=of("import/toa_60m.tif"),
     output:
-        stack=work("resample/toa_{res}m.tif"),
+        stack_20m=work("resample/toa_20m.tif"),
+        stack_60m=work("resample/toa_60m.tif"),
     log:
-        kept("logs/resample_{res}m.log"),
+        kept("logs/resample.log"),
     benchmark:
-        kept("benchmarks/resample_{res}m.tsv")
+        kept("benchmarks/resample.tsv")
     conda:
         CONDA
     resources:
@@ -68,23 +69,25 @@ rule resample:
         code=step("resample"),
     shell:
         "python -m steps.resample --toa-10m {input.toa_10m:q} --toa-20m {input.toa_20m:q} --toa-60m {input.toa_60m:q}"
-        " --resolution {wildcards.res} --stack {output.stack:q} --threads {threads} --log {log:q}"
+        " --stack-20m {output.stack_20m:q} --stack-60m {output.stack_60m:q} --threads {threads} --log {log:q}"
 
 
-rule dem_20m:
+rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         dem=[config["dem"]] if config["dem"] else [],
     output:
-        terrain=work("dem/terrain_20m.tif"),
+        terrain_10m=work("dem/terrain_10m.tif"),
+        terrain_20m=work("dem/terrain_20m.tif"),
+        terrain_60m=work("dem/terrain_60m.tif"),
     log:
-        kept("logs/dem_20m.log"),
+        kept("logs/dem.log"),
     benchmark:
-        kept("benchmarks/dem_20m.tsv")
+        kept("benchmarks/dem.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: 2 if config["dem"] else 1
     resources:
         mem_mb=memory(1800),
     params:
@@ -92,36 +95,10 @@ rule dem_20m:
         dem=optional("--dem", config["dem"]),
         altitude=config["altitude"],
     shell:
-        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q} --resolution 20"
-        " --terrain {output.terrain:q} {params.dem} --altitude {params.altitude} --threads {threads} --log {log:q}"
-
-
-rule dem:
-    input:
-        metadata=of("import/metadata.json"),
-        angles=of("import/angles.tif"),
-        coarse=of("dem/terrain_20m.tif"),
-        dem=[config["dem"]] if config["dem"] else [],
-    output:
-        terrain=work("dem/terrain_{res}m.tif"),
-    log:
-        kept("logs/dem_{res}m.log"),
-    benchmark:
-        kept("benchmarks/dem_{res}m.tsv")
-    wildcard_constraints:
-        res="10|60",
-    conda:
-        CONDA
-    resources:
-        mem_mb=memory(1500),
-    params:
-        code=step("dem"),
-        dem=optional("--dem", config["dem"]),
-        altitude=config["altitude"],
-    shell:
-        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q} --resolution {wildcards.res}"
-        " --coarse {input.coarse:q} --terrain {output.terrain:q} {params.dem} --altitude {params.altitude}"
-        " --threads {threads} --log {log:q}"
+        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q}"
+        " --terrain-10m {output.terrain_10m:q} --terrain-20m {output.terrain_20m:q}"
+        " --terrain-60m {output.terrain_60m:q} {params.dem} --altitude {params.altitude} --threads {threads}"
+        " --log {log:q}"
 
 
 rule scene_classification:

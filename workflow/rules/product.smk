@@ -7,11 +7,11 @@ PRODUCT_RASTERS = [
     "classification/scl_60m.tif",
     "aerosol/aot_20m.tif",
     "water_vapour/wvp_20m.tif",
-    *(BOA.format(res) for res in (10, 20, 60)),
+    *each_size(str, BOA),
     *(
-        f"uncertainty/uncertainty_{res}m.tif"
-        for res in (10, 20, 60)
+        each_size(str, "uncertainty/uncertainty_{}m.tif")
         if config["boa_uncertainty"]
+        else []
     ),
 ]
 
@@ -47,12 +47,8 @@ rule quality_report:
         reports=[
             of("aerosol/aerosol.json"),
             of("water_vapour/water_vapour.json"),
-            *(of(f"reflectance/reflectance_{res}m.json") for res in (10, 20, 60)),
-            *(
-                of(f"terrain/terrain_{res}m.json")
-                for res in (10, 20, 60)
-                if CORRECT_TERRAIN
-            ),
+            of("reflectance/reflectance.json"),
+            *([of("terrain/terrain.json")] if CORRECT_TERRAIN else []),
         ],
     output:
         quality=kept("report/quality.json"),
@@ -73,31 +69,27 @@ rule quality_report:
 
 rule write_images:
     input:
-        boa=lambda wildcards: final(BOA.format("{res}")).format(**wildcards),
+        boa=each_size(final, BOA),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
-        classification=lambda wildcards: final(
-            "classification/scl_60m.tif"
-            if wildcards.res == "60"
-            else "classification/scl_20m.tif"
-        ).format(**wildcards),
+        classification=[final(f"classification/scl_{size}m.tif") for size in (20, 60)],
         metadata=final("import/metadata.json"),
     output:
-        images=work("images/R{res}m", directory),
+        images=work("images", directory),
     log:
-        kept("logs/write_images_{res}m.log"),
+        kept("logs/write_images.log"),
     benchmark:
-        kept("benchmarks/write_images_{res}m.tsv")
+        kept("benchmarks/write_images.tsv")
     priority: 1
     conda:
         CONDA
-    threads: encoder_threads
+    threads: 4
     resources:
         mem_mb=memory(1800),
     params:
         code=step("write_images"),
     shell:
-        "python -m steps.write_images --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
+        "python -m steps.write_images --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
         " --images {output.images:q} --threads {threads} --log {log:q}"
 
@@ -105,7 +97,7 @@ rule write_images:
 rule write_safe:
     input:
         l1c=lambda wildcards: L1C[wildcards.product],
-        images=[of(f"images/R{res}m") for res in (10, 20, 60)],
+        images=of("images"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
@@ -129,44 +121,42 @@ rule write_safe:
 
 rule write_cog:
     input:
-        boa=lambda wildcards: final(BOA.format("{res}")).format(**wildcards),
+        boa=each_size(final, BOA),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
         classification=final("classification/scl_20m.tif"),
         metadata=final("import/metadata.json"),
         uncertainty=(
-            final("uncertainty/uncertainty_{res}m.tif")
+            each_size(final, "uncertainty/uncertainty_{}m.tif")
             if config["boa_uncertainty"]
             else []
         ),
     output:
-        cogs=work("cog/R{res}m", directory),
+        cogs=work("cog", directory),
     log:
-        kept("logs/write_cog_{res}m.log"),
+        kept("logs/write_cog.log"),
     benchmark:
-        kept("benchmarks/write_cog_{res}m.tsv")
+        kept("benchmarks/write_cog.tsv")
     priority: 1
     conda:
         CONDA
-    threads: encoder_threads
+    threads: 4
     resources:
         mem_mb=memory(1200),
     params:
         code=step("write_cog"),
         compression=config["cog"]["compression"],
-        uncertainty=lambda wildcards, input: optional(
-            "--uncertainty", input.uncertainty
-        ),
+        uncertainty="--uncertainty" if config["boa_uncertainty"] else "",
     shell:
-        "python -m steps.write_cog --resolution {wildcards.res} --boa {input.boa:q} --aot {input.aot:q}"
+        "python -m steps.write_cog --boa {input.boa:q} --aot {input.aot:q}"
         " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
-        " --cogs {output.cogs:q} --compression {params.compression} {params.uncertainty} --threads {threads}"
-        " --log {log:q}"
+        " --cogs {output.cogs:q} --compression {params.compression} {params.uncertainty} {input.uncertainty:q}"
+        " --threads {threads} --log {log:q}"
 
 
 rule write_stac:
     input:
-        cogs=[of(f"cog/R{res}m") for res in (10, 20, 60)],
+        cogs=of("cog"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:

@@ -3,26 +3,29 @@
 
 rule reflectance:
     input:
-        toa=native_or_stack,
+        toa=[
+            of("import/toa_10m.tif"),
+            *(of(f"resample/toa_{size}m.tif") for size in (20, 60)),
+        ],
         classification=of("classification/scl_20m.tif"),
-        terrain=of("dem/terrain_{res}m.tif"),
+        terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
         lut=of("aerosol/table.npz"),
     output:
-        boa=work("reflectance/boa_{res}m.tif"),
-        report=work("reflectance/reflectance_{res}m.json"),
+        boa=each_size(work, "reflectance/boa_{}m.tif"),
+        report=work("reflectance/reflectance.json"),
     log:
-        kept("logs/reflectance_{res}m.log"),
+        kept("logs/reflectance.log"),
     benchmark:
-        kept("benchmarks/reflectance_{res}m.tsv")
+        kept("benchmarks/reflectance.tsv")
     conda:
         CONDA
-    threads: side_by_side(2)
+    threads: 2
     resources:
-        mem_mb=memory(1700),
+        mem_mb=memory(1800),
         workers=WORKERS,
     params:
         code=step("reflectance"),
@@ -31,7 +34,7 @@ rule reflectance:
         ),
         adjacency_km=config["reflectance"]["adjacency_km"],
     shell:
-        "python -m steps.reflectance --toa {input.toa:q} --resolution {wildcards.res}"
+        "python -m steps.reflectance --toa {input.toa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
         " --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
@@ -40,7 +43,7 @@ rule reflectance:
 
 rule uncertainty:
     input:
-        boa=of("reflectance/boa_{res}m.tif"),
+        boa=each_size(of, "reflectance/boa_{}m.tif"),
         classification=of("classification/scl_20m.tif"),
         terrain=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
@@ -50,14 +53,14 @@ rule uncertainty:
         lut=of("aerosol/table.npz"),
         other_luts=ancient(OTHER_LUTS),
     output:
-        uncertainty=work("uncertainty/uncertainty_{res}m.tif"),
+        uncertainty=each_size(work, "uncertainty/uncertainty_{}m.tif"),
     log:
-        kept("logs/uncertainty_{res}m.log"),
+        kept("logs/uncertainty.log"),
     benchmark:
-        kept("benchmarks/uncertainty_{res}m.tsv")
+        kept("benchmarks/uncertainty.tsv")
     conda:
         CONDA
-    threads: side_by_side(2)
+    threads: 2
     resources:
         mem_mb=memory(1100),
     params:
@@ -67,7 +70,7 @@ rule uncertainty:
         ),
         adjacency_km=config["reflectance"]["adjacency_km"],
     shell:
-        "python -m steps.uncertainty --boa {input.boa:q} --resolution {wildcards.res}"
+        "python -m steps.uncertainty --boa {input.boa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q}"
         " --other-luts {input.other_luts:q} --uncertainty {output.uncertainty:q} {params.adjacency}"
@@ -76,22 +79,22 @@ rule uncertainty:
 
 rule terrain:
     input:
-        boa=of("reflectance/boa_{res}m.tif"),
-        terrain=of("dem/terrain_{res}m.tif"),
+        boa=each_size(of, "reflectance/boa_{}m.tif"),
+        terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         lut=of("aerosol/table.npz"),
     output:
-        corrected=work("terrain/boa_{res}m.tif"),
-        report=work("terrain/terrain_{res}m.json"),
+        corrected=each_size(work, "terrain/boa_{}m.tif"),
+        report=work("terrain/terrain.json"),
     log:
-        kept("logs/terrain_{res}m.log"),
+        kept("logs/terrain.log"),
     benchmark:
-        kept("benchmarks/terrain_{res}m.tsv")
+        kept("benchmarks/terrain.tsv")
     conda:
         CONDA
-    threads: side_by_side(2)
+    threads: 2
     resources:
         mem_mb=memory(1200),
         workers=WORKERS,
@@ -100,7 +103,7 @@ rule terrain:
         correction=config["terrain"]["correction"],
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
     shell:
-        "python -m steps.terrain --boa {input.boa:q} --resolution {wildcards.res} --terrain {input.terrain:q}"
+        "python -m steps.terrain --boa {input.boa:q} --terrain {input.terrain:q}"
         " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
         " --lut {input.lut:q} --corrected {output.corrected:q} --report {output.report:q}"
         " --correction {params.correction} --min-cos-incidence {params.min_cos_incidence}"
