@@ -22,20 +22,23 @@ REPORTS = {
         "defaults": [],
     },
     "water_vapour": {"method": "APDA", "mean_water_vapour": 0.8, "defaults": ["Water vapour: a default."]},
-    "reflectance_20m": {
-        "resolution": 20,
-        "bands": {
-            "B02": {"negative_share": 0.02, "mean_reflectance": 0.05},
-            "B05": {"negative_share": 0.005, "mean_reflectance": 0.1},
-        },
-        "outside_domain": {"sun_zenith": 0.5},
-        "defaults": ["Same."],
-    },
-    "reflectance_10m": {
-        "resolution": 10,
-        "bands": {"B02": {"negative_share": 0.01, "mean_reflectance": 0.06}},
-        "outside_domain": {"sun_zenith": 0.4},
-        "defaults": ["Same."],
+    "reflectance": {
+        "resolutions": [
+            {
+                "resolution": 20,
+                "bands": {
+                    "B02": {"negative_share": 0.02, "mean_reflectance": 0.05},
+                    "B05": {"negative_share": 0.005, "mean_reflectance": 0.1},
+                },
+                "outside_domain": {"sun_zenith": 0.5},
+            },
+            {
+                "resolution": 10,
+                "bands": {"B02": {"negative_share": 0.01, "mean_reflectance": 0.06}},
+                "outside_domain": {"sun_zenith": 0.4},
+            },
+        ],
+        "defaults": ["Reflectance: another."],
     },
 }
 
@@ -120,14 +123,14 @@ def test_facts_of_the_stages(inputs):
             "Ozone: 331 DU from the configuration.",
             "no elevation model: flat terrain at 12 m",
             "Water vapour: a default.",
-            "Same.",
+            "Reflectance: another.",
         ],
     }
     assert {key: quality[key] for key in expected} == expected
 
 
 def test_sources_given_with_the_product(inputs):
-    reports = REPORTS | {"terrain_10m": {"applied": True, "defaults": []}}
+    reports = REPORTS | {"terrain": {"resolutions": [{"applied": False}, {"applied": True}], "defaults": []}}
     paths = inputs(_classes(), reports, (), dem="n37_w076.tif")
     quality_report.run(**paths)
     quality = read_json(paths["quality"])
@@ -137,7 +140,7 @@ def test_sources_given_with_the_product(inputs):
 
 
 def test_missing_report_is_told(inputs):
-    paths = inputs(_classes(), {name: REPORTS[name] for name in ("aerosol", "reflectance_10m")})
+    paths = inputs(_classes(), {name: REPORTS[name] for name in ("aerosol", "reflectance")})
     with pytest.raises(StepError, match="mean_water_vapour"):
         quality_report.run(**paths)
     assert not paths["quality"].exists()
