@@ -36,17 +36,17 @@ def test_opinion_is_average_threshold_and_growth(monkeypatch):
     monkeypatch.setattr(cloud_model, "_load", Brightness)
     coarse = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 50)), 3)
     coarse = np.interp(coarse, [coarse.min(), coarse.max()], [0.01, 1]).astype("f4")
-    fine = np.kron(coarse, np.ones((8, 8), "f4"))
-    got = cloud_opinion(lambda rows: bands_of(fine[rows]), fine.shape, 20, 1)[4::8, 4::8]
-    near = [(y, x) for y in range(-4, 5) for x in range(-4, 5) if y * y + x * x <= 16]
-    padded = np.pad(coarse, 4, mode="symmetric")
-    mean = np.mean([padded[4 + y : 44 + y, 4 + x : 54 + x] for y, x in near], axis=0)
+    fine = np.kron(coarse, np.ones((3, 3), "f4"))
+    got = cloud_opinion(lambda rows: bands_of(fine[rows]), fine.shape, 20, 1)[1::3, 1::3]
+    padded = np.pad(coarse, 1, mode="symmetric")
+    cross = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]
+    mean = np.mean([padded[1 + y : 41 + y, 1 + x : 51 + x] for y, x in cross], axis=0)
     cloud = mean > 0.4
     np.testing.assert_array_equal(got == CLOUD, cloud)
     y, x = np.nonzero(cloud)
     rows, columns = np.indices(cloud.shape)
     distance = ((rows[..., None] - y) ** 2 + (columns[..., None] - x) ** 2).min(-1)
-    np.testing.assert_array_equal(got == NEAR_CLOUD, ~cloud & (distance <= 4))
+    np.testing.assert_array_equal(got == NEAR_CLOUD, ~cloud & (distance <= 1))
 
 
 @pytest.mark.parametrize("resolution", [20, 60])
