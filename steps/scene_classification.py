@@ -32,6 +32,7 @@ from steps.kernels.classification_improved import (
     IMPROVEMENTS,
     Improvement,
     Mends,
+    agree,
     b10_of_ground,
     b10_thickness,
     ground_by_vapour,
@@ -377,9 +378,11 @@ def run(
     defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
     scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
-    result = {"SCL": scl, "CLD": cloud, "SNW": snow}
-    write(classification, CLASSIFICATION, grid, result, compress=True)
     coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
+    if mends:
+        agree(scl, cloud, snow)
+        agree(*coarse.values())
+    write(classification, CLASSIFICATION, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, compress=True)
     write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 

@@ -31,16 +31,41 @@ def random_clouds(shape, cover, size, seed):
     return np.clip((noise - limit) / 0.35, 0, 1).astype("f4")
 
 
-def real_clouds(shape, row, column):
-    """Return the opacity of the clouds that the product of T31TCJ, 2024-03-05, names, from a pixel of 60 m on."""
+def real_clouds(shape, product, row, column):
+    """Return the opacity of the opaque clouds that a product outlines, from a pixel of 60 m on."""
+    rows, columns = shape[0] // 3, shape[1] // 3
+    opaque = OUTLINES[product]()[row : row + rows, column : column + columns].astype("f4")
+    fine = ndimage.zoom(ndimage.gaussian_filter(opaque, 0.7), 3, order=1, grid_mode=True, mode="nearest")
+    return np.clip(fine * 1.1, 0, 1).astype("f4")
+
+
+def _image_of_clouds():
     import rasterio
 
-    safe = next((SHARED / "data" / "l1c_safe_31TCJ_n0510").glob("S2B_*.SAFE"))
-    rows, columns = shape[0] // 3, shape[1] // 3
-    with rasterio.open(next(safe.glob("GRANULE/*/QI_DATA/MSK_CLASSI_B00.jp2"))) as mask:
-        opaque = mask.read(1, window=((row, row + rows), (column, column + columns))) > 0
-    fine = ndimage.zoom(ndimage.gaussian_filter(opaque.astype("f4"), 0.7), 3, order=1, grid_mode=True, mode="nearest")
-    return np.clip(fine * 1.1, 0, 1).astype("f4")
+    with rasterio.open(
+        next((SHARED / "data").glob("l1c_safe_31TCJ_n0510/S2B_*/GRANULE/*/QI_DATA/MSK_CLASSI*"))
+    ) as mask:
+        return mask.read(1) > 0
+
+
+def _polygons_of_clouds():
+    from lxml import etree
+    from rasterio.features import rasterize
+    from rasterio.transform import from_origin
+
+    mask = etree.parse(next((SHARED / "data").glob("l1c_safe_48LWP_n0301/*/GRANULE/*/QI_DATA/MSK_CLOUDS*")))
+    opaque = [m for m in mask.iterfind(".//{*}MaskFeature") if m.findtext("{*}maskType") == "OPAQUE"]
+    rings = [
+        [np.reshape(ring.text.split(), (-1, 2)).astype(float).tolist() for ring in polygon.iterfind(".//{*}posList")]
+        for feature in opaque
+        for polygon in feature.iterfind(".//{*}Polygon")
+    ]
+    shapes = [{"type": "Polygon", "coordinates": r} for r in rings]
+    return rasterize(shapes, (1830, 1830), transform=from_origin(499980, 8900020, 60, 60)) > 0
+
+
+#: Reads the outlines of a product's clouds, 60 m.
+OUTLINES = {"T31TCJ 2024-03-05": _image_of_clouds, "T48LWP 2021-07-13": _polygons_of_clouds}
 
 
 def with_clouds(toa, opacity, height, sun, view, depth=1.0, spread=0.1, seed=0):

