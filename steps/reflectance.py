@@ -204,7 +204,7 @@ def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) ->
     level, column = level_ground(elevation), at_sea_level[1]
     if level is not None:
         column = thinned(column, level / 1000)
-    return _Air(mesh, (relief.levels, *profiles), level, column[..., None].astype("f4"))
+    return _Air(mesh, (relief.levels, *profiles), level, np.sqrt(column)[..., None].astype("f4"))
 
 
 def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_row: int) -> np.ndarray:

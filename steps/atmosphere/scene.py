@@ -6,7 +6,7 @@ are taken to thin out with height as exp(-z / 2 km) between the nodes of the mes
 has the air that is above it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,12 @@ CELL = {10: 128, 20: 64, 60: 16}
 SAMPLING = 5000.0
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
+#: Elevations (km) and aerosol thicknesses for which it is asked: a range, and how many are enough up to it.
+_ELEVATIONS = ((1e-6, 1), (0.4, 2), (0.8, 3), (1.4, 4), (9, 6))
+_THICKNESSES = ((1e-6, 1), (0.02, 2), (0.1, 3), (0.3, 4), (0.7, 5), (9, 7))
 
-#: Chebyshev points in -1 ... 1, as many as the largest polynomial has powers.
-_CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS)) + 0.5) / max(POWERS))
+#: Chebyshev points in -1 ... 1, one more than the largest polynomial has powers.
+_CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS) + 1) + 0.5) / (max(POWERS) + 1))
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,22 @@ class Mesh:
 
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
-        moments = cell_moments(elevation, self.cell // 2, nodata) * np.array([1, 1e-3, 1e-3, 1e-3, 1e-6])[:, None, None]
+        size = self.cell // 2
+        blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
+        thin = (np.where(block == nodata, 0, thinness(block)).astype(np.uint16) for block in blocks)
+        moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
         near, far = self._around(moments, 1), self._around(moments, 2)
-        # Mean of exp(-z / H): of a second-order expansion about the mean of each half cell.
-        burden = np.exp(-near[3] / SCALE_HEIGHT) * (1 + near[4] / (2 * SCALE_HEIGHT**2))
+        # The mean of exp(-z / H), which is the square of the thinness.
         counts = near[0].sum(axis=(-2, -1))
-        burden = (near[0] * burden).sum(axis=(-2, -1)) / np.maximum(counts, 1)
-        lowest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
-        highest = np.where(far[0] > 0, far[2], -np.inf).max(axis=(-2, -1))
-        known = np.isfinite(lowest)
-        return Relief(_filled(lowest, known, 0), _filled(highest, known, 0), burden)
+        burden = (near[0] * (near[3] ** 2 + near[4])).sum(axis=(-2, -1)) / np.maximum(counts, 1) / THINNESS_ONE**2
+        thickest = np.where(far[0] > 0, far[2], -np.inf).max(axis=(-2, -1))
+        thinnest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
+        known = np.isfinite(thinnest)
+        lowest, highest = (
+            _filled(-THINNESS_HEIGHT * np.log(np.where(known, v, 1) / THINNESS_ONE), known, 0)
+            for v in (thickest, thinnest)
+        )
+        return Relief(lowest, highest, burden)
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ class Relief:
 
     @property
     def levels(self) -> np.ndarray:
-        """Four elevations that span the relief (Chebyshev points of the thinness), km, ascending, first axis."""
+        """Elevations that span the relief (Chebyshev points of the thinness), km, ascending, first axis."""
         spare = np.maximum(0.2 - (self.highest - self.lowest), 0) / 2
         thickest, thinnest = (np.exp(-z / THINNESS_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
         middle, half = (thickest + thinnest) / 2, (thickest - thinnest) / 2
@@ -211,10 +220,10 @@ class SceneAtmosphere:
         aot550: np.ndarray,
         water_vapour: np.ndarray,
     ):
-        self._z = _levels(elevation_km, ((1e-6, 1), (0.4, 2), (2.5, 3), (9, 4)))
-        self._aot = _levels(aot550, ((1e-6, 1), (0.02, 2), (0.5, 3), (1.5, 4), (9, 6)))
+        self._z = _levels(elevation_km, _ELEVATIONS)
+        self._aot = _levels(aot550, _THICKNESSES)
         # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too,
-        # and `inversion_nodes` looks a quarter to either side.
+        # and `inversion_nodes` looks a fifth to either side.
         self._root = np.linspace(np.sqrt(0.37 * np.min(water_vapour)), np.sqrt(1.25 * np.max(water_vapour)), _ROOTS)
         self._scattering(evaluate, angles, band, x, y)
         self._gas(evaluate, *np.meshgrid(x, y), angles, band)
@@ -311,7 +320,7 @@ def inversion_nodes(
     scene
         The atmosphere at the nodes.
     levels
-        Elevations from `Relief.levels`, km, shape (4, node rows, node columns).
+        Elevations from `Relief.levels`, km, shape (6, node rows, node columns).
     aot550, water_vapour
         At these elevations (g/cm2), same shape.
     level
@@ -323,34 +332,48 @@ def inversion_nodes(
         Shape (node rows, node columns, `steps.kernels.inversion.COEFFICIENTS`), float32.
     """
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
+    path, gain, q, albedo = (np.stack([getattr(c, name) for c in terms]) for name in ("path", "gain", "q", "albedo"))
+    # Each with what its errors are multiplied with on the way to the surface.
     values = (
-        [(c.path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE for c in terms],
-        [np.sqrt(c.gain * REFLECTANCE_SCALE / (1 + c.q)) for c in terms],  # direct and diffuse light upward
-        [c.q for c in terms],
-        [c.albedo for c in terms],
+        ((path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE, gain),
+        ((1 + q) / (gain * REFLECTANCE_SCALE), gain),
+        (np.sqrt(gain), 1 / np.sqrt(gain)),
+        (albedo, gain),
     )
     air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
-    powers = [_powers(air, v, count) for v, count in zip(values, POWERS, strict=True)]
+    change, curve = _change(scene, air, levels, aot550, water_vapour)
+    powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)] + [change]
     if level is not None:
         here = float(thinness(np.array([level], np.int16))[0])
         for polynomial in powers:
             polynomial[0] = sum(c * here**n for n, c in enumerate(polynomial))
             polynomial[1:] = 0
-    middle, change = water_vapour[1], 0.25 * water_vapour[1]
-    more, less = (scene.at(levels[1], aot550[1], middle + d).gain / terms[1].gain - 1 for d in (change, -change))
-    change = change / EXCESS_UNIT
-    powers.append(np.stack([(more - less) / (2 * change), (more + less) / (2 * change**2)]))
-    return np.ascontiguousarray(np.moveaxis(np.concatenate(powers), 0, -1), np.float32)
+    return np.ascontiguousarray(np.moveaxis(np.concatenate([*powers, curve]), 0, -1), np.float32)
 
 
-def _powers(x: np.ndarray, values: Sequence[np.ndarray], count: int) -> np.ndarray:
-    # Coefficients of the lowest `count` powers of x of the polynomial that fits values at Chebyshev points x best.
-    to_powers = np.linalg.pinv(np.vander(_CHEBYSHEV, count, increasing=True))
-    middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / (2 * _CHEBYSHEV[-1])
-    of_t = [sum(w * v for w, v in zip(row, values, strict=True)) for row in to_powers]
+def _change(scene: SceneAtmosphere, air, levels, aot550, water_vapour) -> tuple[np.ndarray, np.ndarray]:
+    # Relative change of the gain with the excess of water vapour, a line in the thinness of the air, and with its
+    # square, the mean: from a tenth more or less of the column's root at the two outer levels.
+    change, curve = [], []
+    for k in (0, -1):
+        less, here, more = (scene.at(levels[k], aot550[k], water_vapour[k] * part**2).gain for part in (0.9, 1, 1.1))
+        excess = 0.1 * np.sqrt(water_vapour[k]) / EXCESS_UNIT
+        change.append((more - less) / (2 * excess * here))
+        curve.append(((more + less) / here - 2) / (2 * excess**2))
+    slope = (change[1] - change[0]) / (air[-1] - air[0])
+    return np.stack([change[0] - slope * air[0], slope]), (curve[0] + curve[1])[None] / 2
+
+
+def _powers(x: np.ndarray, values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    # Coefficients of the lowest `count` powers of x of the polynomial that fits values at Chebyshev points x best, each
+    # error multiplied with its weight: what counts is the error of the surface, which has to be seen through the air.
+    basis = np.vander(_CHEBYSHEV, count, increasing=True)
+    weighted = basis.T * np.moveaxis(weights**2, 0, -1)[..., None, :]
+    of_t = np.linalg.solve(weighted @ basis, weighted @ np.moveaxis(values, 0, -1)[..., None])[..., 0]
     # Those of t = (x - middle) / half become those of x by Horner's scheme.
+    middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / (2 * _CHEBYSHEV[-1])
     result = np.zeros((count, *middle.shape))
-    for coefficient in of_t[::-1]:
+    for coefficient in np.moveaxis(of_t, -1, 0)[::-1]:
         times_x = np.concatenate([np.zeros((1, *middle.shape)), result[:-1]])
         result = (times_x - middle * result) / half
         result[0] += coefficient

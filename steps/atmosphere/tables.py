@@ -15,6 +15,8 @@ from steps.aerosol_models import check_model
 DATA = Path(__file__).parent / "data"
 #: Pressure to which the Rayleigh optical thickness refers, hPa.
 STANDARD_PRESSURE = 1013.0
+#: Parts into which `gases` cuts the steps between the altitudes of its table.
+_PARTS = 8
 #: Wavelengths in um (the 20 of 6S without 0.35) at which scattering is solved.
 _FIRST = 1
 
@@ -109,17 +111,27 @@ def rayleigh_thickness() -> np.ndarray:
 
 @functools.cache
 def gases() -> Gases:
-    """Return the gas absorption coefficients."""
+    """Return the gas absorption coefficients.
+
+    Those between the altitudes of the table are on cubic splines, and so many are given that a line from one to the
+    next has no kink that counts: in relief, transmittances shall be smooth functions of the elevation.
+    """
+    from scipy.interpolate import CubicSpline
+
     d = _read("gases")
     water, other = np.array(d["water_vapour"]), np.array(d["other"])
     water[:, 1] = np.log(np.maximum(water[:, 1], 1e-9))
     order = np.argsort(pressure(d["altitude_km"]))
+    log_pressure = np.log(pressure(d["altitude_km"]))[order]
+    number = log_pressure.size
+    finer = np.interp(np.arange(_PARTS * (number - 1) + 1) / _PARTS, np.arange(number), log_pressure)
+    water, other = (np.ascontiguousarray(CubicSpline(log_pressure, v[order])(finer)) for v in (water, other))
     return Gases(
         d["start_nm"] + d["step_nm"] * np.arange(water.shape[-1]),
         d["step_nm"],
-        np.log(pressure(d["altitude_km"]))[order],
-        np.ascontiguousarray(water[order]),
-        np.ascontiguousarray(other[order]),
+        finer,
+        water,
+        other,
         np.array(d["ozone"]),
         np.array(d["solar_irradiance"]),
     )

@@ -21,7 +21,7 @@ from steps.cli import cli
 from steps.kernels import dark_vegetation as rules
 from steps.kernels import mesh
 from steps.kernels.dark_vegetation import dark_vegetation
-from steps.kernels.inversion import POWERS, invert
+from steps.kernels.inversion import POWERS, invert, rows_together
 from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
 
 # After our kernels, which say where compiled code is kept.
@@ -43,28 +43,31 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
         stored = toa[part]
         rows = first_row + start + np.arange(stored.shape[0], dtype="f4")
         thin = None if air is None else air[part].astype("f4")
-        lines = rows // 2 * 2 + 1  # two rows share the coefficients of the line between them
+        together = rows_together(cell)  # rows share the coefficients of the line in their middle
+        lines = rows // together * together + together / 2
 
-        def field(first, last, lines=lines):
-            return interpolate(nodes[first:last], lines / cell, columns / cell)
+        def field(first, last, lines=lines, at=columns / cell):
+            return interpolate(nodes[first:last], lines / cell, at)
 
-        def polynomial(k, thin=thin, field=field):
-            powers = field(ends[k], ends[k + 1])
+        def horner(powers, thin=thin):
             value = powers[-1]
             for coefficient in powers[-2::-1]:
                 value = coefficient + thin * value if thin is not None else coefficient
             return value
 
-        signal = (stored - polynomial(0)) * polynomial(1) ** 2
+        def polynomial(k, field=field, horner=horner):
+            return horner(field(ends[k], ends[k + 1]))
+
+        signal, total = stored - polynomial(0), polynomial(1)
         if excess is not None:
-            change, curve = field(ends[-1], ends[-1] + 2)
-            signal *= 1 + excess[part] * (change + excess[part] * curve)
+            *change, curve = field(ends[4], ends[4] + 3, at=columns // cell + np.float32(0.5))  # one for a cell
+            signal *= 1 + excess[part] * (horner(change) + excess[part] * curve)
         if environment is None:
-            value = signal / np.maximum(1 + polynomial(3) * signal, np.float32(0.5))
+            value = signal / np.maximum(total + polynomial(3) * signal, total / 2)
         else:
             around = interpolate(environment, (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
-            blurred = signal * (1 - polynomial(3) * around)
-            value = blurred + polynomial(2) * (blurred - around)
+            signal = signal - around * (total + polynomial(3) * signal)
+            value = signal * polynomial(2) ** 2 * np.float32(1e-4) + around
         value = np.clip(value * np.float32(10000) + np.float32(1000.5), 1, 32767).astype("u2")
         boa[part] = np.where(stored == 0, 0, value)
     counts[:, 0], counts[:, 1] = (boa > 0).sum(axis=1), ((boa > 0) & (boa < 1000)).sum(axis=1)

@@ -2,39 +2,40 @@
 
 The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, eqs. 1 and 5)
 
-    toa = path + transmittance * [boa + q * environment] / [(1 + q) * (1 - albedo * environment)],
+    toa = path + [total * environment + direct * (boa - environment)] / (1 - albedo * environment),
 
-with `path` the path reflectance under the gases, `transmittance` that of gases, water, downward and upward scattering
-together, `q` the ratio of diffuse to direct upward transmittance and `albedo` the spherical albedo. Solved for the
-surface, over a uniform one (environment = boa) without `q`:
+with `path` the path reflectance under the gases, `total` the transmittance of gases, water, the way down and the way
+up, `direct` the part of it that comes straight from the pixel, and `albedo` the spherical albedo. Solved for the
+surface, over a uniform one (environment = boa) too:
 
-    signal = (toa - path) / transmittance,
-    uniform: boa = signal / (1 + albedo * signal),
-    else: blurred = signal * (1 - albedo * environment), boa = blurred + q * (blurred - environment).
+    signal = toa - path,
+    boa = environment + [signal - environment * (total + albedo * signal)] / direct,
+    uniform: boa = signal / (total + albedo * signal).
 
 At a node each is a polynomial in the thinness of the air, x = exp(-z / 4 km): aerosol and water vapour, which thin out
 as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do for a mountain inside a cell.
 Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up, and the compiler makes vector
-code of the innermost loop. Two rows of pixels share the coefficients of the line between them, half a pixel from both.
+code of the innermost loop. Up to four rows of pixels share the coefficients of the line in their middle.
 """
 
 import numpy as np
 from numba import njit
 
-#: Powers of the thinness in the polynomials of a node, in their order: path, gain, q, albedo. The gain is
-#: 1 / transmittance; its root, which is nearer to a polynomial, is what is stored.
-POWERS = (3, 4, 4, 3)
-#: Numbers per node: the polynomials, then the relative change of the gain with the excess of a pixel's column of water
-#: vapour over that of the nodes (powers 1 and 2).
-COEFFICIENTS = sum(POWERS) + 2
-_PATH, _GAIN, _Q, _ALBEDO, _CHANGE = np.cumsum((0, *POWERS)).tolist()
+#: Powers of the thinness in the polynomials of a node, in their order: path, total (both for stored numbers), root of
+#: 1 / direct, albedo, relative change of 1 / total with the excess of water vapour. In haze five are needed for 2e-4 in
+#: surface reflectance over 2 km of relief. The excess is the difference of the roots of a pixel's column and of the
+#: nodes': the logarithm of the transmittance is linear in the root in strong bands, in the column in weak ones.
+POWERS = (5, 5, 5, 3, 2)
+#: Numbers per node: the polynomials, then the change of 1 / total with the square of the excess.
+COEFFICIENTS = sum(POWERS) + 1
+_PATH, _TOTAL, _ROOT, _ALBEDO, _CHANGE = np.cumsum((0, *POWERS[:-1])).tolist()
 #: Height (km) in which the thinness falls to 1/e; it is stored as uint16 in steps of a metre or less.
 THINNESS_HEIGHT = 4.0
 THINNESS_ONE = 50000
-#: Stored excess of water vapour, int16, g/cm2.
+#: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
-#: Stored numbers, see `steps.artefacts.BOA`: the number of reflectance 0, of reflectance 1, and the limits.
-_ZERO, _ONE = np.float32(1000), np.float32(10000)
+#: Stored numbers, see `steps.artefacts.BOA`: that of reflectance 0 and a half to round, what 1 adds, and the limits.
+_ROUNDED, _ONE = np.float32(1000.5), np.float32(10000)
 _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
 _HALF, _ONE_F = np.float32(0.5), np.float32(1)
 _MILLI, _NONE, _EXCESS, _LARGEST = np.float32(1e-3), np.float32(0), np.float32(EXCESS_UNIT), np.float32(32767)
@@ -77,15 +78,22 @@ def upsample_row(coarse, ratio, fine):
 @njit(cache=True, nogil=True, fastmath=_FUSED)
 def _bracket(coarse, row, ratio, buffers, held):
     # The numbers of the buffers with the upsampled coarse rows above and below the centre of `row`, and the weight of
-    # the second. An upsampled row stays in its buffer while it is wanted; `held` says which one is in which.
+    # the second. An upsampled row stays in its buffer while it is wanted (four rows of pixels lie between five coarse
+    # ones at most); `held` says which one is in which.
     above = (row + ratio - ratio // 2) // ratio - 1
     weight = np.float32((row + 0.5) / ratio - 0.5 - above)
     first, second = max(above, 0), min(above + 1, coarse.shape[0] - 1)
     for wanted in (first, second):
-        if held[wanted % 4] != wanted:
-            upsample_row(coarse[wanted], ratio, buffers[wanted % 4])
-            held[wanted % 4] = wanted
-    return np.uint64(first % 4), np.uint64(second % 4), weight
+        if held[wanted % 8] != wanted:
+            upsample_row(coarse[wanted], ratio, buffers[wanted % 8])
+            held[wanted % 8] = wanted
+    return np.uint64(first % 8), np.uint64(second % 8), weight
+
+
+@njit(cache=True, nogil=True)
+def rows_together(cell):
+    """Return how many rows of pixels share the coefficients of the line in their middle, 1/32 cell from it at most."""
+    return min(4, max(1, cell // 8))
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
@@ -111,90 +119,101 @@ def column_excess(water_vapour, air, column, cell, first_row, excess):
     air, cell, first_row
         As for `invert`.
     column
-        At the nodes, shape (node rows, node columns, 1), float32: g/cm2 at the elevation of thinness 1 (sea level), or
-        over level ground (`air` None) above that.
+        At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of thinness 1 (sea
+        level), or over level ground (`air` None) above that.
     excess
         Output, int16, in `EXCESS_UNIT`, shape of `water_vapour`.
     """
     line = np.empty((column.shape[1], 1), np.float32)
     slope = np.zeros_like(line)
+    rows = rows_together(cell)
     for i in range(excess.shape[0]):
-        _interpolated(column, np.float64(first_row + i) + 0.5, cell, line, slope)
+        if i % rows == 0:
+            _interpolated(column, first_row + i + 0.5 * rows, cell, line, slope)
         for j in range(excess.shape[1]):
             known = line[j // cell, 0] + slope[j // cell, 0] * (np.float32(j % cell) + _HALF)
             if air is not None:
-                known *= (np.float32(air[i, j]) / np.float32(THINNESS_ONE)) ** 2
-            more = np.float32(water_vapour[i, j]) * _MILLI - known if water_vapour[i, j] != 0 else _NONE
+                known *= np.float32(air[i, j]) / np.float32(THINNESS_ONE)
+            more = np.sqrt(np.float32(water_vapour[i, j]) * _MILLI) - known if water_vapour[i, j] != 0 else _NONE
             excess[i, j] = min(max(np.rint(more / _EXCESS), -_LARGEST), _LARGEST)
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _stored(boa):
-    return np.uint16(np.int32(min(max(boa * _ONE + (_ZERO + _HALF), _LOWEST), _HIGHEST)))
+def _powers(line, slope, g, k):
+    # Five numbers at the left edge of a cell, and their change per pixel: scalars, which cannot overlap the output.
+    return (
+        (line[g, k], line[g, k + 1], line[g, k + 2], line[g, k + 3], line[g, k + 4]),
+        (slope[g, k], slope[g, k + 1], slope[g, k + 2], slope[g, k + 3], slope[g, k + 4]),
+    )
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _three(line, slope, g, k):
-    # Three numbers at the left edge of a cell, and their change per pixel.
-    return (line[g, k], line[g, k + 1], line[g, k + 2]), (slope[g, k], slope[g, k + 1], slope[g, k + 2])
-
-
-@njit(cache=True, nogil=True, fastmath=_FUSED)
-def _at3(numbers, t):
+def _at(numbers, t):
     c, d = numbers
-    return c[0] + d[0] * t, c[1] + d[1] * t, c[2] + d[2] * t
+    return c[0] + d[0] * t, c[1] + d[1] * t, c[2] + d[2] * t, c[3] + d[3] * t, c[4] + d[4] * t
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _middle(line, g, k):
+    # A number in the middle of a cell: what changes with the excess of water vapour is small, one does for the cell.
+    return (line[g, k] + line[g + 1, k]) * _HALF
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
 def _polynomial(c, x):
-    return c[0] + x * (c[1] + x * c[2])
+    return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def _pixel(toa, air, excess, surroundings, near, i, j, path, gain, q, albedo, last):
+def _pixel(toa, air, excess, surroundings, near, i, j, terms):
     # The formula, for pixel (i, j), with the coefficients there; over level ground the polynomials are constant.
-    gain_3, q_3, change, curve = last
+    path, total, root, albedo, (change, change_1, curve) = terms
+    r = _NONE
     if air is None:
-        p, g, r, s = path[0], gain[0], q[0], albedo[0]
+        p, t, s = path[0], total[0], albedo[0]
+        if surroundings is not None:
+            r = root[0]
     else:
         x = np.float32(air[i, j])
-        p, g = _polynomial(path, x), _polynomial((gain[0], gain[1], gain[2] + x * gain_3), x)
-        r, s = _polynomial((q[0], q[1], q[2] + x * q_3), x), _polynomial(albedo, x)
-    signal = (np.float32(toa[i, j]) - p) * g * g
+        p, t = _polynomial(path, x), _polynomial(total, x)
+        s = albedo[0] + x * (albedo[1] + x * albedo[2])
+        change += x * change_1
+        if surroundings is not None:
+            r = _polynomial(root, x)
+    signal = np.float32(toa[i, j]) - p
     if excess is not None:
         more = np.float32(excess[i, j])
         signal *= _ONE_F + more * (change + more * curve)
     if surroundings is None:
-        value = signal / max(_ONE_F + s * signal, _HALF)  # a far too dark pixel stays dark
+        number = signal / max(t + s * signal, _HALF * t) * _ONE + _ROUNDED  # a far too dark pixel stays dark
     else:
         upper, lower, weight = near
         around = surroundings[upper, j] + (surroundings[lower, j] - surroundings[upper, j]) * weight
-        blurred = signal - signal * (s * around)
-        value = blurred + r * (blurred - around)
-    return _stored(value) if toa[i, j] != 0 else np.uint16(0)
+        number = (signal - around * (t + s * signal)) * r * r + (around * _ONE + _ROUNDED)
+    number = np.uint16(np.int32(min(max(number, _LOWEST), _HIGHEST)))
+    return number if toa[i, j] != 0 else np.uint16(0)
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(toa, air, excess, surroundings, first, second, i, k, line, slope, cell, ramp, boa):
-    # Rows i and k of pixels; `line` and `slope` are the nodes' numbers between them, `first` and `second` what
-    # `_bracket` gives for each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned
-    # indices (never counted from the end) are what lets the compiler make vector code; slices of the rows would do that
-    # too, but counting the references to them takes as long as the pixels.
-    i, k = np.uint64(i), np.uint64(k)
+def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, boa):
+    # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
+    # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
+    # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
+    # references to them takes as long as the pixels.
+    a, b, c, d = rows
     for g in range(line.shape[0] - 1):
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.shape[1]))
-        path, gain = _three(line, slope, g, _PATH), _three(line, slope, g, _GAIN)
-        q, albedo = _three(line, slope, g, _Q), _three(line, slope, g, _ALBEDO)
-        gain_3, q_3 = _three(line, slope, g, _GAIN + 3), _three(line, slope, g, _Q + 3)
-        change = _three(line, slope, g, _CHANGE - 1)
+        path, total = _powers(line, slope, g, _PATH), _powers(line, slope, g, _TOTAL)
+        root, albedo = _powers(line, slope, g, _ROOT), _powers(line, slope, g, _ALBEDO)
+        vapour = _middle(line, g, _CHANGE), _middle(line, g, _CHANGE + 1), _middle(line, g, _CHANGE + 2)
         for j in range(start, stop):
             t = ramp[j - start]
-            _, v, w = _at3(change, t)
-            last = _at3(gain_3, t)[0], _at3(q_3, t)[0], v, w
-            p, c, r, s = _at3(path, t), _at3(gain, t), _at3(q, t), _at3(albedo, t)
-            one = _pixel(toa, air, excess, surroundings, first, i, j, p, c, r, s, last)
-            boa[k, j] = _pixel(toa, air, excess, surroundings, second, k, j, p, c, r, s, last)
-            boa[i, j] = one
+            terms = _at(path, t), _at(total, t), _at(root, t), _at(albedo, t), vapour
+            first = _pixel(toa, air, excess, surroundings, near[0], a, j, terms)
+            second = _pixel(toa, air, excess, surroundings, near[1], b, j, terms)
+            third = _pixel(toa, air, excess, surroundings, near[2], c, j, terms)
+            boa[d, j] = _pixel(toa, air, excess, surroundings, near[3], d, j, terms)
+            boa[a, j], boa[b, j], boa[c, j] = first, second, third
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
@@ -229,9 +248,9 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
         Shape (node rows, node columns, `COEFFICIENTS`), float32, for stored numbers: node (0, 0) is at the scene's
         upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
     cell
-        Pixels between nodes, an even number; the innermost loop is fastest with multiples of 64.
+        Pixels between nodes, a multiple of `rows_together`; the innermost loop is fastest with multiples of 64.
     first_row
-        Row of the scene that the block begins with, an even number.
+        Row of the scene that the block begins with, a multiple of `rows_together`.
     boa
         Output: stored surface reflectance (uint16, 0 = no data, limited to 1-32767), shape of `toa`.
     counts
@@ -240,17 +259,25 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
     """
     line = np.empty((nodes.shape[1], nodes.shape[2]), np.float32)
     slope = np.zeros_like(line)
-    buffers, held = np.empty((4, toa.shape[1]), np.float32), np.full(4, -1)
+    buffers, held = np.empty((8, toa.shape[1]), np.float32), np.full(8, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
     none = np.uint64(0), np.uint64(0), _ONE_F
-    for i in range(0, toa.shape[0], 2):
-        k = min(i + 1, toa.shape[0] - 1)
-        _interpolated(nodes, np.float64(first_row + i + 1), cell, line, slope)
+    together = rows_together(cell)
+    for i in range(0, toa.shape[0], together):
+        last = min(i + together, toa.shape[0]) - 1  # it comes again if there are fewer than four, as at 60 m
+        a, b, c, d = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        rows = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
+        _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
-            _rows(toa, air, excess, None, none, none, i, k, line, slope, cell, ramp, boa)
+            near = none, none, none, none
+            _rows(toa, air, excess, None, near, rows, line, slope, cell, ramp, boa)
         else:
-            first = _bracket(environment, first_row + i, ratio, buffers, held)
-            second = _bracket(environment, first_row + k, ratio, buffers, held)
-            _rows(toa, air, excess, buffers, first, second, i, k, line, slope, cell, ramp, boa)
-        _count(boa[i], counts[i])
-        _count(boa[k], counts[k])
+            near = (
+                _bracket(environment, first_row + a, ratio, buffers, held),
+                _bracket(environment, first_row + b, ratio, buffers, held),
+                _bracket(environment, first_row + c, ratio, buffers, held),
+                _bracket(environment, first_row + d, ratio, buffers, held),
+            )
+            _rows(toa, air, excess, buffers, near, rows, line, slope, cell, ramp, boa)
+        for k in range(i, last + 1):
+            _count(boa[k], counts[k])
