@@ -51,10 +51,12 @@ logger = logging.getLogger(__name__)
 #: Limits of the thickness, and thicknesses between which surface reflectance is taken to be linear.
 LOWEST, HIGHEST = 0.01, 3.0
 _LEVELS = np.array([LOWEST, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, HIGHEST])
-#: Pixels of 20 m along a side of the cells in which aerosol is retrieved: 1.28 km.
-_CELL = 64
-#: Fewest pixels of dark vegetation in a cell for a retrieval, and of dark ground for the test of negative reflectance.
-_LEAST_PIXELS, _LEAST_GROUND = 40, 400
+#: Side of the cells in which aerosol is retrieved, m.
+_CELL = 1280
+#: Least area of dark vegetation in a cell for a retrieval, and of dark ground for the test of negative reflectance, m2.
+_LEAST_VEGETATION, _LEAST_GROUND = 16_000, 160_000
+#: Side of the square around a pixel in which there must not be clouds, m.
+_AROUND = 1020
 #: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
 _LEAST_SHARE = 0.02
 #: Share of the darkest pixels of vegetation, soil and water that may be below a limit of reflectance.
@@ -66,7 +68,7 @@ _CLOUDS, _WATER, _GROUND = (8, 9, 10), 6, (4, 5, 6)
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What the retrieval works with: the scene, its rasters of 20 m, and means of cells of `_CELL` pixels."""
+    """What the retrieval works with: the scene, its rasters of the stack's pixels, and means of cells."""
 
     scene: Scene
     table: LookUpTable
@@ -88,14 +90,31 @@ class _Inputs:
 
     def quantiles(self, bands: Sequence[str], chosen: np.ndarray, share: float, least: int) -> dict[str, np.ndarray]:
         """Return a quantile of the chosen pixels of each cell, stored TOA numbers, NaN where these are too few."""
-        return dict(zip(bands, self.run_all(_quantile, bands, self.stack, chosen, share, least), strict=True))
+        return dict(
+            zip(bands, self.run_all(_quantile, bands, self.stack, chosen, self.cell, share, least), strict=True)
+        )
+
+    @property
+    def cell(self) -> int:
+        """Pixels along a side of a cell."""
+        return round(_CELL / self.grid.resolution)
+
+    @property
+    def cells(self) -> Grid:
+        """Grid whose pixels are the cells."""
+        rows, columns = self.cell_elevation.shape
+        return Grid(self.grid.epsg, self.grid.left, self.grid.top, self.cell * self.grid.resolution, columns, rows)
+
+    def least(self, area: float) -> int:
+        """Return the pixels that make an area, m2."""
+        return -round(-area // self.grid.resolution**2)
 
     @property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
         """Map coordinates of the columns and rows of cells, m."""
-        side = _CELL * self.grid.resolution
-        rows, columns = self.cell_elevation.shape
-        return self.grid.left + side * (np.arange(columns) + 0.5), self.grid.top - side * (np.arange(rows) + 0.5)
+        cells = self.cells
+        x, y = (cells.resolution * (np.arange(n) + 0.5) for n in (cells.width, cells.height))
+        return cells.left + x, cells.top - y
 
     @property
     def mean_elevation(self) -> float:
@@ -127,6 +146,9 @@ def run(
     aot: Path,
     table: Path,
     report: Path,
+    classification_20m: Path | None = None,
+    terrain_20m: Path | None = None,
+    aot_overview: Path | None = None,
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
     aot550: float = 0.2,
     smoothing_km: float = 1.0,
@@ -134,14 +156,15 @@ def run(
     backend: Backend = "threads",
     scheduler: str = "local",
 ) -> None:
-    """Map the aerosol optical thickness at 550 nm at 20 m.
+    """Map the aerosol optical thickness at 550 nm.
 
-    The map is smooth and thins out with height. Unless it is `fixed`, it nowhere makes the darkest ground negative.
+    It is found from the whole tile, whatever part of it is mapped. The map is smooth and thins out with height. Unless
+    it is `fixed`, it nowhere makes the darkest ground negative.
 
     Parameters
     ----------
     stack
-        Top-of-atmosphere reflectance at 20 m.
+        Top-of-atmosphere reflectance of the whole tile at 80 m, or at 20 m.
     classification, terrain
         Scene classification and terrain of the same pixels.
     metadata, angles
@@ -155,6 +178,10 @@ def run(
         Output: a copy of the look-up table, for the stages that follow.
     report
         Output, JSON: the method (DDV, CAMS or FIXED), the mean, figures of the dark vegetation, defaults.
+    classification_20m, terrain_20m
+        Of the pixels to map, if these are not those of the stack.
+    aot_overview
+        Output: the map in the pixels of the stack.
     method
         ddv: what gives dark dense vegetation its colours; cams: the forecast that comes with the product; fixed:
         `aot550`; auto: the first of these that there is.
@@ -173,7 +200,7 @@ def run(
     scene, grid = Scene.read(metadata), grid_of(stack, TOA)
     tables = {t.aerosol: t for t in map(load_table, lut)}
     elevation = read(terrain, TERRAIN, "elevation")
-    moments = cell_moments(elevation, _CELL, -32768)
+    moments = cell_moments(elevation, round(_CELL / grid.resolution), -32768)
     with workers(backend, threads, scheduler) as run_all:
         inputs = _Inputs(
             scene=scene,
@@ -192,11 +219,17 @@ def run(
         model, source = _model(inputs, tables)
         inputs = replace(inputs, table=tables[model])
         cells, facts = _thickness(inputs, method, aot550, smoothing_km)
-        total = _write(aot, inputs, cells)
+        if aot_overview:
+            _write_map(aot_overview, grid, inputs.cells, cells, elevation, inputs.classes, run_all)
+        if classification_20m and terrain_20m:
+            grid = grid_of(classification_20m, CLASSIFICATION)
+            elevation = read(terrain_20m, TERRAIN, "elevation")
+        classes = read(classification_20m or classification, CLASSIFICATION, "SCL")
+        total = _write_map(aot, grid, inputs.cells, cells, elevation, classes, run_all)
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
-    valid = int(np.count_nonzero(inputs.classes))
+    valid = int(np.count_nonzero(classes))
     facts["mean_aot550"] = total / valid * AOT.scale if valid else aot550
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
@@ -260,7 +293,7 @@ def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float)
     found = np.where(known, found, found[known].mean())
     if facts["method"] != "FIXED":
         found = np.minimum(found, _limit(inputs) * np.exp(inputs.cell_elevation / SCALE_HEIGHT))
-    return _smooth(found, smoothing_km * 1000 / (_CELL * inputs.grid.resolution)), facts
+    return _smooth(found, smoothing_km * 1000 / inputs.cells.resolution), facts
 
 
 @dataclass(frozen=True)
@@ -281,7 +314,7 @@ def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
     if chosen is None:
         return None
     dark = (dark > 0) & (dark <= chosen + 1)
-    medians = inputs.quantiles(("B02", "B04", "B12"), dark, 0.5, _LEAST_PIXELS)
+    medians = inputs.quantiles(("B02", "B04", "B12"), dark, 0.5, inputs.least(_LEAST_VEGETATION))
     if np.isnan(medians["B12"]).all():
         return None
     return _Vegetation(medians, float(shares[chosen]), SWIR_LIMITS[chosen])
@@ -301,7 +334,7 @@ def _from_vegetation(inputs: _Inputs, forecast: np.ndarray | None, facts: dict) 
 
 def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
     """Return the codes of `dark_vegetation` for a first guess of the thickness."""
-    mesh = Mesh(inputs.grid, _CELL)
+    mesh = Mesh(inputs.grid, inputs.cell)
     levels = mesh.elevation(inputs.elevation).levels
     aot = thinned(aot550 * np.exp(inputs.mean_elevation / SCALE_HEIGHT), levels)
     column = np.full(levels.shape, inputs.water_vapour)
@@ -320,18 +353,22 @@ def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
     thin = None if level is not None else thinness(inputs.elevation)
     red, nir, swir = (read(inputs.stack, TOA, band) for band in ("B04", "B8A", "B12"))
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
-    invert(swir, thin, None, None, 1, nodes, _CELL, 0, surface, counts)
+    invert(swir, thin, None, None, 1, nodes, inputs.cell, 0, surface, counts)
     result = np.empty(swir.shape, np.uint8)
-    dark_vegetation(red, nir, surface, inputs.classes, _near_cloud(inputs.classes), 3, inputs.cos_incidence, result)
+    ratio = 3 if inputs.grid.resolution < 60 else 1
+    near_cloud = _near_cloud(inputs.classes, ratio, inputs.grid.resolution)
+    dark_vegetation(red, nir, surface, inputs.classes, near_cloud, ratio, inputs.cos_incidence, result)
     return result
 
 
-def _near_cloud(classes: np.ndarray) -> np.ndarray:
-    """Return which pixels of 60 m have clouds on more than 2 % of the square kilometre around."""
+def _near_cloud(classes: np.ndarray, ratio: int, resolution: float) -> np.ndarray:
+    """Return which blocks of `ratio` x `ratio` pixels have clouds on more than 2 % of the square kilometre around."""
     from scipy.ndimage import uniform_filter
 
-    cloud = any_of_nine(is_one_of(classes, _CLOUDS))
-    return uniform_filter(cloud.astype("f4"), 17, mode="nearest") > 0.02
+    cloud = is_one_of(classes, _CLOUDS)
+    if ratio == 3:
+        cloud = any_of_nine(cloud)
+    return uniform_filter(cloud.astype("f4"), round(_AROUND / (ratio * resolution)), mode="nearest") > 0.02
 
 
 def _forecast(inputs: _Inputs) -> np.ndarray | None:
@@ -358,7 +395,7 @@ def _forecast(inputs: _Inputs) -> np.ndarray | None:
 def _limit(inputs: _Inputs) -> np.ndarray:
     """Return for each cell the thickness above which its darkest ground would reflect less than nothing."""
     ground = is_one_of(inputs.classes, _GROUND)
-    darkest = inputs.quantiles(tuple(_LOWEST_REFLECTANCE), ground, _DARKEST, _LEAST_GROUND)
+    darkest = inputs.quantiles(tuple(_LOWEST_REFLECTANCE), ground, _DARKEST, inputs.least(_LEAST_GROUND))
     limits = [
         highest_thickness(_LEVELS, inputs.reflectances(band, darkest[band]) - lowest)
         for band, lowest in _LOWEST_REFLECTANCE.items()
@@ -366,8 +403,8 @@ def _limit(inputs: _Inputs) -> np.ndarray:
     return np.minimum.reduce(limits)
 
 
-def _quantile(band: str, stack: Path, chosen: np.ndarray, share: float, least: int) -> np.ndarray:
-    return cell_quantile(read(stack, TOA, band), chosen, _CELL, share, least)[0]
+def _quantile(band: str, stack: Path, chosen: np.ndarray, cell: int, share: float, least: int) -> np.ndarray:
+    return cell_quantile(read(stack, TOA, band), chosen, cell, share, least)[0]
 
 
 def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
@@ -376,24 +413,21 @@ def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
 
 
-def _write(path: Path, inputs: _Inputs, cells: np.ndarray) -> int:
-    """Write the map; return the sum of its stored numbers."""
-    blocks, total = list(row_blocks(inputs.grid.height)), 0
-    with create(path, AOT, inputs.grid, [AOT.name]) as output:
-        maps = inputs.run_all(_pixels, blocks, cells, inputs.elevation, inputs.classes)
-        for rows, stored in zip(blocks, maps, strict=True):
+def _write_map(path: Path, grid: Grid, cell_grid: Grid, cells, elevation, classes, run_all) -> int:
+    """Write the map in the pixels of a grid; return the sum of its stored numbers."""
+    blocks, total, at = list(row_blocks(grid.height)), 0, cell_grid.positions(grid)
+    with create(path, AOT, grid, [AOT.name]) as output:
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, at, elevation, classes), strict=True):
             output.write(AOT.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     return total
 
 
-def _pixels(block: slice, cells: np.ndarray, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the stored thickness of a block of rows."""
-    elevation, classes = elevation[block], classes[block]
-    rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
-    at_sea_level = interpolate(cells.astype("f4"), (rows + block.start) / _CELL - 0.5, columns / _CELL - 0.5)
-    values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(classes == 0, 0, np.rint(values / AOT.scale)).astype("u2")
+def _pixels(block: slice, cells: np.ndarray, at, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the stored thickness of a block of rows; `at`: where rows and columns of pixels lie among the cells."""
+    at_sea_level = interpolate(cells.astype("f4"), at[0][block], at[1])
+    values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
+    return np.where(classes[block] == 0, 0, np.rint(values / AOT.scale)).astype("u2")
 
 
 if __name__ == "__main__":

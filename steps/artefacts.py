@@ -67,6 +67,19 @@ class Grid:
         rows, columns = (round(n * self.resolution / resolution) for n in self.shape)
         return Grid(self.epsg, self.left, self.top, resolution, columns, rows)
 
+    def within(self, whole: "Grid") -> tuple[slice, slice]:
+        """Return its rows and columns in a grid that it is a part of, in pixels of its own size."""
+        row, column = (round(d / self.resolution) for d in (whole.top - self.top, self.left - whole.left))
+        return slice(row, row + self.height), slice(column, column + self.width)
+
+    def positions(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows and columns, 0 in the middle of the first, at which another grid's pixel centres lie."""
+        down, right = self.top - other.top, other.left - self.left
+        return tuple(
+            (offset + (np.arange(n) + 0.5) * other.resolution) / self.resolution - 0.5
+            for offset, n in ((down, other.height), (right, other.width))
+        )
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -33,11 +33,12 @@ def run(
     terrain_10m: Path,
     terrain_20m: Path,
     terrain_60m: Path,
+    terrain_80m: Path,
     dem: Path | None = None,
     altitude: float = 0.0,
     threads: int = 1,
 ) -> None:
-    """Describe the ground at 10, 20 and 60 m: elevation, slope, aspect, solar incidence, cast shadow, sky view.
+    """Describe the ground at 10, 20, 60 and 80 m: elevation, slope, aspect, solar incidence, cast shadow, sky view.
 
     Cast shadow and sky view of 10 and 60 m are those of 20 m.
 
@@ -45,8 +46,9 @@ def run(
     ----------
     metadata, angles
         The scene and its sun angles.
-    terrain_10m, terrain_20m, terrain_60m
-        The rasters to write. Tags tell elevation_min, elevation_max, elevation_mean (m), `relief` (yes or no),
+    terrain_10m, terrain_20m, terrain_60m, terrain_80m
+        The rasters to write; that of 80 m is of the whole tile. Tags tell elevation_min, elevation_max, elevation_mean
+        (m), `relief` (yes or no),
         `dem` (names of the files used), `missing_percent` and `default` (what was assumed).
     dem
         Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
@@ -64,17 +66,18 @@ def run(
     default = f"no elevation model: flat terrain at {altitude:g} m"
     if dem is None:
         logger.warning("%s", default)
-    for resolution, path in ((20, terrain_20m), (10, terrain_10m), (60, terrain_60m)):
-        grid = scene.grid.at(resolution)
+    fine = scene.grid
+    of_20m = ((terrain_20m, fine.at(20), None), (terrain_10m, fine, terrain_20m), (terrain_60m, fine.at(60), terrain_20m))
+    for path, grid, coarse in (*of_20m, (terrain_80m, scene.overview, None)):
         sun = _Sun(angle_grid, grid)
         if dem is None:
             _write_flat(path, grid, sun, altitude, default)
         else:
-            _write_relief(path, grid, sun, dem, None if resolution == 20 else terrain_20m, threads)
+            _write_relief(path, grid, sun, dem, coarse, threads)
 
 
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", dem: Path, coarse: Path | None, threads: int) -> None:
-    """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` unless it is that of 20 m itself."""
+    """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
     margin = 1 if coarse else _margin(dem, grid, sun)
     elevation, names = read_elevation(dem, grid, margin)
     missing = _fill(elevation, margin)

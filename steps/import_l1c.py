@@ -12,12 +12,13 @@ import numpy as np
 from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
+from steps.kernels.mesh import nearest
 from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
-from steps.sentinel2.overview import enlarged, overview, overview_grid
+from steps.sentinel2.overview import clear_edges, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
@@ -36,6 +37,7 @@ def run(
     toa_20m: Path,
     toa_60m: Path,
     mask: Path,
+    overview: Path,
     ozone: float = 331.0,
     roi: str | None = None,
     roi_margin_km: float = 6.0,
@@ -58,6 +60,8 @@ def run(
         Output: top-of-atmosphere reflectance of the bands of each resolution.
     mask
         Output: flags at 20 m of what any band lacks.
+    overview
+        Output: top-of-atmosphere reflectance of all bands of the whole tile at 80 m.
     ozone
         Ozone column where the product tells none, DU.
     roi
@@ -86,11 +90,13 @@ def run(
             for r in RESOLUTIONS
         }
         flags = _mask_flags(product, masks, grid.at(20), run_all)
-        bands = _decode_part(product, scene, run_all) if roi else _decode_all(product, blocks, run_all)
+        distant = _overview(product, run_all)
+        bands = _decode_part(product, scene, distant, run_all) if roi else _decode_all(product, blocks, run_all)
         for band, row, stored, found in bands:
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
+    _write_overview(overview, scene, distant)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
@@ -140,16 +146,28 @@ def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, run_all: RunAll) ->
     if flags is None:
         flags = np.zeros(grid.shape, "u1")
     layers = [m for m in masks if m.kind == "MSK_QUALIT"]
-    area = _window(grid, product.scene.grid)
+    area = grid.within(product.scene.grid)
     for band, row, column, found in quality_flags(product.safe, layers, area, run_all):
         add_flags(flags, area, band, row, column, found)
     return flags
 
 
-def _window(part: Grid, tile: Grid) -> Window:
-    """Return rows and columns of a part of a tile, in pixels of the part's size."""
-    row, column = (round(d / part.resolution) for d in (tile.top - part.top, part.left - tile.left))
-    return slice(row, row + part.height), slice(column, column + part.width)
+def _overview(product: L1C, run_all: RunAll) -> dict[str, np.ndarray]:
+    """Return the bands of 10 and 20 m of the whole tile on the overview's grid, those of 60 m as they are."""
+    coarse = product.scene.grid.at(60)
+    whole = coarse.within(coarse)
+    decoded = run_all(lambda b: _decode(product, b, whole)[0] if PIXEL_SIZE[b] == 60 else reduced(product, b), BANDS)
+    return dict(zip(BANDS, decoded, strict=True))
+
+
+def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) -> None:
+    grid, tile = scene.overview, scene.tile_grid or scene.grid
+    bands = {
+        band: interpolated(stored, tile.at(60), grid) if PIXEL_SIZE[band] == 60 else stored
+        for band, stored in distant.items()
+    }
+    clear_edges(bands)
+    write(path, TOA, grid, bands)
 
 
 def _decode_all(
@@ -163,24 +181,28 @@ def _decode_all(
         yield band, rows.start, *pixels
 
 
-def _decode_part(product: L1C, scene: Scene, run_all: RunAll) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+def _decode_part(
+    product: L1C, scene: Scene, distant: dict[str, np.ndarray], run_all: RunAll
+) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield each band as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
     near = grown(scene.roi, scene.tile_grid, DETAIL)
-    decoded = run_all(lambda band: _decode_near(product, scene.grid, near, band), BANDS)
+    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), BANDS)
     for band, pixels in zip(BANDS, decoded, strict=True):
         yield band, 0, *pixels
 
 
-def _decode_near(product: L1C, grid: Grid, near: Grid, band: str) -> tuple[np.ndarray, np.ndarray]:
-    tile, size = product.scene.grid, PIXEL_SIZE[band]
-    target = grid.at(size)
+def _decode_near(
+    product: L1C, scene: Scene, near: Grid, band: str, distant: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    tile, size = scene.tile_grid, PIXEL_SIZE[band]
+    target = scene.grid.at(size)
     if size == 60:  # small files
-        return _decode(product, band, _window(target, tile))
-    result = enlarged(overview(product, band), overview_grid(tile), target)
-    flags = np.zeros(grid.at(20).shape, "u1")
-    stored, found = _decode(product, band, _window(near.at(size), tile))
-    result[_window(near.at(size), grid)] = stored
-    flags[_window(near.at(20), grid)] = found
+        return _decode(product, band, target.within(tile))
+    result = nearest(dark_not_missing(distant), *scene.overview.positions(target))
+    flags = np.zeros(scene.grid.at(20).shape, "u1")
+    stored, found = _decode(product, band, near.at(size).within(tile))
+    result[near.at(size).within(target)] = stored
+    flags[near.at(20).within(scene.grid)] = found
     return result, flags
 
 

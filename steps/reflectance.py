@@ -23,10 +23,18 @@ from steps.artefacts import (
     grid_of,
     read,
     read_bands,
+    read_json,
     row_blocks,
     write_json,
 )
-from steps.atmosphere import LookUpTable, environment_share, load_table, outside_domain
+from steps.atmosphere import (
+    BandAtmosphere,
+    LookUpTable,
+    environment_share,
+    load_table,
+    outside_domain,
+    surface_reflectance,
+)
 from steps.atmosphere.scene import (
     CELL,
     Mesh,
@@ -39,8 +47,10 @@ from steps.atmosphere.scene import (
 )
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
+from steps.kernels.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.kernels.classes import clear_ground
 from steps.kernels.inversion import column_excess, invert, thinness
+from steps.kernels.mesh import nearest
 from steps.kernels.resampling import block_mean
 from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
@@ -73,6 +83,26 @@ class _Air:
 
 
 @dataclass(frozen=True)
+class _Tile:
+    """The whole tile, whatever part of it is processed.
+
+    Attributes
+    ----------
+    grid
+        At 10 m.
+    means
+        Of all its pixels, from the report of the water vapour.
+    clear, classified
+        Which pixels of a coarse grid show ground, and that grid.
+    """
+
+    grid: Grid
+    means: dict
+    clear: np.ndarray
+    classified: Grid
+
+
+@dataclass(frozen=True)
 class _Surroundings:
     """What the reflectance of the surroundings is computed from.
 
@@ -86,6 +116,8 @@ class _Surroundings:
         Which pixels show ground.
     radius_km
         How far they reach.
+    tile
+        What they are a part of.
     """
 
     air: _Air
@@ -93,6 +125,7 @@ class _Surroundings:
     excess: np.ndarray
     clear: np.ndarray
     radius_km: float
+    tile: _Tile
 
 
 def run(
@@ -104,6 +137,7 @@ def run(
     aot: Path,
     wvp: Path,
     lut: Path,
+    scene_means: Path,
     boa: list[Path],
     report: Path,
     adjacency: bool = True,
@@ -119,13 +153,15 @@ def run(
     toa
         Top-of-atmosphere reflectance, a raster for each of these pixel sizes or some of them.
     classification
-        Scene classification at 20 m; clouds do not count as surroundings.
+        Scene classification of the whole tile, of any pixel size; clouds do not count as surroundings.
     terrain
         Terrain rasters of the grids of `toa`, in the same order.
     metadata, angles, lut
         The scene, its angles, and the atmosphere's look-up table.
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m.
+    scene_means
+        Report of the water vapour, which tells means of the whole tile.
     boa
         Outputs: surface reflectance, in the order of `toa`.
     report
@@ -144,14 +180,12 @@ def run(
         If the grids differ, an input cannot be read or the output cannot be written.
     """
     scene, angle_grid, table = Scene.read(metadata), AngleGrid(angles), load_table(lut)
-    air, clear = (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)), None
+    air, tile = (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)), None
     if adjacency:
-        clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
-        if clear is None:
-            logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
+        tile = _tile(scene, classification, scene_means)
     sources, reports = list(zip(toa, terrain, strict=True)), []
     with workers(backend, threads, scheduler) as run_all:
-        scenes = list(run_all(_scene, sources, air, clear, adjacency_km))
+        scenes = list(run_all(_scene, sources, air, tile, adjacency_km))
         bands = [(k, band) for k, (grid, *_) in enumerate(scenes) for band in OUTPUT_BANDS[round(grid.resolution)]]
         fields = list(run_all(_field, bands, toa, scenes, table, scene, angle_grid))
         for k, ((grid, fine, _), path) in enumerate(zip(scenes, boa, strict=True)):
@@ -167,6 +201,16 @@ def run(
     write_json(report, {"adjacency": adjacency, "adjacency_km": adjacency_km, "resolutions": reports, "defaults": []})
 
 
+def _tile(scene: Scene, classification: Path, scene_means: Path) -> _Tile | None:
+    """Return the whole tile, None where hardly any of its ground is clear."""
+    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
+    if clear is None:
+        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
+        return None
+    means = read_json(scene_means)["scene"]
+    return _Tile(scene.tile_grid or scene.grid, means, clear, grid_of(classification, CLASSIFICATION))
+
+
 def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> dict:
     """Return what there is to tell of one resolution."""
     outside = {}
@@ -179,9 +223,9 @@ def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.nda
 
 
 def _scene(
-    sources: tuple[Path, Path], air: tuple[np.ndarray, np.ndarray], clear: np.ndarray | None, radius_km: float
+    sources: tuple[Path, Path], air: tuple[np.ndarray, np.ndarray], tile: _Tile | None, radius_km: float
 ) -> tuple[Grid, _Air, _Surroundings | None]:
-    """Return the grid of a raster, the air over its pixels, and the surroundings unless there is no `clear` ground."""
+    """Return the grid of a raster, the air over its pixels, and the surroundings if the tile is known."""
     toa, terrain = sources
     grid = grid_of(toa, TOA)
     if grid_of(terrain, TERRAIN) != grid:
@@ -189,12 +233,14 @@ def _scene(
     elevation = read(terrain, TERRAIN, "elevation")
     resolution = round(grid.resolution)
     fine, ratio = _air(Mesh(grid, CELL[resolution]), elevation, *air), ENVIRONMENT // resolution
-    if clear is None:
+    if tile is None:
         return grid, fine, None
+    clear = nearest(tile.clear, *tile.classified.positions(grid.at(ENVIRONMENT)))
     centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
     coarse = fine if ratio == 1 else _air(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres, *air)
     thin = None if coarse.level is not None else thinness(centres)
-    return grid, fine, _Surroundings(coarse, thin, _excess(coarse, thin, block_mean(air[1], 3), 0), clear, radius_km)
+    excess = _excess(coarse, thin, block_mean(air[1], 3), 0)
+    return grid, fine, _Surroundings(coarse, thin, excess, clear, radius_km, tile)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
@@ -221,35 +267,42 @@ def _field(item: tuple[int, str], toa: Sequence[Path], scenes, table: LookUpTabl
     around = None
     if surroundings:
         around = _environment(evaluate, angles, band, toa[k], surroundings)
-    return _nodes(evaluate, angles, band, air)[0], around
+    return _nodes(evaluate, angles, band, air), around
 
 
-def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> tuple[np.ndarray, SceneAtmosphere]:
+def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> np.ndarray:
     elevation, aot, column = air.nodes
     atmosphere = SceneAtmosphere(
         evaluate, angles, band, air.mesh.x, air.mesh.y, elevation_km=elevation, aot550=aot, water_vapour=column
     )
-    return inversion_nodes(atmosphere, *air.nodes, air.level), atmosphere
+    return inversion_nodes(atmosphere, *air.nodes, air.level)
 
 
-def _environment(evaluate, angles, band: str, toa: Path, surroundings: _Surroundings) -> np.ndarray | None:
-    """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
+def _environment(evaluate, angles, band: str, toa: Path, surroundings: _Surroundings) -> np.ndarray:
+    """Return the reflectance of the surroundings of each pixel of 60 m."""
     around, air = surroundings, surroundings.air
     height = grid_of(toa, TOA).height
     ratio = height // around.clear.shape[0]
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
-    if not clear.any():
-        return None
-    nodes, atmosphere = _nodes(evaluate, angles, band, air)
+    nodes = _nodes(evaluate, angles, band, air)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
     invert(stored, around.thinness, around.excess, None, 1, nodes, air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    middle = atmosphere.middle
+    middle = _middle(evaluate, angles, band, around.tile)
+    mean = float(surface_reflectance(around.tile.means["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET, middle))
     weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
     q = float(middle.transmittance_up / middle.direct_up) - 1
-    reflected = float(middle.spherical_albedo) * float(reflectance[clear].mean(dtype="f8"))
-    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected))
+    reflected = float(middle.spherical_albedo) * mean
+    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected), mean=mean)
+
+
+def _middle(evaluate, angles: AngleGrid, band: str, tile: _Tile) -> BandAtmosphere:
+    """Return the atmosphere under the mean angles and the means of a tile."""
+    share = np.linspace(0, tile.grid.resolution, 9)
+    points = np.meshgrid(tile.grid.left + share * tile.grid.width, tile.grid.top - share * tile.grid.height)
+    mean_angles = (float(v.mean()) for v in geometry(angles, band, *points))
+    return evaluate(*mean_angles, *(tile.means[name] for name in ("elevation_km", "aot550", "water_vapour")))
 
 
 def _invert(

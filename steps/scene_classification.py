@@ -30,6 +30,7 @@ from steps.kernels import classification as kernels
 from steps.kernels.classification import Bands, Maps
 from steps.kernels.classification_improved import (
     IMPROVEMENTS,
+    UNSEEN,
     Improvement,
     Mends,
     agree,
@@ -56,6 +57,7 @@ from steps.kernels.cloud_shadow import displacement
 from steps.kernels.parallax import DISPLACED, REACH, displacement_index
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.roi import DETAIL, grown
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -290,8 +292,8 @@ def _mended(read_rows: Reader, mends: Mends) -> Reader:
 
 
 def _displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[int, int], threads: int) -> np.ndarray:
-    """Return where parallax displaces B08 against B07 and B8A, which are read by rows in this order."""
-    result = np.empty(shape, np.bool_)
+    """Return 1 where parallax displaces B08 against B07 and B8A, which are read by rows in this order."""
+    result = np.empty(shape, np.uint8)
 
     def one(rows: slice, wide: slice, inner: slice) -> None:
         b07, b08, b8a = read_rows(wide)
@@ -314,11 +316,11 @@ def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margi
 
 def run(
     stack: Path,
-    mask: Path,
     metadata: Path,
     terrain: Path,
     classification: Path,
-    classification_60m: Path,
+    mask: Path | None = None,
+    classification_60m: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -332,9 +334,10 @@ def run(
     cloud_model: Literal["rules", "s2cloudless"] = "rules",
     threads: int = 1,
 ) -> None:
-    """Classify a scene at 20 m, and derive the classification at 60 m.
+    """Classify a scene at 20 m, and derive the classification at 60 m where that is wanted.
 
-    stack: the twelve bands at 20 m; mask: the product's quality flags at 20 m; terrain: at 20 m, flat without a DEM.
+    stack: the twelve bands at 20 m, or at 80 m; mask: the product's quality flags, if there is one of these pixels;
+    terrain: of these pixels, flat without a DEM.
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
@@ -347,7 +350,7 @@ def run(
         raise StepError(f"classification.cloud_model: {cloud_model} needs `classification.mode: improved`")
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
-        if grid_of(path, kind) != grid:
+        if path and grid_of(path, kind) != grid:
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
     water = _warped(water_bodies, grid, "cubic_spline")
     sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
@@ -361,7 +364,7 @@ def run(
     mends = None
     if mode == "improved":
         made = IMPROVEMENTS if improvements is None else tuple(improvements)
-        displaced = _displaced_in(stack, toa_10m, grid, threads) if "parallax" in made and toa_10m else None
+        displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
         opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
@@ -375,15 +378,17 @@ def run(
         from scipy import ndimage
 
         scl = ndimage.median_filter(scl, median_filter)
-    defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
-    scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
+    if mask:
+        defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
+        scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
     if mends:
         agree(scl, cloud, snow)
         agree(*coarse.values())
     write(classification, CLASSIFICATION, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, compress=True)
-    write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
+    if classification_60m:
+        write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
@@ -399,7 +404,7 @@ def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
     return np.where(np.isfinite(directions), directions, np.nanmean(directions, axis=(0, 1)))
 
 
-def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.ndarray:
+def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, scene: Scene, threads: int) -> np.ndarray:
     if grid_of(toa_10m, TOA).at(20) != grid:
         raise StepError(f"{toa_10m}: its grid is not that of {stack}; delete both and run the stages that make them")
 
@@ -408,7 +413,13 @@ def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, threads: int) -> np.nd
         b07, b8a = (values(stack, TOA, band, rows) for band in ("B07", "B8A"))
         return [b07, b08.reshape(b8a.shape[0], 2, b8a.shape[1], 2).mean(axis=(1, 3)), b8a]
 
-    return _displaced(read_rows, grid.shape, threads)
+    displaced = _displaced(read_rows, grid.shape, threads)
+    if not scene.roi:
+        return displaced
+    result = np.full(grid.shape, UNSEEN, np.uint8)
+    sharp = grown(scene.roi, scene.tile_grid, DETAIL - 60 * REACH).at(20).within(grid)
+    result[sharp] = displaced[sharp]
+    return result
 
 
 def _opinion(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> np.ndarray:

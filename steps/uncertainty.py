@@ -28,8 +28,9 @@ from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator
 from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
 from steps.cli import cli
 from steps.errors import StepError
-from steps.kernels.adjacency import ENVIRONMENT, clear_ground, environment, environment_weights
-from steps.kernels.mesh import cell_moments, interpolate
+from steps.kernels.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.kernels.classes import clear_ground
+from steps.kernels.mesh import cell_moments, interpolate, nearest
 from steps.kernels.resampling import block_mean
 from steps.kernels.uncertainty import standard_uncertainty
 from steps.sentinel2.angles import AngleGrid
@@ -60,15 +61,16 @@ def run(
     """Compute the standard uncertainty (k = 1) of surface reflectance, of each band where its pixels are finest.
 
     It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
-    the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance
-    before terrain correction, and UNCERTAINTY those to write, in the same order;
-    CLASSIFICATION, TERRAIN, AOT and WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS
-    that of the aerosol model to compare with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
+    the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before terrain
+    correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile; TERRAIN, AOT and
+    WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS that of the aerosol model to compare
+    with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
     """
     scene, tables, angle_grid = Scene.read(metadata), _tables(lut, other_luts), AngleGrid(angles)
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
+    classified = grid_of(classification, CLASSIFICATION)
     models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
     for source, target in zip(boa, uncertainty, strict=True):
@@ -77,7 +79,9 @@ def run(
             raise StepError(
                 f"{terrain}: its pixels are not those of {source} at 20 m; delete both and run their stages again"
             )
-        resolution = round(grid.resolution)
+        resolution, around_clear = round(grid.resolution), None
+        if clear is not None:
+            around_clear = nearest(clear, *classified.positions(grid.at(ENVIRONMENT)))
         mesh = Mesh(grid, CELL[resolution])
         state = (
             _at_nodes(ground, TERRAIN.nodata, mesh) * 1e-3,
@@ -90,8 +94,8 @@ def run(
                 stored = read(source, BOA, band)
                 ours, other = (_atmosphere(table, scene, angle_grid, band, mesh, state, with_dem) for table in tables)
                 around = None
-                if clear is not None:
-                    around = _environment(stored, clear, ours, adjacency_km, threads)
+                if around_clear is not None:
+                    around = _environment(stored, around_clear, ours, adjacency_km, threads)
                 noise = noise_variance(
                     band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
                 )

@@ -14,6 +14,7 @@ from steps.artefacts import (
     TERRAIN,
     TOA,
     WVP,
+    bands_of,
     create,
     grid_of,
     read,
@@ -31,10 +32,9 @@ from steps.atmosphere.scene import (
     thinned,
 )
 from steps.cli import cli
-from steps.kernels.classes import any_of_nine, is_one_of
+from steps.kernels.classes import clear_ground, is_one_of
 from steps.kernels.inversion import invert, thinness
 from steps.kernels.mesh import cell_moments, interpolate
-from steps.kernels.resampling import block_mean
 from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
@@ -48,10 +48,10 @@ _COLUMNS = np.linspace(np.sqrt(0.02), np.sqrt(8.5), 24) ** 2
 LOWEST, HIGHEST = 0.02, 8.0
 #: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
 _LAND, _DARKEST = (4, 5, 11), 0.05
-#: Fewest and smallest share of pixels of 60 m with a result for the scene's own column to be used.
-_LEAST_PIXELS, _LEAST_SHARE = 100, 0.005
-#: Nodes of the coefficients, and cells for filling gaps, in pixels of 60 m.
-_CELL, _FILL_CELL = 20, 10
+#: Smallest area (m2) and share of pixels with a result for the scene's own column to be used.
+_LEAST_AREA, _LEAST_SHARE = 360_000, 0.005
+#: Distance of the nodes of the coefficients, and side of the cells for filling gaps, m.
+_CELL, _FILL_CELL = 1280, 640
 #: Standard deviations of Gaussians: for smoothing the map, and for filling gaps, m.
 _SMOOTHING, _FILLING = 100.0, 1500.0
 
@@ -66,31 +66,37 @@ def run(
     lut: Path,
     wvp: Path,
     report: Path,
+    classification_20m: Path | None = None,
+    terrain_20m: Path | None = None,
     method: Literal["auto", "fixed"] = "auto",
     column: float = 2.0,
     threads: int = 1,
     backend: Backend = "threads",
     scheduler: str = "local",
 ) -> None:
-    """Map the column of water vapour (g/cm2) at 20 m.
+    """Map the column of water vapour (g/cm2).
 
-    The column is the one that makes the surface as bright in B09 as in B8A, found at 60 m over land. Dark ground, water
-    and clouds take that of the land around. The map is smooth and thins out with height.
+    The column is the one that makes the surface as bright in B09 as in B8A, found over the land of the whole tile,
+    whatever part of it is mapped. Dark ground, water and clouds take that of the land around. The map is smooth and
+    thins out with height.
 
     Parameters
     ----------
     stack
-        Top-of-atmosphere reflectance at 20 m.
+        Top-of-atmosphere reflectance of the whole tile at 80 m, or at 20 m.
     classification, terrain
         Scene classification and terrain of the same pixels.
     metadata, angles, lut
         The scene, its angles, and the atmosphere's look-up table.
     aot
-        Aerosol optical thickness at 20 m.
+        Aerosol optical thickness of the same pixels.
     wvp
         Output: the map.
     report
-        Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults.
+        Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults; `scene`:
+        means of the stack's pixels, see `_scene_means`.
+    classification_20m, terrain_20m
+        Of the pixels to map, if these are not those of the stack.
     method
         auto: from B09, or without enough land the forecast that comes with the product; fixed: `column`.
     column
@@ -106,22 +112,27 @@ def run(
     scene, grid = Scene.read(metadata), grid_of(stack, TOA)
     classes = read(classification, CLASSIFICATION, "SCL")
     elevation = read(terrain, TERRAIN, "elevation")
-    heights = elevation[1::3, 1::3] * np.float32(1e-3)
+    heights, thickness = elevation * np.float32(1e-3), read(aot, AOT, AOT.name)
     facts = {"method": "FIXED", "valid_percentage": 0.0, "defaults": []}
     field = None
     if method == "auto":
-        mesh = Mesh(grid.at(60), _CELL)
-        retrieved = _retrieve(scene, AngleGrid(angles), lut, stack, mesh, elevation, read(aot, AOT, AOT.name))
-        retrieved[any_of_nine(~is_one_of(classes, _LAND))] = np.nan
-        field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes) / 9, facts)
+        mesh = Mesh(grid, round(_CELL / grid.resolution))
+        retrieved = _retrieve(scene, AngleGrid(angles), lut, stack, mesh, elevation, thickness)
+        retrieved[~is_one_of(classes, _LAND)] = np.nan
+        field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes), grid.resolution, facts)
         if field is None:
             column = _stand_in(scene, column, facts)
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
+    facts["scene"] = _scene_means(stack, classes, heights, thickness, thinned(field, heights))
+    target = grid
+    if classification_20m and terrain_20m:
+        target, classes = grid_of(classification_20m, CLASSIFICATION), read(classification_20m, CLASSIFICATION, "SCL")
+        elevation = read(terrain_20m, TERRAIN, "elevation")
     valid, total = int(np.count_nonzero(classes)), 0
-    blocks = list(row_blocks(grid.height))
-    with create(wvp, WVP, grid, [WVP.name]) as output, workers(backend, threads, scheduler) as run_all:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, elevation, classes), strict=True):
+    blocks, at = list(row_blocks(target.height)), grid.positions(target)
+    with create(wvp, WVP, target, [WVP.name]) as output, workers(backend, threads, scheduler) as run_all:
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, at, elevation, classes), strict=True):
             output.write(WVP.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     facts["mean_water_vapour"] = total / valid * WVP.scale if valid else column
@@ -142,16 +153,35 @@ def _stand_in(scene: Scene, column: float, facts: dict) -> float:
     return scene.auxiliary.water_vapour
 
 
+def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> dict:
+    """Return means over all valid pixels: elevation (km), aerosol, column, and by band the clear ground's numbers.
+
+    `clear` is None where hardly any ground is clear.
+    """
+    valid = classes != 0
+    ground = clear_ground(classes)
+    clear = None
+    if ground is not None:
+        clear = {}
+        for band in bands_of(stack, TOA):
+            stored = read(stack, TOA, band)
+            clear[band] = float(stored[ground & (stored > 0)].mean(dtype="f8"))
+    return {
+        "elevation_km": float(heights.mean(dtype="f8")),
+        "aot550": float(thickness[valid].mean(dtype="f8")) * AOT.scale if valid.any() else 0.0,
+        "water_vapour": float(column.mean(dtype="f8")),
+        "clear": clear,
+    }
+
+
 def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mesh, elevation, aot) -> np.ndarray:
-    """Return the column of each pixel of 60 m, NaN where it cannot be told."""
-    heights = elevation[1::3, 1::3].copy()
-    relief = mesh.elevation(heights)
-    levels, level = relief.levels, level_ground(heights)
-    thin = None if level is not None else thinness(heights)
-    profile = thinned(mesh.at_sea_level(aot, 20, relief) * AOT.scale, levels)
+    """Return the column of each pixel, NaN where it cannot be told."""
+    relief = mesh.elevation(elevation)
+    levels, level = relief.levels, level_ground(elevation)
+    thin = None if level is not None else thinness(elevation)
+    profile = thinned(mesh.at_sea_level(aot, mesh.grid.resolution, relief) * AOT.scale, levels)
     table = load_table(lut)
-    # The stack's B09 comes from pixels of 60 m by linear interpolation: in the middle of each stands its own number.
-    stored = {"B8A": block_mean(read(stack, TOA, "B8A"), 3), "B09": read(stack, TOA, "B09")[1::3, 1::3].copy()}
+    stored = {band: read(stack, TOA, band) for band in ("B8A", "B09")}
     atmospheres = {
         band: SceneAtmosphere(
             evaluator(table, scene, band),
@@ -165,16 +195,16 @@ def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mes
         )
         for band in stored
     }
-    surface, counts = np.empty_like(heights, "u2"), np.empty((heights.shape[0], 3), np.int64)
+    surface, counts = np.empty_like(elevation, "u2"), np.empty((elevation.shape[0], 3), np.int64)
 
     def log_reflectance(band: str, column: float) -> np.ndarray:
         nodes = inversion_nodes(atmospheres[band], levels, profile, np.full(levels.shape, column), level)
-        invert(stored[band], thin, None, None, 1, nodes, _CELL, 0, surface, counts)
+        invert(stored[band], thin, None, None, 1, nodes, mesh.cell, 0, surface, counts)
         return np.log(
             np.maximum(surface * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET), np.float32(1e-4))
         )
 
-    result = np.full(heights.shape, np.nan, np.float32)
+    result = np.full(elevation.shape, np.nan, np.float32)
     previous = last = None
     for column in _COLUMNS:
         reference = log_reflectance("B8A", column)
@@ -189,33 +219,32 @@ def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mes
     return result
 
 
-def _filled(retrieved: np.ndarray, valid: float, facts: dict) -> np.ndarray | None:
+def _filled(retrieved: np.ndarray, valid: int, pixel: float, facts: dict) -> np.ndarray | None:
     """Return a smooth map without gaps of columns above sea level; None if too few are known of `valid` pixels."""
     from scipy.ndimage import gaussian_filter
 
     known = np.isfinite(retrieved)
     count = int(np.count_nonzero(known))
     facts["valid_percentage"] = 100 * count / max(valid, 1)
-    if count < max(_LEAST_PIXELS, _LEAST_SHARE * valid):
+    if count < max(_LEAST_AREA / pixel**2, _LEAST_SHARE * valid):
         return None
     facts["method"] = "B09"
-    moments = cell_moments(np.where(known, np.rint(retrieved * 1000), 0).astype("u2"), _FILL_CELL, 0)
+    cell = round(_FILL_CELL / pixel)
+    moments = cell_moments(np.where(known, np.rint(retrieved * 1000), 0).astype("u2"), cell, 0)
     number, total = moments[0], moments[0] * moments[3] / 1000
-    weight, column = (gaussian_filter(v, _FILLING / 60 / _FILL_CELL, mode="constant") for v in (number, total))
+    weight, column = (gaussian_filter(v, _FILLING / pixel / cell, mode="constant") for v in (number, total))
     # One pixel's weight of the scene's mean, for what is far from all land.
     fill = (column + total.sum() / number.sum()) / (weight + 1)
-    rows, columns = ((np.arange(n) + 0.5) / _FILL_CELL - 0.5 for n in known.shape)
+    rows, columns = ((np.arange(n) + 0.5) / cell - 0.5 for n in known.shape)
     complete = np.where(known, retrieved, interpolate(fill.astype("f4"), rows, columns))
-    return gaussian_filter(complete, _SMOOTHING / 60, mode="nearest")
+    return gaussian_filter(complete, _SMOOTHING / pixel, mode="nearest")
 
 
-def _pixels(block: slice, field: np.ndarray, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the stored column of a block of rows of 20 m from the map of 60 m of columns above sea level."""
-    elevation, classes = elevation[block], classes[block]
-    rows, columns = (np.arange(n) + 0.5 for n in classes.shape)
-    at_sea_level = interpolate(field, (rows + block.start) / 3 - 0.5, columns / 3 - 0.5)
-    values = np.clip(thinned(at_sea_level, elevation * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(classes == 0, 0, np.rint(values / WVP.scale)).astype("u2")
+def _pixels(block: slice, field: np.ndarray, at, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the stored column of a block of rows from the field above sea level; `at`: where in it pixels lie."""
+    at_sea_level = interpolate(field, at[0][block], at[1])
+    values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
+    return np.where(classes[block] == 0, 0, np.rint(values / WVP.scale)).astype("u2")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ from steps.artefacts import (
     TOA,
     WVP,
     Grid,
+    bands_of,
+    grid_of,
+    read,
     write,
+    write_json,
 )
 from steps.atmosphere import (
     LookUpTable,
@@ -133,6 +137,18 @@ class SyntheticScene:
             stored = np.rint(np.broadcast_to(values, grid.shape) / kind.scale).astype("u2")
             write(self.folder / name, kind, grid, {kind.name: np.where(self.classes == 0, 0, stored).astype("u2")})
         return {"aot": self.folder / "aot.tif", "wvp": self.folder / "wvp.tif"}
+
+    def write_means(self, toa):
+        """Write the means of the scene that the reflectance needs: of the ground in `toa`, and of the air's rasters."""
+        size = grid_of(toa, TOA).resolution
+        at = [((np.arange(n) + 0.5) * size // 20).astype(int) for n in grid_of(toa, TOA).shape]
+        ground = ~np.isin(self.classes, (0, 8, 9, 10))[np.ix_(*at)]
+        clear = {band: read(toa, TOA, band)[ground].mean() for band in bands_of(toa, TOA)} if ground.any() else None
+        means = {"clear": clear, "elevation_km": np.mean(self.elevation(*self.coordinates(60))) / 1000}
+        for name, path, kind in (("aot550", "aot.tif", AOT), ("water_vapour", "wvp.tif", WVP)):
+            means[name] = read(self.folder / path, kind, kind.name).mean() * kind.scale
+        write_json(self.folder / "means.json", {"scene": means})
+        return self.folder / "means.json"
 
     @property
     def inputs(self):

@@ -97,6 +97,7 @@ def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
         grid = scene.grid.at(resolution)
         write(tmp_path / f"{name}.tif", TOA, grid, {b: random.integers(1500, 4000, grid.shape, "u2") for b in bands})
     inputs = scene.inputs | scene.write_air(0.15, 1.8)
+    inputs["scene_means"] = scene.write_means(tmp_path / "toa_10m.tif")
     inputs |= {f"terrain_{n}m": scene.terrain(n) for n in (10, 20)}
     inputs |= {name: tmp_path / f"{name}.tif" for name in ("toa_10m", "stack")}
     here = ("numba", "numpy", "prange", "joblib", "threads")

@@ -150,6 +150,7 @@ def test_dask_workers_come_and_go_as_jobs(slurm, cluster_checkout, tmp_path):
     write(tmp_path / "toa.tif", TOA, grid, toa)
     inputs = scene.inputs | {"terrain": [scene.terrain(20)], "toa": [tmp_path / "toa.tif"]}
     inputs |= scene.write_air(0.1, 1.5)
+    inputs["scene_means"] = scene.write_means(tmp_path / "toa.tif")
 
     def reflectance_by(name, **options):
         boa = tmp_path / f"{name}.tif"

@@ -36,6 +36,7 @@ OUTPUTS = {
     "toa_20m": "toa_20m.tif",
     "toa_60m": "toa_60m.tif",
     "mask": "mask_20m.tif",
+    "overview": "toa_80m.tif",
 }
 
 

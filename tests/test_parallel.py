@@ -76,7 +76,7 @@ def outputs(scene, folder, threads, backend):
         **options,
     )
     water_vapour.run(stack=toa, aot=aot, wvp=wvp, report=folder / "wvp.json", **inputs, **options)
-    boa = folder / "boa.tif"
+    boa, inputs["scene_means"] = folder / "boa.tif", folder / "wvp.json"
     reports = {"report": folder / "boa.json"}
     reflectance.run(
         toa=[toa], aot=aot, wvp=wvp, boa=[boa], **reports, **inputs | {"terrain": [inputs["terrain"]]}, **options
@@ -108,7 +108,7 @@ def test_steps_write_the_same_bytes(scene, alone, backend):
 def test_processes_of_a_step_run_from_its_command_line(scene, alone):
     folder = scene.folder / "alone"
     files = scene.inputs | {"toa": scene.folder / "toa.tif", "terrain": scene.terrain(20)}
-    files |= {"aot": folder / "aot.tif", "wvp": folder / "wvp.tif"}
+    files |= {"aot": folder / "aot.tif", "wvp": folder / "wvp.tif", "scene-means": folder / "wvp.json"}
     files |= {"boa": scene.folder / "by_hand.tif", "report": scene.folder / "by_hand.json"}
     command = [sys.executable, "-m", "steps.reflectance", "--threads", "2"]
     command += ["--backend", "processes", *(str(v) for key, path in files.items() for v in (f"--{key}", path))]

@@ -130,7 +130,7 @@ def test_surroundings_reach_towards_the_sun_and_fit_all_meshes():
 
 
 def run_import(safe, folder, **options):
-    outputs = {name: folder / f"{name}.tif" for name in ("toa_10m", "toa_20m", "toa_60m", "mask", "angles")}
+    outputs = {name: folder / f"{name}.tif" for name in ("toa_10m", "toa_20m", "toa_60m", "mask", "overview", "angles")}
     import_l1c.run(safe, metadata=folder / "metadata.json", **outputs, threads=2, **options)
     return outputs, Scene.read(folder / "metadata.json")
 
@@ -149,16 +149,16 @@ def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch):
     assert (cut.grid.width, cut.grid.height) == (384, 384)
     near = grown(cut.roi, scene.grid, DETAIL)
     assert (near.width, near.height) == (216, 216)
-    assert len(seen) == 13
-    for band, window in seen:
+    assert len(seen) == 16  # those of 60 m are decoded for the overview too
+    for band, window in seen[3:]:
         size = l1c_products.PIXEL[band]
-        assert window == import_l1c._window((near if size < 60 else cut.grid).at(size), scene.grid), band
+        assert window == (near if size < 60 else cut.grid).at(size).within(scene.grid), band
     for name in ("toa_10m", "toa_20m", "toa_60m"):
         grid, all_of_it = grid_of(part[name], TOA), grid_of(whole[name], TOA)
         size = round(grid.resolution)
         assert grid == cut.grid.at(size)
-        inner = import_l1c._window(near.at(size), all_of_it), import_l1c._window(near.at(size), grid)
-        outer = import_l1c._window(grid, all_of_it)
+        inner = near.at(size).within(all_of_it), near.at(size).within(grid)
+        outer = grid.within(all_of_it)
         for band in bands_of(whole[name], TOA):
             expected, found = read(whole[name], TOA, band), read(part[name], TOA, band)
             assert (found[inner[1]] == expected[inner[0]]).all(), band
@@ -254,3 +254,15 @@ def test_workflow_skips_products_beside_the_region(tmp_path):
     assert refused.returncode == 2
     assert sum("ERROR" in line for line in refused.stderr.splitlines()) == 1
     assert "does not touch" in refused.stderr
+
+
+def test_wavelets_below_zero_are_dark_and_missing_areas_stay_missing():
+    from steps.sentinel2.overview import dark_not_missing
+
+    stored = np.full((40, 40), 1200, np.uint16)
+    stored[:, :10] = 0
+    stored[20, 11] = 0  # at the edge of what is missing
+    expected = stored.copy()
+    stored[5:7, 20:35] = 0
+    expected[5:7, 20:35] = 1000
+    np.testing.assert_array_equal(dark_not_missing(stored), expected)

@@ -38,6 +38,7 @@ def run_reflectance(scene, toa, resolution, adjacency=False, threads=1, name="bo
         terrain=[scene.terrain(resolution)],
         aot=scene.folder / "aot.tif",
         wvp=scene.folder / "wvp.tif",
+        scene_means=scene.write_means(toa),
         boa=[boa],
         report=report,
         adjacency=adjacency,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 
 from steps import artefacts
 
@@ -107,6 +108,36 @@ def test_demo_numbers_make_sense(product):
     clouds = sum(quality["class_percentages"][k] for k in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
     assert clouds < 2
     assert any("ozone" in sentence.lower() for sentence in quality["defaults"])
+
+
+@pytest.mark.slow
+def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, product):
+    with rasterio.open(product / "work/import/toa_10m.tif") as file:
+        left, top = file.transform.c + 12_500, file.transform.f - 12_500
+        corners = rasterio.warp.transform(file.crs, "EPSG:4326", [left, left + 5500], [top - 5500, top])
+    (west, east), (south, north) = corners
+    checkout.snakemake(f"output=part roi='[{west}, {south}, {east}, {north}]'")
+    part = checkout.folder / "part" / product.name
+    for path in ("aerosol/aot_20m", "water_vapour/wvp_20m", *(f"reflectance/boa_{r}m" for r in (10, 20, 60))):
+        with rasterio.open(product / f"work/{path}.tif") as whole, rasterio.open(part / f"work/roi/{path}.tif") as cut:
+            row, column = whole.index(*cut.xy(0, 0))
+            window = ((row, row + cut.height), (column, column + cut.width))
+            expected = whole.read(window=window).astype(int)
+            limit = 1 if "boa" in path else 0
+            assert np.abs(cut.read() - expected).max() <= limit, path
+    with rasterio.open(product / "cog/scl.tif") as whole, rasterio.open(part / "cog/scl.tif") as cut:
+        row, column = whole.index(*cut.xy(0, 0))
+        expected = whole.read(1, window=((row, row + cut.height), (column, column + cut.width)))
+        assert (cut.read(1) == expected).mean() > 0.999
+        shape, transform = list(cut.shape), list(cut.transform)[:6]
+    item = json.loads((part / "cog/item.json").read_text())
+    assert item["assets"]["scl"]["proj:shape"] == shape
+    assert item["assets"]["scl"]["proj:transform"] == transform
+    np.testing.assert_allclose(item["bbox"], [west, south, east, north], atol=2e-3)
+    checker = SHARED / "tools/conformance/run.sh"
+    if checker.exists() and shutil.which("xmllint"):
+        done = checkout.bash(f"{checker} {part}.SAFE", check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

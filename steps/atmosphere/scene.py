@@ -1,9 +1,9 @@
 """The atmosphere over one scene, for the inversion kernel: coefficients at the nodes of a mesh.
 
-A look-up table is asked only at some points (every 5 km, a few elevations, aerosol thicknesses and columns of water
-vapour that span the scene); what lies between follows by interpolation of smooth functions. Aerosol and water vapour
-are taken to thin out with height as exp(-z / 2 km) between the nodes of the mesh, so that a mountain inside a cell
-has the air that is above it.
+A look-up table is asked only at some points (the nodes of the product's angles, a few elevations, aerosol thicknesses
+and columns of water vapour that span the scene); what lies between follows by interpolation of smooth functions.
+Aerosol and water vapour are taken to thin out with height as exp(-z / 2 km) between the nodes of the mesh, so that a
+mountain inside a cell has the air that is above it.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,6 @@ SCALE_HEIGHT = 2.0
 #: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
 #: the tile: `steps.sentinel2.roi.ALIGNMENT` is a multiple of all these distances.
 CELL = {10: 128, 20: 64, 60: 16}
-#: Farthest distance between points where the look-up table is asked, m (the spacing of the product's angles).
-SAMPLING = 5000.0
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
 #: Elevations (km) and aerosol thicknesses for which it is asked: a range, and how many are enough up to it.
@@ -229,20 +227,16 @@ class SceneAtmosphere:
         self._gas(evaluate, *np.meshgrid(x, y), angles, band)
 
     def _scattering(self, evaluate, angles, band, x, y):
-        count = [max(2, int(np.ceil(abs(v[-1] - v[0]) / SAMPLING)) + 1) for v in (x, y)]
-        sun, view, azimuth = geometry(
-            angles, band, *np.meshgrid(np.linspace(x[0], x[-1], count[0]), np.linspace(y[0], y[-1], count[1]))
-        )
+        # At the nodes of the angles, where their course bends, and which are the same for every part of a tile.
+        columns, rows = angles.nodes_along(x, y)
+        sun, view, azimuth = geometry(angles, band, *np.meshgrid(columns, rows))
         z, aot = self._z[:, None, None, None], self._aot[:, None, None]
         mixture = evaluate(sun, view, azimuth, z, aot, 0.0)
         molecules = evaluate(sun, view, azimuth, z[:, 0], 0.0, 0.0)
         ratio = mixture.transmittance_up / mixture.direct_up - 1
         direct = np.log(mixture.transmittance_down * mixture.direct_up)
         fields = np.stack(np.broadcast_arrays(mixture.path_reflectance, direct, ratio, mixture.spherical_albedo))
-        rows, columns = (
-            np.linspace(0, n - 1, v.size) if v.size > 1 else np.zeros(1)
-            for n, v in zip(count[::-1], (y, x), strict=True)
-        )
+        rows, columns = ((v - nodes[0]) / (nodes[1] - nodes[0]) for v, nodes in ((y, rows), (x, columns)))
         self._mixture = interpolate(fields, rows, columns)
         self._molecules = interpolate(molecules.path_reflectance, rows, columns)
         middle = (float(np.mean(v)) for v in (sun, view, azimuth, self._z, self._aot))

@@ -62,6 +62,7 @@ def run(
     classification: Path,
     aot: Path,
     wvp: Path,
+    scene_means: Path,
     metadata: Path,
     angles: Path,
     lut: Path,
@@ -76,8 +77,8 @@ def run(
     ----------
     toa_10m, stack, terrain_10m, terrain_20m, classification, aot, wvp, metadata, angles
         A product's files between the stages; mirrored at their edges, or cut, to the sizes wanted.
-    lut
-        The atmosphere's look-up table.
+    scene_means, lut
+        The report of its water vapour, and the atmosphere's look-up table.
     folder
         Output: the table `study.csv`, its account `study.md` and the figures.
     sizes
@@ -108,7 +109,7 @@ def run(
     rows = []
     for number, size in enumerate([min(sizes), *sizes]):
         with _enlarged(folder / "work", sources, metadata, size) as scene:
-            scene |= {"angles": angles, "lut": lut}
+            scene |= {"angles": angles, "lut": lut, "scene_means": scene_means}
             found = [_row(*run, size, scene) for run in _runs(counts)]
             rows += found if number else []  # the first time compiles
     table = pd.DataFrame(rows)
@@ -153,7 +154,7 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
     options |= {"report": work / "report.json"}
     if section == "reflectance":
         options |= {"toa": scene["toa_10m"], "terrain": scene["terrain_10m"], "boa": output}
-        options |= {"aot": scene["aot"], "wvp": scene["wvp"]}
+        options |= {"aot": scene["aot"], "wvp": scene["wvp"], "scene-means": scene["scene_means"]}
     else:
         options |= {"stack": scene["stack"], "terrain": scene["terrain_20m"], "aot": output}
         options |= {"table": work / "table.npz", "method": "ddv"}

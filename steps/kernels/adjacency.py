@@ -8,29 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from steps.kernels.classes import any_of_nine, is_one_of
-
 #: Pixel size at which surroundings are looked at, m.
 ENVIRONMENT = 60
-#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
-_COVERED = (0, 8, 9, 10)
-#: Smallest share of clear pixels among the valid ones for surroundings to be known.
-_LEAST_CLEAR = 0.05
-
-
-def clear_ground(classes: np.ndarray) -> np.ndarray | None:
-    """Return which pixels of 60 m show ground, or None where hardly any does.
-
-    Parameters
-    ----------
-    classes
-        Scene classification at 20 m, rows and columns in multiples of three.
-    """
-    covered = is_one_of(classes, _COVERED)
-    valid = np.count_nonzero(classes)
-    if not valid or np.count_nonzero(~covered) < _LEAST_CLEAR * valid:
-        return None
-    return ~any_of_nine(covered)
 
 
 def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> np.ndarray:
@@ -69,7 +48,12 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
 
 
 def environment(
-    reflectance: np.ndarray, clear: np.ndarray, weights: np.ndarray, coupling: float = 0.0, threads: int = 1
+    reflectance: np.ndarray,
+    clear: np.ndarray,
+    weights: np.ndarray,
+    coupling: float = 0.0,
+    threads: int = 1,
+    mean: float | None = None,
 ) -> np.ndarray:
     """Return the mean reflectance of each pixel's surroundings.
 
@@ -83,8 +67,8 @@ def environment(
     reflectance
         Surface reflectance as inverted for a uniform surface, shape (rows, columns), float32.
     clear
-        Which pixels to take, same shape; at least one. The others, and all beyond the edges and beyond the reach of
-        the weights, count as the mean of these.
+        Which pixels to take, same shape. The others, and all beyond the edges and beyond the reach of the weights,
+        count as `mean`.
     weights
         From `environment_weights`.
     coupling
@@ -92,6 +76,8 @@ def environment(
         albedo and rho the scene's mean reflectance; 0 if `reflectance` is the true one.
     threads
         Threads of the Fourier transform; the result does not depend on it.
+    mean
+        Reflectance of the scene's clear ground; None for that of the pixels to take, of which there is at least one.
 
     Returns
     -------
@@ -100,7 +86,8 @@ def environment(
     """
     from scipy import fft
 
-    mean = reflectance[clear].mean(dtype="f8")
+    if mean is None:
+        mean = reflectance[clear].mean(dtype="f8")
     anomaly = np.where(clear, reflectance - np.float32(mean), np.float32(0))
     half = weights.shape[0] // 2
     shape = [fft.next_fast_len(n + half, real=True) for n in reflectance.shape]

@@ -4,6 +4,11 @@ from collections.abc import Collection
 
 import numpy as np
 
+#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
+_COVERED = (0, 8, 9, 10)
+#: Smallest share of clear pixels among the valid ones for surroundings to be known.
+_LEAST_CLEAR = 0.05
+
 
 def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
     """Return which pixels are of one of the wanted classes: `numpy.isin`, twenty times as fast for a few of them."""
@@ -11,6 +16,12 @@ def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
     for value in wanted:
         result |= classes == value
     return result
+
+
+def clear_ground(classes: np.ndarray) -> np.ndarray | None:
+    """Return which pixels of a scene show ground, or None where hardly any does."""
+    clear = ~is_one_of(classes, _COVERED)
+    return clear if np.count_nonzero(clear) > _LEAST_CLEAR * np.count_nonzero(classes) else None
 
 
 def any_of_nine(mask: np.ndarray) -> np.ndarray:

@@ -53,6 +53,8 @@ NO_SNOW, LIKE_SNOW, HIGH_ICE = range(3)
 #: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
 #: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
 VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
+#: Where parallax cannot be seen.
+UNSEEN = 2
 #: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
 RIM, DISPLACED_RIM = 2, 0.25
 #: Cloud and snow probability (percent) from and up to which a pixel has its class.
@@ -71,8 +73,9 @@ class Mends:
         From a cloud's image to its shadow, in m x n equal parts of the scene (`cloud_shadow.displacement`).
     cast_shadow : uint8, shape (rows, columns)
         1 where terrain throws a shadow; None without a DEM.
-    displaced : bool, shape (rows, columns)
-        What is high above the ground by parallax; None where B08 is not given.
+    displaced : uint8, shape (rows, columns)
+        1 where something is high above the ground by parallax, `UNSEEN` where the bands are too coarse to tell; None
+        where B08 is not given.
     b10_thickness
         From `b10_thickness`.
     cloud_buffer
@@ -287,18 +290,17 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray) -> None:
 
     Parameters
     ----------
-    scl : uint8, shape (rows, columns)
-    displaced : bool, shape (rows, columns)
-        What is high above the ground by parallax.
+    scl, displaced : uint8, shape (rows, columns)
+        The latter as in `Mends`.
     """
     from scipy import ndimage
 
     around = np.ones((3, 3))
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
     labels, count = ndimage.label(cloud, around)
-    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1)
+    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1) & (displaced != UNSEEN)
     total = np.bincount(labels[rim], minlength=count + 1)
-    ground = np.bincount(labels[rim & displaced], minlength=count + 1) < DISPLACED_RIM * total
+    ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
     ground[0] = False
     scl[ground[labels]] = SOIL
 

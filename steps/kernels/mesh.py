@@ -110,3 +110,9 @@ def interpolate(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
         first = np.take(field, lower, axis)
         field = first + (np.take(field, np.minimum(lower + 1, last), axis) - first) * weight
     return field
+
+
+def nearest(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Take the nearest pixels on the grid of given rows and columns; arguments and result as of `interpolate`."""
+    at = [np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((rows, columns), field.shape[-2:], strict=True)]
+    return field[..., at[0][:, None], at[1]]

@@ -18,6 +18,21 @@ class AngleGrid:
         self._grid = grid_of(path, ANGLES)
         self._nodes = {band: values(path, ANGLES, band).astype("f8") for band in bands_of(path, ANGLES)}
 
+    def nodes_along(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return coordinates (m) of columns and rows of nodes, two at least each, that have `x` and `y` between them.
+
+        Beyond the outermost nodes they go on at the same distance.
+        """
+        g = self._grid
+        return tuple(
+            first + step * np.arange(np.floor(low + 1e-9), max(np.ceil(high - 1e-9), np.floor(low + 1e-9) + 1) + 1)
+            for first, step, ends in (
+                (g.left + g.resolution / 2, g.resolution, (x[0], x[-1])),
+                (g.top - g.resolution / 2, -g.resolution, (y[0], y[-1])),
+            )
+            for low, high in [[(end - first) / step for end in ends]]
+        )
+
     def sun(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sun zenith and azimuth in degrees at map coordinates `x`, `y` (m; equal shapes)."""
         return self._direction("sun_zenith", "sun_azimuth", x, y)

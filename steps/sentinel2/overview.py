@@ -3,28 +3,24 @@
 JPEG 2000 holds an image as an ever finer sequence of wavelets; those that are finer than wanted are not decoded.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from steps.artefacts import Grid
+from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
+from steps.kernels.mesh import interpolate
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.l1c import L1C, internal_numbers
+from steps.sentinel2.scene import OVERVIEW
 
-#: Pixel size, m.
-SIZE = 80
-
-
-def overview_grid(tile: Grid) -> Grid:
-    """Return the grid of the overview of a tile.
-
-    The pixels of a coarser level of the wavelets lie around the first of the pixels they stand for, not in their
-    middle.
-    """
-    width, height = (-(-round(n * tile.resolution) // SIZE) for n in (tile.width, tile.height))
-    return Grid(tile.epsg, tile.left - 30, tile.top + 30, SIZE, width, height)
+#: Pixels of the overview around one without data that the wavelets mix with it.
+_BLURRED = 2
+#: Stored number of reflectance 0.
+_REFLECTANCE_0 = round(-REFLECTANCE_OFFSET / REFLECTANCE_SCALE)
 
 
-def overview(product: L1C, band: str) -> np.ndarray:
+def reduced(product: L1C, band: str) -> np.ndarray:
     """Return a band of 10 or 20 m on the overview's grid, in the internal scale.
 
     Raises
@@ -32,17 +28,37 @@ def overview(product: L1C, band: str) -> np.ndarray:
     StepError
         If it cannot be decoded.
     """
-    dn = jp2_reader.reduced(product.safe, product.images[band], SIZE // PIXEL_SIZE[band])
+    dn = jp2_reader.reduced(product.safe, product.images[band], OVERVIEW // PIXEL_SIZE[band])
     return internal_numbers(product, band, dn, 20)[0]
 
 
-def enlarged(overview: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Return the nearest pixels of an overview, whose grid is given, for the pixels of another grid."""
-    rows, columns = (
-        np.clip(((offset + (np.arange(n) + 0.5) * target.resolution) // grid.resolution).astype(int), 0, last - 1)
-        for offset, n, last in (
-            (grid.top - target.top, target.height, overview.shape[0]),
-            (target.left - grid.left, target.width, overview.shape[1]),
-        )
-    )
-    return overview[rows[:, None], columns]
+def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Return a band, whose grid is given, interpolated to the overview's; 0 where a pixel around has no data."""
+    at = grid.positions(target)
+    result = np.rint(interpolate(stored.astype("f4"), *at)).astype(stored.dtype)
+    result[interpolate((stored == 0).astype("f4"), *at) > 0] = 0
+    return result
+
+
+def clear_edges(bands: Mapping[str, np.ndarray]) -> None:
+    """Take from all bands of an overview, in place, the pixels near those that lack data in one of them."""
+    from scipy.ndimage import maximum_filter
+
+    lacking = np.logical_or.reduce([stored == 0 for stored in bands.values()])
+    if lacking.any():
+        lacking = maximum_filter(lacking, 2 * _BLURRED + 1, mode="nearest")
+        for stored in bands.values():
+            stored[lacking] = 0
+
+
+def dark_not_missing(stored: np.ndarray) -> np.ndarray:
+    """Return a band with reflectance 0 for the few pixels beside bright ones that the wavelets took below it.
+
+    Without an offset (before baseline 04.00) these have the number of no data. Unlike what is missing, they make no
+    area, and are not at the edge of one.
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    lacking = stored == 0
+    missing = maximum_filter(minimum_filter(lacking, 2 * _BLURRED + 1), 4 * _BLURRED + 1)
+    return np.where(lacking & ~missing, stored.dtype.type(_REFLECTANCE_0), stored)

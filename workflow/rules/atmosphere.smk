@@ -35,14 +35,17 @@ rule atmosphere_facts:
 
 rule aerosol:
     input:
-        stack=of("resample/toa_20m.tif"),
-        classification=of("classification/scl_20m.tif"),
-        terrain=of("dem/terrain_20m.tif"),
+        stack=of("import/toa_80m.tif"),
+        classification=of("classification/scl_80m.tif"),
+        terrain=of("dem/terrain_80m.tif"),
+        classification_20m=of("classification/scl_20m.tif"),
+        terrain_20m=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         lut=ancient(LUTS),
     output:
         aot=work("aerosol/aot_20m.tif"),
+        aot_overview=work("aerosol/aot_80m.tif"),
         table=work("aerosol/table.npz"),
         report=work("aerosol/aerosol.json"),
     log:
@@ -63,18 +66,21 @@ rule aerosol:
     shell:
         "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
-        " --aot {output.aot:q} --table {output.table:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
+        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q}"
+        " --aot-overview {output.aot_overview:q} --aot {output.aot:q} --table {output.table:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
         " --smoothing-km {params.smoothing_km} --threads {threads} {resources.workers} --log {log:q}"
 
 
 rule water_vapour:
     input:
-        stack=of("resample/toa_20m.tif"),
-        classification=of("classification/scl_20m.tif"),
-        terrain=of("dem/terrain_20m.tif"),
+        stack=of("import/toa_80m.tif"),
+        classification=of("classification/scl_80m.tif"),
+        terrain=of("dem/terrain_80m.tif"),
+        classification_20m=of("classification/scl_20m.tif"),
+        terrain_20m=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        aot=of("aerosol/aot_20m.tif"),
+        aot=of("aerosol/aot_80m.tif"),
         lut=of("aerosol/table.npz"),
     output:
         wvp=work("water_vapour/wvp_20m.tif"),
@@ -96,5 +102,5 @@ rule water_vapour:
     shell:
         "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
-        " --lut {input.lut:q} --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
+        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q} --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
         " --column {params.column} --threads {threads} {resources.workers} --log {log:q}"

@@ -17,6 +17,7 @@ rule benchmark_study:
         classification=of_benchmarked("classification/scl_20m.tif"),
         aot=of_benchmarked("aerosol/aot_20m.tif"),
         wvp=of_benchmarked("water_vapour/wvp_20m.tif"),
+        scene_means=of_benchmarked("water_vapour/water_vapour.json"),
         metadata=of_benchmarked("import/metadata.json"),
         angles=of_benchmarked("import/angles.tif"),
         lut=of_benchmarked("aerosol/table.npz"),
@@ -53,6 +54,7 @@ rule benchmark_study:
         "python -m steps.benchmark.study --toa-10m {input.toa_10m:q} --stack {input.stack:q}"
         " --terrain-10m {input.terrain_10m:q} --terrain-20m {input.terrain_20m:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
+        " --scene-means {input.scene_means:q}"
         " --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q} --folder {params.folder:q}"
         " --sizes {params.sizes} {params.workers} --threads {threads} --log {log:q}"
 

@@ -28,6 +28,7 @@ rule import_l1c:
         toa_20m=work("import/toa_20m.tif"),
         toa_60m=work("import/toa_60m.tif"),
         mask=work("import/mask_20m.tif"),
+        overview=work("import/toa_80m.tif"),
     log:
         kept("logs/import_l1c.log"),
     benchmark:
@@ -45,7 +46,7 @@ rule import_l1c:
     shell:
         "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
-        " --mask {output.mask:q} --ozone {params.ozone} {params.roi} --roi-margin-km {params.roi_margin_km}"
+        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi} --roi-margin-km {params.roi_margin_km}"
         " --threads {threads} --log {log:q}"
 
 
@@ -81,6 +82,7 @@ rule dem:
         terrain_10m=work("dem/terrain_10m.tif"),
         terrain_20m=work("dem/terrain_20m.tif"),
         terrain_60m=work("dem/terrain_60m.tif"),
+        terrain_80m=work("dem/terrain_80m.tif"),
     log:
         kept("logs/dem.log"),
     benchmark:
@@ -97,8 +99,8 @@ rule dem:
     shell:
         "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q}"
         " --terrain-10m {output.terrain_10m:q} --terrain-20m {output.terrain_20m:q}"
-        " --terrain-60m {output.terrain_60m:q} {params.dem} --altitude {params.altitude} --threads {threads}"
-        " --log {log:q}"
+        " --terrain-60m {output.terrain_60m:q} --terrain-80m {output.terrain_80m:q} {params.dem}"
+        " --altitude {params.altitude} --threads {threads} --log {log:q}"
 
 
 rule scene_classification:
@@ -143,3 +145,39 @@ rule scene_classification:
         " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
         " --cloud-model {params.cloud_model}"
         " --threads {threads} --log {log:q}"
+
+
+rule scene_classification_overview:
+    input:
+        stack=of("import/toa_80m.tif"),
+        metadata=of("import/metadata.json"),
+        terrain=of("dem/terrain_80m.tif"),
+        angles=of("import/angles.tif"),
+        layers=LAYERS,
+    output:
+        classification=work("classification/scl_80m.tif"),
+    log:
+        kept("logs/scene_classification_80m.log"),
+    benchmark:
+        kept("benchmarks/scene_classification_80m.tsv")
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=memory(600),
+    params:
+        code=step("scene_classification"),
+        layers=LAYER_OPTIONS,
+        snow=(
+            "--snow-possible"
+            if config["classification"]["snow_possible"]
+            else "--no-snow-possible"
+        ),
+        mode=config["classification"]["mode"],
+        improvements=config["classification"]["improvements"],
+        cloud_buffer=config["classification"]["cloud_buffer"],
+    shell:
+        "python -m steps.scene_classification --stack {input.stack:q}"
+        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
+        " {params.layers} {params.snow} --mode {params.mode} --improvements {params.improvements}"
+        " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"

@@ -7,13 +7,14 @@ rule reflectance:
             of("import/toa_10m.tif"),
             *(of(f"resample/toa_{size}m.tif") for size in (20, 60)),
         ],
-        classification=of("classification/scl_20m.tif"),
+        classification=of("classification/scl_80m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
         lut=of("aerosol/table.npz"),
+        scene_means=of("water_vapour/water_vapour.json"),
     output:
         boa=each_size(work, "reflectance/boa_{}m.tif"),
         report=work("reflectance/reflectance.json"),
@@ -37,14 +38,14 @@ rule reflectance:
         "python -m steps.reflectance --toa {input.toa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
-        " --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
+        " --scene-means {input.scene_means:q} --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
         " --threads {threads} {resources.workers} --log {log:q}"
 
 
 rule uncertainty:
     input:
         boa=each_size(of, "reflectance/boa_{}m.tif"),
-        classification=of("classification/scl_20m.tif"),
+        classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
