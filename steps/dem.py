@@ -67,7 +67,11 @@ def run(
     if dem is None:
         logger.warning("%s", default)
     fine = scene.grid
-    of_20m = ((terrain_20m, fine.at(20), None), (terrain_10m, fine, terrain_20m), (terrain_60m, fine.at(60), terrain_20m))
+    of_20m = (
+        (terrain_20m, fine.at(20), None),
+        (terrain_10m, fine, terrain_20m),
+        (terrain_60m, fine.at(60), terrain_20m),
+    )
     for path, grid, coarse in (*of_20m, (terrain_80m, scene.overview, None)):
         sun = _Sun(angle_grid, grid)
         if dem is None:

@@ -67,7 +67,8 @@ rule aerosol:
         "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
         " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q}"
-        " --aot-overview {output.aot_overview:q} --aot {output.aot:q} --table {output.table:q} --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
+        " --aot-overview {output.aot_overview:q} --aot {output.aot:q} --table {output.table:q}"
+        " --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
         " --smoothing-km {params.smoothing_km} --threads {threads} {resources.workers} --log {log:q}"
 
 
@@ -102,5 +103,6 @@ rule water_vapour:
     shell:
         "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
-        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q} --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
+        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q}"
+        " --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
         " --column {params.column} --threads {threads} {resources.workers} --log {log:q}"

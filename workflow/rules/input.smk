@@ -46,8 +46,8 @@ rule import_l1c:
     shell:
         "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
-        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi} --roi-margin-km {params.roi_margin_km}"
-        " --threads {threads} --log {log:q}"
+        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi}"
+        " --roi-margin-km {params.roi_margin_km} --threads {threads} --log {log:q}"
 
 
 rule resample:
@@ -111,10 +111,13 @@ rule scene_classification:
         terrain=of("dem/terrain_20m.tif"),
         angles=of("import/angles.tif"),
         toa_10m=of("import/toa_10m.tif"),
+        overview=of("import/toa_80m.tif"),
+        terrain_80m=of("dem/terrain_80m.tif"),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),
         classification_60m=work("classification/scl_60m.tif"),
+        classification_80m=work("classification/scl_80m.tif"),
     log:
         kept("logs/scene_classification.log"),
     benchmark:
@@ -141,43 +144,9 @@ rule scene_classification:
         "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
+        " --overview {input.overview:q} --terrain-80m {input.terrain_80m:q}"
+        " --classification-80m {output.classification_80m:q}"
         " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
         " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
         " --cloud-model {params.cloud_model}"
         " --threads {threads} --log {log:q}"
-
-
-rule scene_classification_overview:
-    input:
-        stack=of("import/toa_80m.tif"),
-        metadata=of("import/metadata.json"),
-        terrain=of("dem/terrain_80m.tif"),
-        angles=of("import/angles.tif"),
-        layers=LAYERS,
-    output:
-        classification=work("classification/scl_80m.tif"),
-    log:
-        kept("logs/scene_classification_80m.log"),
-    benchmark:
-        kept("benchmarks/scene_classification_80m.tsv")
-    conda:
-        CONDA
-    threads: 2
-    resources:
-        mem_mb=memory(600),
-    params:
-        code=step("scene_classification"),
-        layers=LAYER_OPTIONS,
-        snow=(
-            "--snow-possible"
-            if config["classification"]["snow_possible"]
-            else "--no-snow-possible"
-        ),
-        mode=config["classification"]["mode"],
-        improvements=config["classification"]["improvements"],
-        cloud_buffer=config["classification"]["cloud_buffer"],
-    shell:
-        "python -m steps.scene_classification --stack {input.stack:q}"
-        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
-        " {params.layers} {params.snow} --mode {params.mode} --improvements {params.improvements}"
-        " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"

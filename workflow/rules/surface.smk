@@ -38,8 +38,8 @@ rule reflectance:
         "python -m steps.reflectance --toa {input.toa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
-        " --scene-means {input.scene_means:q} --report {output.report:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
-        " --threads {threads} {resources.workers} --log {log:q}"
+        " --scene-means {input.scene_means:q} --report {output.report:q} {params.adjacency}"
+        " --adjacency-km {params.adjacency_km} --threads {threads} {resources.workers} --log {log:q}"
 
 
 rule uncertainty:
