@@ -59,7 +59,7 @@ def inversion():
     air = thinness(random.integers(0, 1500, (SIDE, SIDE), dtype=np.int16))
     column = random.integers(1000, 3000, (SIDE, SIDE), dtype=np.uint16)
     nodes = np.zeros((-(-SIDE // CELL) + 1, -(-SIDE // CELL) + 1, COEFFICIENTS), np.float32)
-    for k, value in zip(np.cumsum((0, *POWERS)), (1500.0, 9000.0, 1.1, 0.1), strict=False):
+    for k, value in zip(np.cumsum((0, *POWERS)), (1500.0, 0.9, 1.1, 1e-5), strict=False):
         nodes[..., k] = value
     environment = random.random((SIDE // 6, SIDE // 6), dtype=np.float32) * np.float32(0.3)
     boa, counts, excess = np.empty_like(toa), np.empty((SIDE, 3), np.int64), np.empty((SIDE, SIDE), np.int16)

@@ -18,8 +18,8 @@ def pixels():
     air = thinness(random.integers(-50, 2500, SHAPE).astype("i2"))
     excess = random.integers(-9000, 9000, SHAPE).astype("i2")
     nodes = np.zeros((-(-SHAPE[0] // CELL) + 1, -(-SHAPE[1] // CELL) + 1, COEFFICIENTS), "f4")
-    typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 8e3, -0.01, -1e-7, -1e-12, -1e-17]
-    typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 0.1, 1e-6, 1e-11, 3e-5, 1e-10, 5e-10]
+    typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 0.8, -1e-6, -1e-11, -1e-16, -1e-21]
+    typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 1e-5, 1e-10, 1e-15, 3e-5, 1e-10, 5e-10]
     nodes[:] = np.array(typical) * random.uniform(0.9, 1.1, nodes.shape)
     environment = random.uniform(0.02, 0.4, (25, 44)).astype("f4")
     return toa, air, excess, environment, nodes
@@ -53,7 +53,7 @@ def expected(toa, air, excess, environment, nodes, ratio=3):
 
     path, total, root, albedo, change = map(polynomial, range(5))
     signal, direct = (toa - path) / 1e4, 1 / root**2
-    total = total / 1e4
+    albedo = albedo * 1e4
     if excess is not None:
         signal *= 1 + excess * change + excess.astype("f8") ** 2 * field[-1]
     if environment is None:
@@ -125,7 +125,7 @@ def test_inversion_keeps_numbers_in_range(pixels):
 def test_inversion_of_far_too_dark_pixels_is_dark(pixels):
     """Thick bright air, a pixel darker than its path: the lowest number, not the one beyond the pole."""
     toa, _, _, _, nodes = pixels
-    nodes[..., 0], nodes[..., POWERS[0]], nodes[..., sum(POWERS[:3])] = 5000, 500, 0.35
+    nodes[..., 0], nodes[..., POWERS[0]], nodes[..., sum(POWERS[:3])] = 5000, 0.05, 0.35e-4
     assert (inverted(np.where(toa > 0, 3000, 0).astype("u2"), None, None, None, nodes)[0] == (toa > 0)).all()
 
 

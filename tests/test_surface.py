@@ -121,10 +121,11 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
         errors = []
         for surface in (0.0, 0.1, 0.25, 0.5):
             signal = (toa_reflectance(surface, truth) * 1e4 + 1000 - path) * vapour
-            errors.append(signal / (total + albedo * signal) - surface)
+            errors.append(signal / (total + albedo * signal) * 1e-4 - surface)
             for around in (0.1, 0.2):
                 signal = (toa_reflectance(surface, truth, around) * 1e4 + 1000 - path) * vapour
-                errors.append((signal - around * (total + albedo * signal)) * root**2 * 1e-4 + around - surface)
+                number = (signal - 1e4 * around * (total + albedo * signal)) * root**2
+                errors.append(number * 1e-4 + around - surface)
         largest[band] = np.abs(errors).max()
     assert max(largest.values()) < 2e-4, largest
 

@@ -330,9 +330,9 @@ def inversion_nodes(
     # Each with what its errors are multiplied with on the way to the surface.
     values = (
         ((path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE, gain),
-        ((1 + q) / (gain * REFLECTANCE_SCALE), gain),
+        ((1 + q) / gain, gain),
         (np.sqrt(gain), 1 / np.sqrt(gain)),
-        (albedo, gain),
+        (albedo * REFLECTANCE_SCALE, gain),
     )
     air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
     change, curve = _change(scene, air, levels, aot550, water_vapour)

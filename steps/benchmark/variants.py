@@ -62,14 +62,14 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
         if excess is not None:
             *change, curve = field(ends[4], ends[4] + 3, at=columns // cell + np.float32(0.5))  # one for a cell
             signal *= 1 + excess[part] * (horner(change) + excess[part] * curve)
+        loss = total + polynomial(3) * signal
         if environment is None:
-            value = signal / np.maximum(total + polynomial(3) * signal, total / 2)
+            number = signal / np.maximum(loss, total / 2)
         else:
-            around = interpolate(environment, (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
-            signal = signal - around * (total + polynomial(3) * signal)
-            value = signal * polynomial(2) ** 2 * np.float32(1e-4) + around
-        value = np.clip(value * np.float32(10000) + np.float32(1000.5), 1, 32767).astype("u2")
-        boa[part] = np.where(stored == 0, 0, value)
+            around = interpolate(environment * np.float32(1e4), (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
+            number = (signal - around * loss) * polynomial(2) ** 2 + around
+        number = np.clip(number + np.float32(1000.5), 1, 32767).astype("u2")
+        boa[part] = np.where(stored == 0, 0, number)
     counts[:, 0], counts[:, 1] = (boa > 0).sum(axis=1), ((boa > 0) & (boa < 1000)).sum(axis=1)
     counts[:, 2] = boa.sum(axis=1, dtype="i8")
 

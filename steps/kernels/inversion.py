@@ -21,10 +21,10 @@ code of the innermost loop. Up to four rows of pixels share the coefficients of 
 import numpy as np
 from numba import njit
 
-#: Powers of the thinness in the polynomials of a node, in their order: path, total (both for stored numbers), root of
-#: 1 / direct, albedo, relative change of 1 / total with the excess of water vapour. In haze five are needed for 2e-4 in
-#: surface reflectance over 2 km of relief. The excess is the difference of the roots of a pixel's column and of the
-#: nodes': the logarithm of the transmittance is linear in the root in strong bands, in the column in weak ones.
+#: Powers of the thinness in the polynomials of a node, in order: path (a stored number), total, root of 1 / direct,
+#: albedo (per stored number), relative change of 1 / total with the excess of water vapour. In haze five are needed for
+#: 2e-4 in surface reflectance over 2 km of relief. The excess is the difference of the roots of a pixel's column and of
+#: the nodes': the logarithm of the transmittance is linear in the root in strong bands, in the column in weak ones.
 POWERS = (5, 5, 5, 3, 2)
 #: Numbers per node: the polynomials, then the change of 1 / total with the square of the excess.
 COEFFICIENTS = sum(POWERS) + 1
@@ -77,15 +77,15 @@ def upsample_row(coarse, ratio, fine):
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
 def _bracket(coarse, row, ratio, buffers, held):
-    # The numbers of the buffers with the upsampled coarse rows above and below the centre of `row`, and the weight of
-    # the second. An upsampled row stays in its buffer while it is wanted (four rows of pixels lie between five coarse
-    # ones at most); `held` says which one is in which.
+    # The numbers of the buffers with the upsampled coarse rows, as stored numbers, above and below the centre of `row`,
+    # and the weight of the second. An upsampled row stays in its buffer while it is wanted (four rows of pixels lie
+    # between five coarse ones at most); `held` says which one is in which.
     above = (row + ratio - ratio // 2) // ratio - 1
     weight = np.float32((row + 0.5) / ratio - 0.5 - above)
     first, second = max(above, 0), min(above + 1, coarse.shape[0] - 1)
     for wanted in (first, second):
         if held[wanted % 8] != wanted:
-            upsample_row(coarse[wanted], ratio, buffers[wanted % 8])
+            upsample_row(coarse[wanted] * _ONE, ratio, buffers[wanted % 8])
             held[wanted % 8] = wanted
     return np.uint64(first % 8), np.uint64(second % 8), weight
 
@@ -164,32 +164,56 @@ def _polynomial(c, x):
     return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def _pixel(toa, air, excess, surroundings, near, i, j, terms):
-    # The formula, for pixel (i, j), with the coefficients there; over level ground the polynomials are constant.
-    path, total, root, albedo, (change, change_1, curve) = terms
-    r = _NONE
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _thin(air, rows, j):
     if air is None:
-        p, t, s = path[0], total[0], albedo[0]
-        if surroundings is not None:
-            r = root[0]
-    else:
-        x = np.float32(air[i, j])
-        p, t = _polynomial(path, x), _polynomial(total, x)
-        s = albedo[0] + x * (albedo[1] + x * albedo[2])
-        change += x * change_1
-        if surroundings is not None:
-            r = _polynomial(root, x)
-    signal = np.float32(toa[i, j]) - p
+        return _NONE, _NONE, _NONE, _NONE
+    a, b, c, d = rows
+    return np.float32(air[a, j]), np.float32(air[b, j]), np.float32(air[c, j]), np.float32(air[d, j])
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _five(air, c, x):
+    # A polynomial of five powers in four rows; over level ground it is constant.
+    if air is None:
+        return c[0], c[0], c[0], c[0]
+    return _polynomial(c, x[0]), _polynomial(c, x[1]), _polynomial(c, x[2]), _polynomial(c, x[3])
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _three(air, c, x):
+    if air is None:
+        return c[0], c[0], c[0], c[0]
+    return (
+        c[0] + x[0] * (c[1] + x[0] * c[2]),
+        c[0] + x[1] * (c[1] + x[1] * c[2]),
+        c[0] + x[2] * (c[1] + x[2] * c[2]),
+        c[0] + x[3] * (c[1] + x[3] * c[2]),
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _signal(toa, air, excess, i, j, path, x, vapour):
+    signal = np.float32(toa[i, j]) - path
     if excess is not None:
+        change, change_1, curve = vapour
+        if air is not None:
+            change += x * change_1
         more = np.float32(excess[i, j])
         signal *= _ONE_F + more * (change + more * curve)
+    return signal
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+def _boa(toa, surroundings, near, i, j, signal, total, root, albedo):
+    # The formula, in stored numbers.
+    loss = total + albedo * signal
     if surroundings is None:
-        number = signal / max(t + s * signal, _HALF * t) * _ONE + _ROUNDED  # a far too dark pixel stays dark
+        number = signal / max(loss, _HALF * total) + _ROUNDED  # a far too dark pixel stays dark
     else:
         upper, lower, weight = near
         around = surroundings[upper, j] + (surroundings[lower, j] - surroundings[upper, j]) * weight
-        number = (signal - around * (t + s * signal)) * r * r + (around * _ONE + _ROUNDED)
+        number = (signal - around * loss) * root * root + (around + _ROUNDED)
     number = np.uint16(np.int32(min(max(number, _LOWEST), _HIGHEST)))
     return number if toa[i, j] != 0 else np.uint16(0)
 
@@ -199,7 +223,8 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, b
     # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
     # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
     # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
-    # references to them takes as long as the pixels.
+    # references to them takes as long as the pixels. One polynomial after the other, for all rows: fewer coefficients
+    # have to be at hand at a time.
     a, b, c, d = rows
     for g in range(line.shape[0] - 1):
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.shape[1]))
@@ -207,13 +232,18 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, b
         root, albedo = _powers(line, slope, g, _ROOT), _powers(line, slope, g, _ALBEDO)
         vapour = _middle(line, g, _CHANGE), _middle(line, g, _CHANGE + 1), _middle(line, g, _CHANGE + 2)
         for j in range(start, stop):
-            t = ramp[j - start]
-            terms = _at(path, t), _at(total, t), _at(root, t), _at(albedo, t), vapour
-            first = _pixel(toa, air, excess, surroundings, near[0], a, j, terms)
-            second = _pixel(toa, air, excess, surroundings, near[1], b, j, terms)
-            third = _pixel(toa, air, excess, surroundings, near[2], c, j, terms)
-            boa[d, j] = _pixel(toa, air, excess, surroundings, near[3], d, j, terms)
-            boa[a, j], boa[b, j], boa[c, j] = first, second, third
+            t, x = ramp[j - start], _thin(air, rows, j)
+            p = _five(air, _at(path, t), x)
+            first = _signal(toa, air, excess, a, j, p[0], x[0], vapour)
+            second = _signal(toa, air, excess, b, j, p[1], x[1], vapour)
+            third = _signal(toa, air, excess, c, j, p[2], x[2], vapour)
+            fourth = _signal(toa, air, excess, d, j, p[3], x[3], vapour)
+            s, u, r = _three(air, _at(albedo, t), x), _five(air, _at(total, t), x), _five(air, _at(root, t), x)
+            one = _boa(toa, surroundings, near[0], a, j, first, u[0], r[0], s[0])
+            two = _boa(toa, surroundings, near[1], b, j, second, u[1], r[1], s[1])
+            three = _boa(toa, surroundings, near[2], c, j, third, u[2], r[2], s[2])
+            boa[d, j] = _boa(toa, surroundings, near[3], d, j, fourth, u[3], r[3], s[3])
+            boa[a, j], boa[b, j], boa[c, j] = one, two, three
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
