@@ -71,11 +71,13 @@ class _Picture:
     """A map with its caption and coordinates, saved to a file at the end of the block."""
 
     def __init__(self, path: Path, scene: Scene, title: str):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self._path, self._grid = path, scene.grid
         aspect = scene.grid.height / scene.grid.width
         self.figure = Figure(figsize=(12.5, 10.2 * min(max(aspect, 0.5), 2) + 1), dpi=100, layout="constrained")
+        self._canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_subplot()
         self.axes.set_title(f"{title}\n{l2a_name(scene.product)}", fontsize=13)
         self.axes.set_xlabel(f"Easting (km), EPSG:{scene.grid.epsg}")
@@ -86,10 +88,8 @@ class _Picture:
 
     def __exit__(self, kind, *_) -> None:
         if kind is None:
-            # Laid out beforehand, or else everything is drawn twice.
-            self.figure.get_layout_engine().execute(self.figure)
-            self.figure.set_layout_engine("none")
-            self.figure.savefig(self._path, pil_kwargs={"compress_level": 1})
+            # `Figure.savefig` would draw everything twice because of the layout.
+            self._canvas.print_png(self._path, pil_kwargs={"compress_level": 1})
 
     def show(self, image: np.ndarray, **options):
         """Draw an image of the whole scene."""
