@@ -6,6 +6,7 @@ import gc
 import inspect
 import logging
 import os
+import resource
 import sys
 import time
 import types
@@ -111,5 +112,6 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
         name, mend = problem.filename or "output", _MENDS.get(problem.errno, "check the path")
         logger.error("%s: %s; %s", name, problem.strerror, mend)
         sys.exit(2)
-    logger.info("done in %.2f s", time.perf_counter() - start)
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    logger.info("done in %.2f s, %.2f CPU s", time.perf_counter() - start, used)
     gc.freeze()  # Or else the interpreter looks at every object of Numba's once more as it ends: .2 s.

@@ -128,7 +128,8 @@ def test_costs_of_stages_by_release(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "_copy", lambda: 0.01)
     for version, seconds in (("1.0", 4.0), ("1.1", 8.0), ("1.1", 6.0)):
         for stage in ("import_l1c", "aerosol"):
-            (tmp_path / f"{stage}.tsv").write_text(f"s\tcpu_time\n9\t{seconds if stage == 'import_l1c' else 3}\n")
+            used = seconds if stage == "import_l1c" else 3.0
+            (tmp_path / f"{stage}.log").write_text(f"INFO: warm\nINFO: done in 9.00 s, {used:.2f} CPU s\n")
         monkeypatch.setattr(stages, "__version__", version)
         stages.run(tmp_path, tmp_path / "l1c", tmp_path / "table.md")
     lines = (tmp_path / "table.md").read_text().splitlines()

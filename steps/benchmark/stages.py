@@ -1,7 +1,6 @@
 """The guard against getting slower: the cost of each stage beside two yardsticks, one column a release."""
 
 import contextlib
-import csv
 import logging
 import re
 import time
@@ -26,7 +25,7 @@ _SLOWER = 1.25
 _REPEATS, _SIDE = 20, 10980
 _HEAD = """# What each stage costs, release by release
 
-CPU seconds of a stage, as Snakemake measures them, by those of a yardstick of the same run on the same machine: for
+CPU seconds of a stage, from its log, by those of a yardstick of the same run on the same machine: for
 stages that read or write JPEG 2000 or COGs (`decode`) decoding one 10 m band with one thread, for all others (`copy`)
 copying a 10 m band of a full tile in memory. So columns of different machines compare roughly. A figure that has
 grown by more than a quarter since the release before is **bold**. `snakemake --cores 2 benchmark_stages --config
@@ -35,13 +34,14 @@ input=... output=...`, on a full tile, writes the column of the present version.
 """
 
 
-def run(benchmarks: Path, l1c: Path, table: Path) -> None:
+def run(logs: Path, l1c: Path, table: Path) -> None:
     """Write the column of the present version into the table of costs.
 
     Parameters
     ----------
-    benchmarks
-        Folder with the benchmark files of all stages of a product.
+    logs
+        Folder with the logs of all stages of a product, which end with what the stage cost. (Snakemake's benchmark
+        files know nothing of the time since it looked last, up to half a minute.)
     l1c
         The Level-1C product it was made from, whose B02 is decoded.
     table
@@ -50,11 +50,11 @@ def run(benchmarks: Path, l1c: Path, table: Path) -> None:
     Raises
     ------
     StepError
-        If there are no benchmark files, or the product cannot be read.
+        If there are no such logs, or the product cannot be read.
     """
-    costs = {path.stem: _cpu_seconds(path) for path in sorted(benchmarks.glob("*.tsv"))}
+    costs = _costs(logs)
     if not costs:
-        raise StepError(f"{benchmarks}: no benchmark files; process the product again")
+        raise StepError(f"{logs}: no log of a stage tells what it cost; process the product again")
     yardsticks = {"copy": _copy(), "decode": _decode(l1c)}
     logger.info("yardsticks, CPU s: %s", yardsticks)
     column = {"copy": f"{yardsticks['copy']:.3f} s", "decode": f"{yardsticks['decode']:.1f} s"}
@@ -65,9 +65,10 @@ def run(benchmarks: Path, l1c: Path, table: Path) -> None:
     _write(table, rows | {__version__: column}, [*(r for r in releases if r != __version__), __version__])
 
 
-def _cpu_seconds(path: Path) -> float:
-    with path.open(encoding="utf-8") as file:
-        return float(next(csv.DictReader(file, delimiter="\t"))["cpu_time"])
+def _costs(logs: Path) -> dict[str, float]:
+    """Return the CPU seconds of each stage."""
+    ends = {path.stem: re.search(r"([\d.]+) CPU s$", path.read_text(encoding="utf-8")) for path in logs.glob("*.log")}
+    return {stage: float(end[1]) for stage, end in sorted(ends.items()) if end}
 
 
 def _figure(value: float) -> str:

@@ -75,9 +75,9 @@ rule benchmark_stages:
         mem_mb=1000,
     params:
         code=step("benchmark.stages"),
-        benchmarks=f"{OUT}/{BENCHMARKED}/benchmarks",
+        logs=f"{OUT}/{BENCHMARKED}/logs",
     shell:
-        "python -m steps.benchmark.stages --benchmarks {params.benchmarks:q} --l1c {input.l1c:q} --table {output:q}"
+        "python -m steps.benchmark.stages --logs {params.logs:q} --l1c {input.l1c:q} --table {output:q}"
         " --threads {threads} --log {log:q}"
 
 
