@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: A scene has relief if its highest and lowest points differ by this much, m.
+#: A tile has relief if its highest and lowest points differ by this much, m.
 RELIEF = 50
 #: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
 #: height (it then hides less than 2 % of the sky) and at most so far, m.
@@ -48,8 +49,8 @@ def run(
         The scene and its sun angles.
     terrain_10m, terrain_20m, terrain_60m, terrain_80m
         The rasters to write; that of 80 m is of the whole tile. Tags tell elevation_min, elevation_max, elevation_mean
-        (m), `relief` (yes or no),
-        `dem` (names of the files used), `missing_percent` and `default` (what was assumed).
+        (m), `relief` (yes or no; of the whole tile), `dem` (names of the files used), `missing_percent` and `default`
+        (what was assumed).
     dem
         Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
     altitude
@@ -66,6 +67,8 @@ def run(
     default = f"no elevation model: flat terrain at {altitude:g} m"
     if dem is None:
         logger.warning("%s", default)
+    else:
+        ground = _Ground(dem, *_look(dem, scene.overview, _Sun(angle_grid, scene.overview)))
     fine = scene.grid
     of_20m = (
         (terrain_20m, fine.at(20), None),
@@ -77,16 +80,25 @@ def run(
         if dem is None:
             _write_flat(path, grid, sun, altitude, default)
         else:
-            _write_relief(path, grid, sun, dem, coarse, threads)
+            _write_relief(path, grid, sun, ground, coarse, threads)
 
 
-def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", dem: Path, coarse: Path | None, threads: int) -> None:
+@dataclass(frozen=True)
+class _Ground:
+    """An elevation model, how far around a pixel it matters (m), and whether the whole tile has relief."""
+
+    dem: Path
+    reach: float
+    relief: bool
+
+
+def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
     """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
-    margin = 1 if coarse else _margin(dem, grid, sun)
+    margin, dem = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution)), ground.dem
     elevation, names = read_elevation(dem, grid, margin)
     missing = _fill(elevation, margin)
     inside = elevation[margin:-margin, margin:-margin]
-    tags = _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
+    tags = _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")), ground.relief)
     tags.update(dem=",".join(names), missing_percent=f"{missing:.3f}")
     if missing:
         tags["default"] = f"{missing:.3f} % of the scene has no elevation in {dem.name} and is taken as sea level"
@@ -109,13 +121,12 @@ def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
     raster.write(band, np.rint(values / np.float32(TERRAIN.scales[band])).astype("int16"), rows.start)
 
 
-def _facts(lowest: float, highest: float, mean: float) -> dict[str, str]:
-    relief = "yes" if highest - lowest >= RELIEF else "no"
+def _facts(lowest: float, highest: float, mean: float, relief: bool) -> dict[str, str]:
     return {
         "elevation_min": f"{lowest:.1f}",
         "elevation_max": f"{highest:.1f}",
         "elevation_mean": f"{mean:.2f}",
-        "relief": relief,
+        "relief": "yes" if relief else "no",
     }
 
 
@@ -145,7 +156,7 @@ class _Sun:
 
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
-    tags = _facts(altitude, altitude, altitude)
+    tags = _facts(altitude, altitude, altitude, relief=False)
     with create(terrain, TERRAIN, grid, list(TERRAIN.scales), compress=True, default=default, **tags) as raster:
         for band, value in constant.items():
             block = np.full((BLOCK, grid.width), value, np.int16)
@@ -156,14 +167,15 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
 
 
-def _margin(dem: Path, grid: Grid, sun: _Sun) -> int:
-    """Return how many pixels of the surroundings to look at, from a coarse look at the relief."""
+def _look(dem: Path, tile: Grid, sun: _Sun) -> tuple[float, bool]:
+    """Return how far around a pixel (m) the ground matters, and whether a tile has relief, from a coarse look."""
     step = 200
-    columns, rows = (math.ceil(n * grid.resolution / step) for n in (grid.width, grid.height))
-    elevation, _ = read_elevation(dem, Grid(grid.epsg, grid.left, grid.top, step, columns, rows), _FARTHEST // step)
-    relief = float(np.nanmax(elevation) - np.nanmin(elevation))
-    reach = min(_FARTHEST, relief * max(_REACH, sun.longest_shadow))
-    return max(1, math.ceil(reach / grid.resolution))
+    columns, rows = (math.ceil(n * tile.resolution / step) for n in (tile.width, tile.height))
+    margin = _FARTHEST // step
+    around, _ = read_elevation(dem, Grid(tile.epsg, tile.left, tile.top, step, columns, rows), margin)
+    inside = around[margin:-margin, margin:-margin]
+    difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
+    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), relief >= RELIEF
 
 
 def _fill(elevation: np.ndarray, margin: int) -> float:
