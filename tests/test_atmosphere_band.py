@@ -100,13 +100,15 @@ def test_table_agrees_with_the_solver_at_random_points(aerosol, wavelength):
     points = random_points(8, round(1000 * wavelength)) | {"water_vapour": np.zeros(8)}
     a = band_atmosphere(table, line(wavelength), **points)
     i = int(np.argmin(abs(table.wavelength - wavelength)))
+    # What is asked is 3e-4 in path and 6e-4 in surface reflectance.
+    path_limit, limit = {"continental": (1e-4, 3e-4), "maritime": (3e-4, 6e-4)}.get(aerosol, (1e-4, 6e-4))
     for k in range(8):
         path, down, up, albedo = solved(aerosol, i, {name: values[k] for name, values in points.items()})
-        assert abs(a.path_reflectance[k] - path) < (3e-4 if aerosol == "maritime" else 1e-4)  # the bar is 3e-4
+        assert abs(a.path_reflectance[k] - path) < path_limit
         for ground in (0.02, 0.1, 0.3, 0.6):
             toa = path + down * up * ground / (1 - albedo * ground)
             y = (toa - a.path_reflectance[k]) / (a.transmittance_down[k] * a.transmittance_up[k])
-            assert abs(y / (1 + a.spherical_albedo[k] * y) - ground) < 6e-4
+            assert abs(y / (1 + a.spherical_albedo[k] * y) - ground) < limit
 
 
 def test_band_averages_are_those_of_plain_numpy(table):
