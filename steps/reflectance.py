@@ -1,8 +1,7 @@
 """Surface reflectance over flat terrain, with the light from each pixel's surroundings taken out."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +53,7 @@ from steps.kernels.mesh import nearest
 from steps.kernels.resampling import block_mean
 from steps.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -83,26 +82,6 @@ class _Air:
 
 
 @dataclass(frozen=True)
-class _Tile:
-    """The whole tile, whatever part of it is processed.
-
-    Attributes
-    ----------
-    grid
-        At 10 m.
-    means
-        Of all its pixels, from the report of the water vapour.
-    clear, classified
-        Which pixels of a coarse grid show ground, and that grid.
-    """
-
-    grid: Grid
-    means: dict
-    clear: np.ndarray
-    classified: Grid
-
-
-@dataclass(frozen=True)
 class _Surroundings:
     """What the reflectance of the surroundings is computed from.
 
@@ -117,7 +96,9 @@ class _Surroundings:
     radius_km
         How far they reach.
     tile
-        What they are a part of.
+        At 10 m, the grid of the whole tile, whatever part of it is processed.
+    means
+        Of all pixels of the tile, from the report of the water vapour.
     """
 
     air: _Air
@@ -125,7 +106,8 @@ class _Surroundings:
     excess: np.ndarray
     clear: np.ndarray
     radius_km: float
-    tile: _Tile
+    tile: Grid
+    means: dict
 
 
 def run(
@@ -180,35 +162,36 @@ def run(
         If the grids differ, an input cannot be read or the output cannot be written.
     """
     scene, angle_grid, table = Scene.read(metadata), AngleGrid(angles), load_table(lut)
-    air, tile = (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)), None
+    maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
+    rasters, reports = list(zip(toa, terrain, strict=True)), []
+    airs, coarse, heights = _airs(rasters, maps)
+    bands = [OUTPUT_BANDS[round(air.mesh.grid.resolution)] for air in airs]
+    around = dict.fromkeys(dict.fromkeys(band for names in bands for band in names))
+    surroundings = None
     if adjacency:
-        tile = _tile(scene, classification, scene_means)
-    sources, reports = list(zip(toa, terrain, strict=True)), []
+        surroundings = _surroundings(scene, coarse, heights, maps[1], classification, scene_means, adjacency_km)
+    wanted = {(air.mesh.spacing, band): (air, band) for air, names in zip(airs, bands, strict=True) for band in names}
+    if surroundings:
+        wanted |= {(coarse.mesh.spacing, band): (coarse, band) for band in around}
     with workers(backend, threads, scheduler) as run_all:
-        scenes = list(run_all(_scene, sources, air, tile, adjacency_km))
-        bands = [(k, band) for k, (grid, *_) in enumerate(scenes) for band in OUTPUT_BANDS[round(grid.resolution)]]
-        fields = list(run_all(_field, bands, toa, scenes, table, scene, angle_grid))
-        for k, ((grid, fine, _), path) in enumerate(zip(scenes, boa, strict=True)):
-            of_bands = {band: field for (i, band), field in zip(bands, fields, strict=True) if i == k}
-            blocks, counts = list(row_blocks(grid.height)), []
-            with create(path, BOA, grid, list(of_bands)) as output:
-                results = run_all(_invert, blocks, (*sources[k], wvp), fine, of_bands)
+        nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), table, scene, angle_grid), strict=True))
+        if surroundings:
+            sources = _sources(toa, airs)
+            items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
+            around = dict(
+                zip(around, run_all(_environment, items, surroundings, table, scene, angle_grid), strict=True)
+            )
+        for air, names, raster, path in zip(airs, bands, rasters, boa, strict=True):
+            fields = {band: (nodes[air.mesh.spacing, band], around[band]) for band in names}
+            blocks, counts = list(row_blocks(air.mesh.grid.height)), []
+            with create(path, BOA, air.mesh.grid, names) as output:
+                results = run_all(_invert, blocks, (*raster, wvp), air, fields)
                 for rows, (block, count) in zip(blocks, results, strict=True):
-                    for band, values in zip(of_bands, block, strict=True):
+                    for band, values in zip(names, block, strict=True):
                         output.write(band, values, rows.start)
                     counts.append(count)
-            reports.append(_report(angle_grid, scene, fine, dict(zip(of_bands, sum(counts), strict=True))))
+            reports.append(_report(angle_grid, scene, air, dict(zip(names, sum(counts), strict=True))))
     write_json(report, {"adjacency": adjacency, "adjacency_km": adjacency_km, "resolutions": reports, "defaults": []})
-
-
-def _tile(scene: Scene, classification: Path, scene_means: Path) -> _Tile | None:
-    """Return the whole tile, None where hardly any of its ground is clear."""
-    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
-    if clear is None:
-        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
-        return None
-    means = read_json(scene_means)["scene"]
-    return _Tile(scene.tile_grid or scene.grid, means, clear, grid_of(classification, CLASSIFICATION))
 
 
 def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> dict:
@@ -222,25 +205,56 @@ def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.nda
     return {"resolution": round(air.mesh.grid.resolution), "bands": bands, "outside_domain": outside}
 
 
-def _scene(
-    sources: tuple[Path, Path], air: tuple[np.ndarray, np.ndarray], tile: _Tile | None, radius_km: float
-) -> tuple[Grid, _Air, _Surroundings | None]:
-    """Return the grid of a raster, the air over its pixels, and the surroundings if the tile is known."""
-    toa, terrain = sources
-    grid = grid_of(toa, TOA)
-    if grid_of(terrain, TERRAIN) != grid:
-        raise StepError(f"{terrain}: its grid is not that of {toa}; delete both and run their stages again")
-    elevation = read(terrain, TERRAIN, "elevation")
-    resolution = round(grid.resolution)
-    fine, ratio = _air(Mesh(grid, CELL[resolution]), elevation, *air), ENVIRONMENT // resolution
-    if tile is None:
-        return grid, fine, None
-    clear = nearest(tile.clear, *tile.classified.positions(grid.at(ENVIRONMENT)))
-    centres = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
-    coarse = fine if ratio == 1 else _air(Mesh(grid.at(ENVIRONMENT), CELL[60]), centres, *air)
-    thin = None if coarse.level is not None else thinness(centres)
-    excess = _excess(coarse, thin, block_mean(air[1], 3), 0)
-    return grid, fine, _Surroundings(coarse, thin, excess, clear, radius_km, tile)
+def _sources(toa: list[Path], airs: list[_Air]) -> dict[str, Path]:
+    """Return for each band the raster of its own pixel size, or for want of that the first one that has it."""
+    result = {}
+    for path, air in zip(toa, airs, strict=True):
+        size = round(air.mesh.grid.resolution)
+        result |= {band: path for band in OUTPUT_BANDS[size] if PIXEL_SIZE[band] == size or band not in result}
+    return result
+
+
+def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Air, np.ndarray]:
+    """Return the air over the pixels of each pair of reflectance and terrain, that at 60 m, and the elevation there.
+
+    Rasters whose nodes lie at the same places share what is computed for them.
+    """
+    found, meshes, heights = {}, [], None
+    for toa, terrain in rasters:
+        grid = grid_of(toa, TOA)
+        if grid_of(terrain, TERRAIN) != grid:
+            raise StepError(f"{terrain}: its grid is not that of {toa}; delete both and run their stages again")
+        resolution = round(grid.resolution)
+        meshes.append(Mesh(grid, CELL[resolution]))
+        if heights is None or resolution == ENVIRONMENT or meshes[-1].spacing not in found:
+            elevation, ratio = read(terrain, TERRAIN, "elevation"), ENVIRONMENT // resolution
+            if heights is None or ratio == 1:
+                heights = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
+            found.setdefault(meshes[-1].spacing, _air(meshes[-1], elevation, *maps))
+    mesh = Mesh(meshes[0].grid.at(ENVIRONMENT), CELL[ENVIRONMENT])
+    coarse = found.get(mesh.spacing) or _air(mesh, heights, *maps)
+    return [replace(found[mesh.spacing], mesh=mesh) for mesh in meshes], coarse, heights
+
+
+def _surroundings(
+    scene: Scene,
+    air: _Air,
+    heights: np.ndarray,
+    wvp: np.ndarray,
+    classification: Path,
+    scene_means: Path,
+    radius_km: float,
+) -> _Surroundings | None:
+    """Return the surroundings, None where hardly any ground of the tile is clear."""
+    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
+    if clear is None:
+        logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
+        return None
+    clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(air.mesh.grid))
+    thin = None if air.level is not None else thinness(heights)
+    excess = _excess(air, thin, block_mean(wvp, 3), 0)
+    means = read_json(scene_means)["scene"]
+    return _Surroundings(air, thin, excess, clear, radius_km, scene.tile_grid or scene.grid, means)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
@@ -259,50 +273,49 @@ def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_
     return excess
 
 
-def _field(item: tuple[int, str], toa: Sequence[Path], scenes, table: LookUpTable, scene: Scene, angles: AngleGrid):
-    """Return the nodes' numbers and the surroundings' reflectance (or None) of one band of one of the rasters."""
-    k, band = item
-    _, air, surroundings = scenes[k]
-    evaluate = evaluator(table, scene, band)
-    around = None
-    if surroundings:
-        around = _environment(evaluate, angles, band, toa[k], surroundings)
-    return _nodes(evaluate, angles, band, air), around
-
-
-def _nodes(evaluate, angles: AngleGrid, band: str, air: _Air) -> np.ndarray:
+def _nodes(item: tuple[_Air, str], table: LookUpTable, scene: Scene, angles: AngleGrid) -> np.ndarray:
+    """Return the nodes' numbers of one band."""
+    air, band = item
     elevation, aot, column = air.nodes
     atmosphere = SceneAtmosphere(
-        evaluate, angles, band, air.mesh.x, air.mesh.y, elevation_km=elevation, aot550=aot, water_vapour=column
+        evaluator(table, scene, band),
+        angles,
+        band,
+        air.mesh.x,
+        air.mesh.y,
+        elevation_km=elevation,
+        aot550=aot,
+        water_vapour=column,
     )
     return inversion_nodes(atmosphere, *air.nodes, air.level)
 
 
-def _environment(evaluate, angles, band: str, toa: Path, surroundings: _Surroundings) -> np.ndarray:
-    """Return the reflectance of the surroundings of each pixel of 60 m."""
-    around, air = surroundings, surroundings.air
+def _environment(
+    item: tuple[str, Path, np.ndarray], around: _Surroundings, table: LookUpTable, scene: Scene, angles: AngleGrid
+) -> np.ndarray:
+    """Return the reflectance of the surroundings of each pixel of 60 m in one band, from its raster and its nodes."""
+    band, toa, nodes = item
     height = grid_of(toa, TOA).height
     ratio = height // around.clear.shape[0]
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
-    nodes = _nodes(evaluate, angles, band, air)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, around.thinness, around.excess, None, 1, nodes, air.mesh.cell, 0, boa, counts)
+    invert(stored, around.thinness, around.excess, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    middle = _middle(evaluate, angles, band, around.tile)
-    mean = float(surface_reflectance(around.tile.means["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET, middle))
+    middle = _middle(evaluator(table, scene, band), angles, band, around.tile, around.means)
+    mean = float(surface_reflectance(around.means["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET, middle))
     weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
     q = float(middle.transmittance_up / middle.direct_up) - 1
     reflected = float(middle.spherical_albedo) * mean
     return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected), mean=mean)
 
 
-def _middle(evaluate, angles: AngleGrid, band: str, tile: _Tile) -> BandAtmosphere:
+def _middle(evaluate, angles: AngleGrid, band: str, tile: Grid, means: dict) -> BandAtmosphere:
     """Return the atmosphere under the mean angles and the means of a tile."""
-    share = np.linspace(0, tile.grid.resolution, 9)
-    points = np.meshgrid(tile.grid.left + share * tile.grid.width, tile.grid.top - share * tile.grid.height)
+    share = np.linspace(0, tile.resolution, 9)
+    points = np.meshgrid(tile.left + share * tile.width, tile.top - share * tile.height)
     mean_angles = (float(v.mean()) for v in geometry(angles, band, *points))
-    return evaluate(*mean_angles, *(tile.means[name] for name in ("elevation_km", "aot550", "water_vapour")))
+    return evaluate(*mean_angles, *(means[name] for name in ("elevation_km", "aot550", "water_vapour")))
 
 
 def _invert(

@@ -48,14 +48,19 @@ class Mesh:
         return tuple(-(-n // self.cell) + 1 for n in self.grid.shape)
 
     @property
+    def spacing(self) -> float:
+        """Distance of the nodes, m."""
+        return self.cell * self.grid.resolution
+
+    @property
     def x(self) -> np.ndarray:
         """Map coordinates of the columns of nodes, m."""
-        return self.grid.left + self.cell * self.grid.resolution * np.arange(self.shape[1])
+        return self.grid.left + self.spacing * np.arange(self.shape[1])
 
     @property
     def y(self) -> np.ndarray:
         """Map coordinates of the rows of nodes, m."""
-        return self.grid.top - self.cell * self.grid.resolution * np.arange(self.shape[0])
+        return self.grid.top - self.spacing * np.arange(self.shape[0])
 
     def _around(self, moments: np.ndarray, reach: int) -> np.ndarray:
         # Half cells within `reach` half cells of each node: shape (5, node rows, node columns, 2 reach, 2 reach).
@@ -92,9 +97,14 @@ class Mesh:
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
         size = self.cell // 2
-        blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
-        thin = (np.where(block == nodata, 0, thinness(block)).astype(np.uint16) for block in blocks)
-        moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
+        if level_ground(elevation) in (None, nodata):
+            blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
+            thin = (np.where(block == nodata, 0, thinness(block)).astype(np.uint16) for block in blocks)
+            moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
+        else:
+            here = float(thinness(elevation[:1, :1])[0, 0])
+            moments = np.empty((5, *(-(-n // size) for n in elevation.shape)))
+            moments[:] = np.array([1, here, here, here, 0])[:, None, None]
         near, far = self._around(moments, 1), self._around(moments, 2)
         # The mean of exp(-z / H), which is the square of the thinness.
         counts = near[0].sum(axis=(-2, -1))
