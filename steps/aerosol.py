@@ -13,6 +13,8 @@ import numpy as np
 from steps.artefacts import (
     AOT,
     CLASSIFICATION,
+    MASK,
+    MASK_NODATA,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
@@ -146,7 +148,7 @@ def run(
     aot: Path,
     table: Path,
     report: Path,
-    classification_20m: Path | None = None,
+    mask_20m: Path | None = None,
     terrain_20m: Path | None = None,
     aot_overview: Path | None = None,
     method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
@@ -178,8 +180,8 @@ def run(
         Output: a copy of the look-up table, for the stages that follow.
     report
         Output, JSON: the method (DDV, CAMS or FIXED), the mean, figures of the dark vegetation, defaults.
-    classification_20m, terrain_20m
-        Of the pixels to map, if these are not those of the stack.
+    mask_20m, terrain_20m
+        Quality flags and terrain of the pixels to map, if these are not those of the stack.
     aot_overview
         Output: the map in the pixels of the stack.
     method
@@ -220,16 +222,16 @@ def run(
         inputs = replace(inputs, table=tables[model])
         cells, facts = _thickness(inputs, method, aot550, smoothing_km)
         if aot_overview:
-            _write_map(aot_overview, grid, inputs.cells, cells, elevation, inputs.classes, run_all)
-        if classification_20m and terrain_20m:
-            grid = grid_of(classification_20m, CLASSIFICATION)
-            elevation = read(terrain_20m, TERRAIN, "elevation")
-        classes = read(classification_20m or classification, CLASSIFICATION, "SCL")
-        total = _write_map(aot, grid, inputs.cells, cells, elevation, classes, run_all)
+            _write_map(aot_overview, grid, inputs.cells, cells, elevation, inputs.classes == 0, run_all)
+        lacking = inputs.classes == 0
+        if mask_20m and terrain_20m:
+            grid, elevation = grid_of(mask_20m, MASK), read(terrain_20m, TERRAIN, "elevation")
+            lacking = read(mask_20m, MASK, "mask") & MASK_NODATA != 0
+        total = _write_map(aot, grid, inputs.cells, cells, elevation, lacking, run_all)
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
-    valid = int(np.count_nonzero(classes))
+    valid = int(lacking.size - np.count_nonzero(lacking))
     facts["mean_aot550"] = total / valid * AOT.scale if valid else aot550
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
@@ -413,21 +415,21 @@ def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
 
 
-def _write_map(path: Path, grid: Grid, cell_grid: Grid, cells, elevation, classes, run_all) -> int:
+def _write_map(path: Path, grid: Grid, cell_grid: Grid, cells, elevation, lacking, run_all) -> int:
     """Write the map in the pixels of a grid; return the sum of its stored numbers."""
     blocks, total, at = list(row_blocks(grid.height)), 0, cell_grid.positions(grid)
     with create(path, AOT, grid, [AOT.name]) as output:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, at, elevation, classes), strict=True):
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, at, elevation, lacking), strict=True):
             output.write(AOT.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     return total
 
 
-def _pixels(block: slice, cells: np.ndarray, at, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _pixels(block: slice, cells: np.ndarray, at, elevation: np.ndarray, lacking: np.ndarray) -> np.ndarray:
     """Return the stored thickness of a block of rows; `at`: where rows and columns of pixels lie among the cells."""
     at_sea_level = interpolate(cells.astype("f4"), at[0][block], at[1])
     values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(classes[block] == 0, 0, np.rint(values / AOT.scale)).astype("u2")
+    return np.where(lacking[block], 0, np.rint(values / AOT.scale)).astype("u2")
 
 
 if __name__ == "__main__":

@@ -316,14 +316,11 @@ def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margi
 
 def run(
     stack: Path,
-    mask: Path,
     metadata: Path,
     terrain: Path,
     classification: Path,
-    classification_60m: Path,
-    overview: Path | None = None,
-    terrain_80m: Path | None = None,
-    classification_80m: Path | None = None,
+    mask: Path | None = None,
+    classification_60m: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -337,10 +334,10 @@ def run(
     cloud_model: Literal["rules", "s2cloudless"] = "rules",
     threads: int = 1,
 ) -> None:
-    """Classify a scene at 20 m, derive the classification at 60 m, and classify the overview of the whole tile.
+    """Classify a scene at 20 m and derive its classification at 60 m, or classify the overview of a whole tile at 80 m.
 
-    stack: the twelve bands at 20 m; mask: the product's quality flags at 20 m; terrain: at 20 m, flat without a DEM.
-    overview, terrain_80m, classification_80m: bands, terrain and output at 80 m.
+    stack: the twelve bands; terrain: of their pixels, flat without a DEM. mask, classification_60m: the product's
+    quality flags at 20 m, and the derived classification; not for an overview.
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
@@ -352,57 +349,11 @@ def run(
     if mode == "classic" and cloud_model != "rules":
         raise StepError(f"classification.cloud_model: {cloud_model} needs `classification.mode: improved`")
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
-    if grid_of(mask, MASK) != grid:
-        raise StepError(f"{mask}: its grid is not that of {stack}; delete both and run the stages that make them")
-    layers, made = (water_bodies, land_cover, snow_condition), None
-    if mode == "improved":
-        made = IMPROVEMENTS if improvements is None else tuple(improvements)
-
-    def classified(stack: Path, terrain: Path, displaced: np.ndarray | None, opinion: np.ndarray | None):
-        mends = None
-        if made is not None:
-            mends = _mends(scene, terrain, angles, made, displaced, cloud_buffer, opinion)
-        return _classify_files(stack, terrain, scene, layers, snow_possible, mends, threads)
-
-    if overview and terrain_80m and classification_80m:
-        bands = dict(zip(("SCL", "CLD", "SNW"), classified(overview, terrain_80m, None, None), strict=True))
-        write(classification_80m, CLASSIFICATION, grid_of(overview, TOA), bands, compress=True)
-    displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if made and "parallax" in made and toa_10m else None
-    opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
-    scl, cloud, snow = classified(stack, terrain, displaced, opinion)
-    if median_filter > 1:
-        from scipy import ndimage
-
-        scl = ndimage.median_filter(scl, median_filter)
-    defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
-    scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
-    cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
-    coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
-    if mode == "improved":
-        agree(scl, cloud, snow)
-        agree(*coarse.values())
-    write(classification, CLASSIFICATION, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, compress=True)
-    write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
-
-
-def _mends(scene: Scene, terrain: Path, angles: Path | None, made, displaced, cloud_buffer: float, opinion) -> Mends:
-    """Return the mends of improved mode for the grid of a terrain."""
-    cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
-    grid = grid_of(terrain, TERRAIN)
-    altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
-    thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
-    return Mends(made, _directions(angles, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
-
-
-def _classify_files(
-    stack: Path, terrain: Path, scene: Scene, layers: Sequence[Path | None], snow_possible: bool, mends, threads: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classify the pixels of a stack; `layers` are the CCI maps of water bodies, land cover and snow condition."""
-    grid = grid_of(stack, TOA)
-    if grid_of(terrain, TERRAIN) != grid:
-        raise StepError(f"{terrain}: its grid is not that of {stack}; delete both and run the stages that make them")
-    water = _warped(layers[0], grid, "cubic_spline")
-    sea = _sea_without_snow(_warped(layers[2], grid, "nearest"))
+    for path, kind in ((mask, MASK), (terrain, TERRAIN)):
+        if path and grid_of(path, kind) != grid:
+            raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+    water = _warped(water_bodies, grid, "cubic_spline")
+    sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
     relief = any(read(terrain, TERRAIN, "slope", rows).any() for rows in row_blocks(grid.height))
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
@@ -410,10 +361,34 @@ def _classify_files(
         heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
-    return classify(
+    mends = None
+    if mode == "improved":
+        made = IMPROVEMENTS if improvements is None else tuple(improvements)
+        displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
+        opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
+        cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
+        altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
+        thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
+        mends = Mends(made, _directions(angles, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
+    scl, cloud, snow = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        land_cover=_warped(layers[1], grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
+        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
+    if median_filter > 1:
+        from scipy import ndimage
+
+        scl = ndimage.median_filter(scl, median_filter)
+    if mask:
+        defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
+        scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
+    cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
+    coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
+    if mends:
+        agree(scl, cloud, snow)
+        agree(*coarse.values())
+    write(classification, CLASSIFICATION, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, compress=True)
+    if classification_60m:
+        write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:

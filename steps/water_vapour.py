@@ -9,6 +9,8 @@ import numpy as np
 from steps.artefacts import (
     AOT,
     CLASSIFICATION,
+    MASK,
+    MASK_NODATA,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
@@ -66,7 +68,7 @@ def run(
     lut: Path,
     wvp: Path,
     report: Path,
-    classification_20m: Path | None = None,
+    mask_20m: Path | None = None,
     terrain_20m: Path | None = None,
     method: Literal["auto", "fixed"] = "auto",
     column: float = 2.0,
@@ -95,8 +97,8 @@ def run(
     report
         Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults; `scene`:
         means of the stack's pixels, see `_scene_means`.
-    classification_20m, terrain_20m
-        Of the pixels to map, if these are not those of the stack.
+    mask_20m, terrain_20m
+        Quality flags and terrain of the pixels to map, if these are not those of the stack.
     method
         auto: from B09, or without enough land the forecast that comes with the product; fixed: `column`.
     column
@@ -125,14 +127,14 @@ def run(
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
     facts["scene"] = _scene_means(stack, classes, heights, thickness, thinned(field, heights))
-    target = grid
-    if classification_20m and terrain_20m:
-        target, classes = grid_of(classification_20m, CLASSIFICATION), read(classification_20m, CLASSIFICATION, "SCL")
+    target, lacking = grid, classes == 0
+    if mask_20m and terrain_20m:
+        target, lacking = grid_of(mask_20m, MASK), read(mask_20m, MASK, "mask") & MASK_NODATA != 0
         elevation = read(terrain_20m, TERRAIN, "elevation")
-    valid, total = int(np.count_nonzero(classes)), 0
+    valid, total = int(lacking.size - np.count_nonzero(lacking)), 0
     blocks, at = list(row_blocks(target.height)), grid.positions(target)
     with create(wvp, WVP, target, [WVP.name]) as output, workers(backend, threads, scheduler) as run_all:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, at, elevation, classes), strict=True):
+        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, at, elevation, lacking), strict=True):
             output.write(WVP.name, stored, rows.start)
             total += int(stored.sum(dtype="i8"))
     facts["mean_water_vapour"] = total / valid * WVP.scale if valid else column
@@ -240,11 +242,11 @@ def _filled(retrieved: np.ndarray, valid: int, pixel: float, facts: dict) -> np.
     return gaussian_filter(complete, _SMOOTHING / pixel, mode="nearest")
 
 
-def _pixels(block: slice, field: np.ndarray, at, elevation: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _pixels(block: slice, field: np.ndarray, at, elevation: np.ndarray, lacking: np.ndarray) -> np.ndarray:
     """Return the stored column of a block of rows from the field above sea level; `at`: where in it pixels lie."""
     at_sea_level = interpolate(field, at[0][block], at[1])
     values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(classes[block] == 0, 0, np.rint(values / WVP.scale)).astype("u2")
+    return np.where(lacking[block], 0, np.rint(values / WVP.scale)).astype("u2")
 
 
 if __name__ == "__main__":

@@ -443,8 +443,9 @@ def product(tmp_path):
 
 
 def run_in(folder, **options):
-    inputs = [folder / name for name in ("stack.tif", "mask.tif", "metadata.json", "terrain.tif")]
-    run(*inputs, folder / "20.tif", folder / "60.tif", **({"mode": "classic"} | options))
+    inputs = {name: folder / f"{name}.tif" for name in ("stack", "mask", "terrain")}
+    inputs |= {"metadata": folder / "metadata.json", "classification": folder / "20.tif"}
+    run(**inputs, classification_60m=folder / "60.tif", **({"mode": "classic"} | options))
     return ({b: read(folder / f"{r}.tif", CLASSIFICATION, b) for b in ("SCL", "CLD", "SNW")} for r in (20, 60))
 
 

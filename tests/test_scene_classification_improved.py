@@ -388,10 +388,12 @@ def test_step(tmp_path):
     bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
     scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(10), *SUN, bands)
     scene.write(tmp_path / "metadata.json")
-    inputs = [tmp_path / name for name in ("stack.tif", "mask.tif", "metadata.json", "terrain.tif", "20.tif", "60.tif")]
+    inputs = {name: tmp_path / f"{name}.tif" for name in ("stack", "mask", "terrain")}
+    inputs |= {"metadata": tmp_path / "metadata.json", "classification": tmp_path / "20.tif"}
+    inputs["classification_60m"] = tmp_path / "60.tif"
     with pytest.raises(StepError, match="--angles"):
-        step.run(*inputs, mode="improved")
-    step.run(*inputs, mode="improved", angles=tmp_path / "angles.tif", cloud_buffer=40, threads=2)
+        step.run(**inputs, mode="improved")
+    step.run(**inputs, mode="improved", angles=tmp_path / "angles.tif", cloud_buffer=40, threads=2)
     expected = classify(toa, cloud_buffer=40, cast_shadow=terrain["cast_shadow"])
     assert (expected[0][saturated] >= 8).any()
     expected[0][saturated] = 1

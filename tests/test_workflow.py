@@ -18,7 +18,7 @@ from steps import artefacts
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared with real L1C products and checkers")
-FIRST_STAGES = {"demo", "import_l1c", "resample", "dem", "scene_classification"}
+FIRST_STAGES = {"demo", "import_l1c", "resample", "dem", "scene_classification", "scene_classification_overview"}
 
 
 class Checkout:

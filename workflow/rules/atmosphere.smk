@@ -38,7 +38,7 @@ rule aerosol:
         stack=of("import/toa_80m.tif"),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
-        classification_20m=of("classification/scl_20m.tif"),
+        mask_20m=of("import/mask_20m.tif"),
         terrain_20m=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
@@ -54,7 +54,7 @@ rule aerosol:
         kept("benchmarks/aerosol.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: half(2)
     resources:
         mem_mb=memory(1200),
         workers=WORKERS,
@@ -66,7 +66,7 @@ rule aerosol:
     shell:
         "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
-        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q}"
+        " --mask-20m {input.mask_20m:q} --terrain-20m {input.terrain_20m:q}"
         " --aot-overview {output.aot_overview:q} --aot {output.aot:q} --table {output.table:q}"
         " --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
         " --smoothing-km {params.smoothing_km} --threads {threads} {resources.workers} --log {log:q}"
@@ -77,7 +77,7 @@ rule water_vapour:
         stack=of("import/toa_80m.tif"),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
-        classification_20m=of("classification/scl_20m.tif"),
+        mask_20m=of("import/mask_20m.tif"),
         terrain_20m=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
@@ -92,7 +92,7 @@ rule water_vapour:
         kept("benchmarks/water_vapour.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: half(2)
     resources:
         mem_mb=memory(1000),
         workers=WORKERS,
@@ -103,6 +103,6 @@ rule water_vapour:
     shell:
         "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
         " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
-        " --classification-20m {input.classification_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q}"
+        " --mask-20m {input.mask_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q}"
         " --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
         " --column {params.column} --threads {threads} {resources.workers} --log {log:q}"

@@ -205,6 +205,14 @@ def step(name):
     return hashlib.sha256(code).hexdigest()[:12]
 
 
+def half(most):
+    """Threads of a stage, at most `most`: classification runs beside the stages from aerosol to reflectance."""
+    try:
+        return max(1, min(most, workflow.cores // 2))
+    except WorkflowError:  # a cluster, with no number of cores of its own
+        return most
+
+
 def memory(megabytes):
     """Memory of a job: what its stage needs, the two Snakemake processes around it on a cluster, more on a retry."""
     return lambda wildcards, attempt: (megabytes + 300) * attempt
@@ -242,4 +250,9 @@ LAYERS = [
 LAYER_OPTIONS = " ".join(
     optional(f"--{key.replace('_', '-')}", config["classification"][key])
     for key in CCI_LAYERS
+)
+SNOW_POSSIBLE = (
+    "--snow-possible"
+    if config["classification"]["snow_possible"]
+    else "--no-snow-possible"
 )

@@ -89,7 +89,7 @@ rule dem:
         kept("benchmarks/dem.tsv")
     conda:
         CONDA
-    threads: 2 if config["dem"] else 1
+    threads: half(2) if config["dem"] else 1
     resources:
         mem_mb=memory(1800),
     params:
@@ -111,30 +111,23 @@ rule scene_classification:
         terrain=of("dem/terrain_20m.tif"),
         angles=of("import/angles.tif"),
         toa_10m=of("import/toa_10m.tif"),
-        overview=of("import/toa_80m.tif"),
-        terrain_80m=of("dem/terrain_80m.tif"),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),
         classification_60m=work("classification/scl_60m.tif"),
-        classification_80m=work("classification/scl_80m.tif"),
     log:
         kept("logs/scene_classification.log"),
     benchmark:
         kept("benchmarks/scene_classification.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: half(2)
     resources:
         mem_mb=memory(2000),
     params:
         code=step("scene_classification"),
         layers=LAYER_OPTIONS,
-        snow=(
-            "--snow-possible"
-            if config["classification"]["snow_possible"]
-            else "--no-snow-possible"
-        ),
+        snow=SNOW_POSSIBLE,
         median_filter=config["classification"]["median_filter"],
         mode=config["classification"]["mode"],
         improvements=config["classification"]["improvements"],
@@ -144,9 +137,40 @@ rule scene_classification:
         "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
-        " --overview {input.overview:q} --terrain-80m {input.terrain_80m:q}"
-        " --classification-80m {output.classification_80m:q}"
         " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
         " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
         " --cloud-model {params.cloud_model}"
         " --threads {threads} --log {log:q}"
+
+
+rule scene_classification_overview:
+    # What the air is found from; the classification at 20 m goes on beside it.
+    input:
+        stack=of("import/toa_80m.tif"),
+        metadata=of("import/metadata.json"),
+        terrain=of("dem/terrain_80m.tif"),
+        angles=of("import/angles.tif"),
+        layers=LAYERS,
+    output:
+        classification=work("classification/scl_80m.tif"),
+    log:
+        kept("logs/scene_classification_overview.log"),
+    benchmark:
+        kept("benchmarks/scene_classification_overview.tsv")
+    conda:
+        CONDA
+    threads: half(2)
+    resources:
+        mem_mb=memory(600),
+    params:
+        code=step("scene_classification"),
+        layers=LAYER_OPTIONS,
+        snow=SNOW_POSSIBLE,
+        mode=config["classification"]["mode"],
+        improvements=config["classification"]["improvements"],
+        cloud_buffer=config["classification"]["cloud_buffer"],
+    shell:
+        "python -m steps.scene_classification --stack {input.stack:q}"
+        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
+        " {params.layers} {params.snow} --mode {params.mode} --improvements {params.improvements}"
+        " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"

@@ -24,7 +24,7 @@ rule reflectance:
         kept("benchmarks/reflectance.tsv")
     conda:
         CONDA
-    threads: 2
+    threads: half(2)
     resources:
         mem_mb=memory(1800),
         workers=WORKERS,
