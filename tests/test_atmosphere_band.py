@@ -35,7 +35,7 @@ from steps.atmosphere.scattering import (
     single_scattering,
 )
 from steps.atmosphere.solver import solve
-from steps.atmosphere.tables import aerosol_model, gases, rayleigh_thickness
+from steps.atmosphere.tables import aerosol_model, gases, rayleigh_thickness, spline_weights
 from steps.errors import StepError
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.scene import SpectralResponse
@@ -366,6 +366,12 @@ def test_water_vapour_of_6s_spectra_is_met(table, satellite, elevation):
         b09, b8a = (band_atmosphere(table, r, **point | {"water_vapour": columns}) for r in own)
         ratio = b09.water_transmittance * b09.gas_transmittance / (b8a.water_transmittance * b8a.gas_transmittance)
         assert abs(np.interp(-means[0] / means[1], -ratio, columns) / column - 1) < 0.01
+
+
+def test_spline_is_scipys():
+    knots, x = np.array([1.0, 1.7, 3, 3.5, 5, 7]), np.linspace(1, 7, 50)
+    values = np.array([2.0, -1, 0.5, 4, 1, 3])
+    np.testing.assert_allclose(spline_weights(knots, x) @ values, CubicSpline(knots, values)(x), atol=1e-12)
 
 
 def golden(aerosol):

@@ -164,8 +164,8 @@ def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.nd
     return (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
-def _lagrange(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    # Weights of the levels in the polynomial through all of them: shape (levels, *values.shape).
+def lagrange(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the weights of the levels in the polynomial through all of them, shape (levels, *values.shape)."""
     result = np.ones((levels.size, *np.shape(values)))
     for i, level in enumerate(levels):
         for other in np.delete(levels, i):
@@ -261,7 +261,7 @@ class SceneAtmosphere:
         low_sun = np.degrees(np.arccos(1 / (levels - 1)))[:, None, None]
         z, column = self._z[:, None], self._root**2
         gas = evaluate(low_sun, 0.0, 0.0, z, self._aot[0], column)
-        self._air_mass = _lagrange(levels, air_mass)
+        self._air_mass = lagrange(levels, air_mass)
         self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (levels.size, self._z.size, column.size)))
         self._log_other = np.log(np.broadcast_to(gas.gas_transmittance, self._log_water.shape))[..., 0]
 
@@ -282,9 +282,9 @@ class SceneAtmosphere:
         elevation_km, aot550, water_vapour = (
             np.broadcast_to(np.asarray(v, "f8"), shape) for v in (elevation_km, aot550, water_vapour)
         )
-        z = _lagrange(self._z, elevation_km)
+        z = lagrange(self._z, elevation_km)
         mixture, direct, ratio, albedo = np.einsum(
-            "qza...,z...,a...->q...", self._mixture, z, _lagrange(self._aot, aot550)
+            "qza...,z...,a...->q...", self._mixture, z, lagrange(self._aot, aot550)
         )
         molecules = np.einsum("z...,z...->...", self._molecules, z)
         other = np.exp(np.einsum("mz,m...,z...->...", self._log_other, self._air_mass, z))

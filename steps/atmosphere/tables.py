@@ -116,8 +116,6 @@ def gases() -> Gases:
     Those between the altitudes of the table are on cubic splines, and so many are given that a line from one to the
     next has no kink that counts: in relief, transmittances shall be smooth functions of the elevation.
     """
-    from scipy.interpolate import CubicSpline
-
     d = _read("gases")
     water, other = np.array(d["water_vapour"]), np.array(d["other"])
     water[:, 1] = np.log(np.maximum(water[:, 1], 1e-9))
@@ -125,7 +123,8 @@ def gases() -> Gases:
     log_pressure = np.log(pressure(d["altitude_km"]))[order]
     number = log_pressure.size
     finer = np.interp(np.arange(_PARTS * (number - 1) + 1) / _PARTS, np.arange(number), log_pressure)
-    water, other = (np.ascontiguousarray(CubicSpline(log_pressure, v[order])(finer)) for v in (water, other))
+    to_finer = spline_weights(log_pressure, finer)
+    water, other = (np.tensordot(to_finer, v[order], 1) for v in (water, other))
     return Gases(
         d["start_nm"] + d["step_nm"] * np.arange(water.shape[-1]),
         d["step_nm"],
@@ -135,3 +134,17 @@ def gases() -> Gases:
         np.array(d["ozone"]),
         np.array(d["solar_irradiance"]),
     )
+
+
+def spline_weights(knots: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the weights, shape (x, knots), of values at knots in the cubic spline through them (not-a-knot ends).
+
+    Not SciPy's, which takes half a second to import: a polynomial and a cube that begins at each inner knot, the
+    outer two of which are none.
+    """
+
+    def basis(v: np.ndarray) -> np.ndarray:
+        t, begins = ((w - knots[0]) / (knots[-1] - knots[0]) for w in (v[:, None], knots[2:-2]))
+        return np.concatenate([t ** np.arange(4), np.maximum(t - begins, 0) ** 3], axis=1)
+
+    return np.linalg.solve(basis(knots).T, basis(x).T).T
