@@ -25,6 +25,8 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
+#: Bands of 10 and 20 m; those of 60 m are small files.
+_FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
 #: Rows and columns of an image.
 Window = tuple[slice, slice]
 
@@ -78,7 +80,7 @@ def run(
     """
     product = read_l1c(Safe(l1c), ozone)
     scene = _part(product, roi, roi_margin_km) if roi else product.scene
-    grid = scene.grid
+    grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
@@ -90,7 +92,12 @@ def run(
             for r in RESOLUTIONS
         }
         flags = _mask_flags(product, masks, grid.at(20), run_all)
-        distant = _overview(product, run_all)
+        part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
+        for band, stored, found in _overview(product, run_all):
+            distant[band] = stored
+            if found is not None:
+                rasters[60].write(band, stored[part], 0)
+                flags |= found[part_20m]
         bands = _decode_part(product, scene, distant, run_all) if roi else _decode_all(product, blocks, run_all)
         for band, row, stored, found in bands:
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
@@ -152,12 +159,18 @@ def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, run_all: RunAll) ->
     return flags
 
 
-def _overview(product: L1C, run_all: RunAll) -> dict[str, np.ndarray]:
-    """Return the bands of 10 and 20 m of the whole tile on the overview's grid, those of 60 m as they are."""
+def _overview(product: L1C, run_all: RunAll) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Yield each band of the whole tile: its name, the pixels, and flags at 20 m.
+
+    Those of 10 and 20 m are on the overview's grid, without flags, those of 60 m as they are.
+    """
     coarse = product.scene.grid.at(60)
     whole = coarse.within(coarse)
-    decoded = run_all(lambda b: _decode(product, b, whole)[0] if PIXEL_SIZE[b] == 60 else reduced(product, b), BANDS)
-    return dict(zip(BANDS, decoded, strict=True))
+    decoded = run_all(
+        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None), BANDS
+    )
+    for band, pixels in zip(BANDS, decoded, strict=True):
+        yield band, *pixels
 
 
 def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) -> None:
@@ -173,9 +186,9 @@ def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) ->
 def _decode_all(
     product: L1C, blocks: dict[str, int], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yield each band in pieces: its name, the first row, the pixels in the internal scale, their flags at 20 m."""
-    grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in BANDS}
-    tasks = [(band, rows) for band in BANDS for rows in _chunks(grids[band].height, blocks[band])]
+    """Yield each band of 10 and 20 m in pieces: its name, first row, pixels in the internal scale, flags at 20 m."""
+    grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in _FINE}
+    tasks = [(band, rows) for band in _FINE for rows in _chunks(grids[band].height, blocks[band])]
     decoded = run_all(lambda task: _decode(product, task[0], (task[1], slice(0, grids[task[0]].width))), tasks)
     for (band, rows), pixels in zip(tasks, decoded, strict=True):
         yield band, rows.start, *pixels
@@ -184,10 +197,10 @@ def _decode_all(
 def _decode_part(
     product: L1C, scene: Scene, distant: dict[str, np.ndarray], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yield each band as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
+    """Yield bands as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
     near = grown(scene.roi, scene.tile_grid, DETAIL)
-    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), BANDS)
-    for band, pixels in zip(BANDS, decoded, strict=True):
+    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), _FINE)
+    for band, pixels in zip(_FINE, decoded, strict=True):
         yield band, 0, *pixels
 
 
@@ -196,8 +209,6 @@ def _decode_near(
 ) -> tuple[np.ndarray, np.ndarray]:
     tile, size = scene.tile_grid, PIXEL_SIZE[band]
     target = scene.grid.at(size)
-    if size == 60:  # small files
-        return _decode(product, band, target.within(tile))
     result = nearest(dark_not_missing(distant), *scene.overview.positions(target))
     flags = np.zeros(scene.grid.at(20).shape, "u1")
     stored, found = _decode(product, band, near.at(size).within(tile))
