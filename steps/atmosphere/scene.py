@@ -328,13 +328,17 @@ def inversion_nodes(
     aot550, water_vapour
         At these elevations (g/cm2), same shape.
     level
-        Elevation (m) of level ground, for which the polynomials become constant.
+        Elevation (m) of level ground, for which the polynomials are constant; all nodes have the same levels then.
 
     Returns
     -------
     numpy.ndarray
         Shape (node rows, node columns, `steps.kernels.inversion.COEFFICIENTS`), float32.
     """
+    if level is not None:
+        weights = _lagrange(levels[:, 0, 0], level / 1000)
+        aot550, water_vapour = (np.tensordot(weights, v, 1)[None] for v in (aot550, water_vapour))
+        levels = np.full_like(aot550, level / 1000)
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
     path, gain, q, albedo = (np.stack([getattr(c, name) for c in terms]) for name in ("path", "gain", "q", "albedo"))
     # Each with what its errors are multiplied with on the way to the surface.
@@ -344,28 +348,26 @@ def inversion_nodes(
         (np.sqrt(gain), 1 / np.sqrt(gain)),
         (albedo * REFLECTANCE_SCALE, gain),
     )
+    lowest, highest = (_change(scene, levels[k], aot550[k], water_vapour[k]) for k in (0, -1))
     air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
-    change, curve = _change(scene, air, levels, aot550, water_vapour)
-    powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)] + [change]
-    if level is not None:
-        here = float(thinness(np.array([level], np.int16))[0])
-        for polynomial in powers:
-            polynomial[0] = sum(c * here**n for n, c in enumerate(polynomial))
-            polynomial[1:] = 0
+    if level is None:
+        powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)]
+        slope = (highest[0] - lowest[0]) / (air[-1] - air[0])
+        powers.append(np.stack([lowest[0] - slope * air[0], slope]))
+    else:
+        constant = [value for value, _ in values] + [lowest[0][None]]
+        powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for v, n in zip(constant, POWERS, strict=True)]
+    curve = (lowest[1] + highest[1])[None] / 2
     return np.ascontiguousarray(np.moveaxis(np.concatenate([*powers, curve]), 0, -1), np.float32)
 
 
-def _change(scene: SceneAtmosphere, air, levels, aot550, water_vapour) -> tuple[np.ndarray, np.ndarray]:
-    # Relative change of the gain with the excess of water vapour, a line in the thinness of the air, and with its
-    # square, the mean: from a tenth more or less of the column's root at the two outer levels.
-    change, curve = [], []
-    for k in (0, -1):
-        less, here, more = (scene.at(levels[k], aot550[k], water_vapour[k] * part**2).gain for part in (0.9, 1, 1.1))
-        excess = 0.1 * np.sqrt(water_vapour[k]) / EXCESS_UNIT
-        change.append((more - less) / (2 * excess * here))
-        curve.append(((more + less) / here - 2) / (2 * excess**2))
-    slope = (change[1] - change[0]) / (air[-1] - air[0])
-    return np.stack([change[0] - slope * air[0], slope]), (curve[0] + curve[1])[None] / 2
+def _change(scene: SceneAtmosphere, level, aot550, water_vapour) -> tuple[np.ndarray, np.ndarray]:
+    # Relative change of the gain at a level with the excess of water vapour and with its square, from a tenth more or
+    # less of the column's root. In between the first is taken to be a line in the thinness of the air, and the second
+    # to be its mean.
+    less, here, more = (scene.at(level, aot550, water_vapour * part**2).gain for part in (0.9, 1, 1.1))
+    excess = 0.1 * np.sqrt(water_vapour) / EXCESS_UNIT
+    return (more - less) / (2 * excess * here), ((more + less) / here - 2) / (2 * excess**2)
 
 
 def _powers(x: np.ndarray, values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
