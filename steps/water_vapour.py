@@ -53,8 +53,8 @@ LOWEST, HIGHEST = 0.02, 8.0
 _LAND, _DARKEST = (4, 5, 11), 0.05
 #: Smallest area (m2) and share of pixels with a result for the scene's own column to be used.
 _LEAST_AREA, _LEAST_SHARE = 360_000, 0.005
-#: Distance of the nodes of the coefficients (with 1.28 km the column differs by 0.003 g/cm2 at most), and side of the
-#: cells for filling gaps, m.
+#: Distance of the nodes of the coefficients (1.28 km changes the column by 0.002 g/cm2 at most), and side of the cells
+#: for filling gaps, m.
 _CELL, _FILL_CELL = 2560, 640
 #: Standard deviations of Gaussians: for smoothing the map, and for filling gaps, m.
 _SMOOTHING, _FILLING = 100.0, 1500.0

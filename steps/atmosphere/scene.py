@@ -336,7 +336,7 @@ def inversion_nodes(
         Shape (node rows, node columns, `steps.kernels.inversion.COEFFICIENTS`), float32.
     """
     if level is not None:
-        weights = _lagrange(levels[:, 0, 0], level / 1000)
+        weights = lagrange(levels[:, 0, 0], level / 1000)
         aot550, water_vapour = (np.tensordot(weights, v, 1)[None] for v in (aot550, water_vapour))
         levels = np.full_like(aot550, level / 1000)
     terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
