@@ -296,7 +296,8 @@ def project(order, starts, heights, darkness, moves):
 
 def _by_label(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the flat indices of all labelled pixels, label by label, and where in them each label begins."""
-    order = np.argsort(labels, axis=None, kind="stable")
+    labelled = np.flatnonzero(labels)
+    order = labelled[np.argsort(labels.ravel()[labelled], kind="stable")]
     return order, np.searchsorted(labels.ravel()[order], np.arange(1, count + 2))
 
 
@@ -312,10 +313,11 @@ def label_parts(cloud: np.ndarray) -> tuple[np.ndarray, int]:
         return labels, count
     rows, columns = (np.arange(n) // PART for n in cloud.shape)
     block = rows[:, None] * (columns[-1] + 1) + columns + 1
-    key = labels * (block.max() + 1) + block * large[labels]
-    key[labels == 0] = 0
-    values, labels = np.unique(key, return_inverse=True)
-    return labels.reshape(cloud.shape), len(values) - 1
+    labelled = labels > 0
+    keys = labels * (block.max() + 1) + block * large[labels]
+    values, labels[labelled] = np.unique(keys[labelled], return_inverse=True)
+    labels[labelled] += 1
+    return labels, len(values)
 
 
 def cloud_shadow(
