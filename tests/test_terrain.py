@@ -63,6 +63,11 @@ def correct(folder, boa, **options):
     return folder / "corrected.tif", read_json(folder / "report.json")["resolutions"][0]
 
 
+def terrains(folder, at):
+    """Where the stage puts its rasters, that of one pixel size where `correct` looks for it."""
+    return [folder / ("terrain.tif" if size == at else f"terrain_{size}.tif") for size in (10, 20, 60, 80)]
+
+
 def random_boa(folder, grid, bands=("B02", "B08")):
     random = np.random.default_rng(0)
     arrays = {band: random.integers(0, 12000, grid.shape).astype("u2") for band in bands}
@@ -122,7 +127,7 @@ def test_without_relief_the_file_is_passed_on(tmp_path):
 
 def test_on_without_a_model_is_refused(tmp_path):
     metadata, angles = write_scene(tmp_path)
-    describe(metadata, angles, tmp_path / "terrain_10.tif", tmp_path / "terrain.tif", tmp_path / "terrain_60.tif")
+    describe(metadata, angles, *terrains(tmp_path, at=20))
     with pytest.raises(StepError, match="without an elevation model"):
         correct(tmp_path, random_boa(tmp_path, GRID.at(20)), correction="always")
 
@@ -143,7 +148,7 @@ def test_lit_slope_gives_back_the_reflectance_it_was_made_from(tmp_path, atmosph
         lambda x, y: 4000 + rise * (y - 5_094_000), "EPSG:32633",
     )  # fmt: skip
     ground = tmp_path / "terrain.tif"
-    describe(metadata, angles, 20, ground, dem)
+    describe(metadata, angles, *terrains(tmp_path, at=20), dem)
     elevation = values(ground, TERRAIN, "elevation") / 1000
     a = air(elevation_km=elevation)
     tilt = {k: values(ground, TERRAIN, k) for k in ("cos_incidence", "sky_view")}
@@ -216,7 +221,7 @@ def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     grid = Grid(32633, 500_000, 5_100_000, 10, 96, 96)
     metadata, angles = write_scene(tmp_path, grid, zenith, float(data["sun_azimuth"]))
     dem = write_tile(tmp_path / "dem.tif", grid.left, grid.top, 100, 10, lambda x, y: data["dem"][:100], "EPSG:32633")
-    describe(metadata, angles, 10, tmp_path / "terrain.tif", dem)
+    describe(metadata, angles, *terrains(tmp_path, at=10), dem)
     a = near_infrared(zenith)
     flat = surface_reflectance(toa["B8A"].astype("f8"), a)
     stored = np.where(np.isfinite(flat), np.clip(np.rint(flat * 1e4 + 1000), 1, 65535), 0).astype("u2")

@@ -108,9 +108,8 @@ def test_the_item_says_what_the_files_say(item, product):
 
 
 def test_the_files_are_links_not_copies(arguments, product):
-    for folder in arguments["cogs"]:
-        for path in folder.glob("*.tif"):
-            assert path.samefile(product / path.name)
+    for path in arguments["cogs"].glob("*.tif"):
+        assert path.samefile(product / path.name)
 
 
 def test_properties(item):
