@@ -10,21 +10,18 @@ from typing import Literal
 
 import numpy as np
 
+from steps.air_map import Pixels, write_air_map
 from steps.artefacts import (
     AOT,
     CLASSIFICATION,
-    MASK,
-    MASK_NODATA,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
     TOA,
     Grid,
     atomic,
-    create,
     grid_of,
     read,
-    row_blocks,
     write_json,
 )
 from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, model_of_vegetation
@@ -43,7 +40,7 @@ from steps.cli import cli
 from steps.kernels.classes import any_of_nine, is_one_of
 from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
 from steps.kernels.inversion import invert, thinness
-from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+from steps.kernels.mesh import cell_moments, cell_quantile
 from steps.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
@@ -221,18 +218,16 @@ def run(
         model, source = _model(inputs, tables)
         inputs = replace(inputs, table=tables[model])
         cells, facts = _thickness(inputs, method, aot550, smoothing_km)
+        field, pixels = (cells.astype("f4"), inputs.cells), Pixels(grid, elevation, inputs.classes == 0)
         if aot_overview:
-            _write_map(aot_overview, grid, inputs.cells, cells, elevation, inputs.classes == 0, run_all)
-        lacking = inputs.classes == 0
+            write_air_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
         if mask_20m and terrain_20m:
-            grid, elevation = grid_of(mask_20m, MASK), read(terrain_20m, TERRAIN, "elevation")
-            lacking = read(mask_20m, MASK, "mask") & MASK_NODATA != 0
-        total = _write_map(aot, grid, inputs.cells, cells, elevation, lacking, run_all)
+            pixels = Pixels.of(mask_20m, terrain_20m)
+        mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
-    valid = int(lacking.size - np.count_nonzero(lacking))
-    facts["mean_aot550"] = total / valid * AOT.scale if valid else aot550
+    facts["mean_aot550"] = aot550 if mean is None else mean
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
     logger.info("mean aerosol optical thickness %.3f, method %s", facts["mean_aot550"], facts["method"])
@@ -413,23 +408,6 @@ def _smooth(cells: np.ndarray, sigma: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(cells, sigma, mode="nearest") if sigma > 0 else cells
-
-
-def _write_map(path: Path, grid: Grid, cell_grid: Grid, cells, elevation, lacking, run_all) -> int:
-    """Write the map in the pixels of a grid; return the sum of its stored numbers."""
-    blocks, total, at = list(row_blocks(grid.height)), 0, cell_grid.positions(grid)
-    with create(path, AOT, grid, [AOT.name]) as output:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, cells, at, elevation, lacking), strict=True):
-            output.write(AOT.name, stored, rows.start)
-            total += int(stored.sum(dtype="i8"))
-    return total
-
-
-def _pixels(block: slice, cells: np.ndarray, at, elevation: np.ndarray, lacking: np.ndarray) -> np.ndarray:
-    """Return the stored thickness of a block of rows; `at`: where rows and columns of pixels lie among the cells."""
-    at_sea_level = interpolate(cells.astype("f4"), at[0][block], at[1])
-    values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(lacking[block], 0, np.rint(values / AOT.scale)).astype("u2")
 
 
 if __name__ == "__main__":

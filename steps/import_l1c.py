@@ -174,9 +174,9 @@ def _overview(product: L1C, run_all: RunAll) -> Iterator[tuple[str, np.ndarray, 
 
 
 def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) -> None:
-    grid, tile = scene.overview, scene.tile_grid or scene.grid
+    grid = scene.overview
     bands = {
-        band: interpolated(stored, tile.at(60), grid) if PIXEL_SIZE[band] == 60 else stored
+        band: interpolated(stored, scene.whole.at(60), grid) if PIXEL_SIZE[band] == 60 else stored
         for band, stored in distant.items()
     }
     clear_edges(bands)

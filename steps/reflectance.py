@@ -166,7 +166,7 @@ def run(
     rasters, reports = list(zip(toa, terrain, strict=True)), []
     airs, coarse, heights = _airs(rasters, maps)
     bands = [OUTPUT_BANDS[round(air.mesh.grid.resolution)] for air in airs]
-    around = dict.fromkeys(dict.fromkeys(band for names in bands for band in names))
+    around = dict.fromkeys(band for names in bands for band in names)
     surroundings = None
     if adjacency:
         surroundings = _surroundings(scene, coarse, heights, maps[1], classification, scene_means, adjacency_km)
@@ -254,7 +254,7 @@ def _surroundings(
     thin = None if air.level is not None else thinness(heights)
     excess = _excess(air, thin, block_mean(wvp, 3), 0)
     means = read_json(scene_means)["scene"]
-    return _Surroundings(air, thin, excess, clear, radius_km, scene.tile_grid or scene.grid, means)
+    return _Surroundings(air, thin, excess, clear, radius_km, scene.whole, means)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:

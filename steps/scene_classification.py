@@ -382,13 +382,17 @@ def run(
         defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
         scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
-    coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
-    if mends:
-        agree(scl, cloud, snow)
-        agree(*coarse.values())
-    write(classification, CLASSIFICATION, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, compress=True)
     if classification_60m:
-        write(classification_60m, CLASSIFICATION, grid.at(60), coarse, compress=True)
+        coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
+        _write(classification_60m, grid.at(60), coarse, mode)
+    _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode)
+
+
+def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str) -> None:
+    """Write classes and probabilities, which agree in improved mode."""
+    if mode == "improved":
+        agree(*bands.values())
+    write(path, CLASSIFICATION, grid, bands, compress=True)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:

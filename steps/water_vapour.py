@@ -6,21 +6,18 @@ from typing import Literal
 
 import numpy as np
 
+from steps.air_map import Pixels, write_air_map
 from steps.artefacts import (
     AOT,
     CLASSIFICATION,
-    MASK,
-    MASK_NODATA,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
     TOA,
     WVP,
     bands_of,
-    create,
     grid_of,
     read,
-    row_blocks,
     write_json,
 )
 from steps.atmosphere import load_table
@@ -129,17 +126,12 @@ def run(
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
     facts["scene"] = _scene_means(stack, classes, heights, thickness, thinned(field, heights))
-    target, lacking = grid, classes == 0
+    pixels = Pixels(grid, elevation, classes == 0)
     if mask_20m and terrain_20m:
-        target, lacking = grid_of(mask_20m, MASK), read(mask_20m, MASK, "mask") & MASK_NODATA != 0
-        elevation = read(terrain_20m, TERRAIN, "elevation")
-    valid, total = int(lacking.size - np.count_nonzero(lacking)), 0
-    blocks, at = list(row_blocks(target.height)), grid.positions(target)
-    with create(wvp, WVP, target, [WVP.name]) as output, workers(backend, threads, scheduler) as run_all:
-        for rows, stored in zip(blocks, run_all(_pixels, blocks, field, at, elevation, lacking), strict=True):
-            output.write(WVP.name, stored, rows.start)
-            total += int(stored.sum(dtype="i8"))
-    facts["mean_water_vapour"] = total / valid * WVP.scale if valid else column
+        pixels = Pixels.of(mask_20m, terrain_20m)
+    with workers(backend, threads, scheduler) as run_all:
+        mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all)
+    facts["mean_water_vapour"] = column if mean is None else mean
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
     logger.info("mean water vapour %.2f g/cm2, method %s", facts["mean_water_vapour"], facts["method"])
@@ -245,13 +237,6 @@ def _filled(retrieved: np.ndarray, valid: int, pixel: float, facts: dict) -> np.
     rows, columns = ((np.arange(n) + 0.5) / cell - 0.5 for n in known.shape)
     complete = np.where(known, retrieved, interpolate(fill.astype("f4"), rows, columns))
     return gaussian_filter(complete, _SMOOTHING / pixel, mode="nearest")
-
-
-def _pixels(block: slice, field: np.ndarray, at, elevation: np.ndarray, lacking: np.ndarray) -> np.ndarray:
-    """Return the stored column of a block of rows from the field above sea level; `at`: where in it pixels lie."""
-    at_sea_level = interpolate(field, at[0][block], at[1])
-    values = np.clip(thinned(at_sea_level, elevation[block] * np.float32(1e-3)), LOWEST, HIGHEST)
-    return np.where(lacking[block], 0, np.rint(values / WVP.scale)).astype("u2")
 
 
 if __name__ == "__main__":

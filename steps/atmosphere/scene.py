@@ -348,7 +348,9 @@ def inversion_nodes(
         (np.sqrt(gain), 1 / np.sqrt(gain)),
         (albedo * REFLECTANCE_SCALE, gain),
     )
-    lowest, highest = (_change(scene, levels[k], aot550[k], water_vapour[k]) for k in (0, -1))
+    outer = (0, -1) if level is None else (0,)
+    changes = [_change(scene, levels[k], aot550[k], water_vapour[k]) for k in outer]
+    lowest, highest = changes[0], changes[-1]
     air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
     if level is None:
         powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)]

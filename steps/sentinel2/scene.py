@@ -130,19 +130,20 @@ class Scene:
     tile_grid: Grid | None = None
 
     @property
+    def whole(self) -> Grid:
+        """Grid at 10 m of the whole tile, whatever part of it is processed."""
+        return self.tile_grid or self.grid
+
+    @property
     def overview(self) -> Grid:
         """Grid of the overview of the whole tile.
 
         The pixels of a coarser level of an image's wavelets lie around the first of the pixels they stand for, not in
         their middle.
         """
-        tile = self.tile_grid or self.grid
+        tile = self.whole
         width, height = (-(-round(n * tile.resolution) // OVERVIEW) for n in (tile.width, tile.height))
         return Grid(tile.epsg, tile.left - 30, tile.top + 30, OVERVIEW, width, height)
-
-    def grid_at(self, resolution: int) -> Grid:
-        """Return the grid of a pixel size, m; that of `OVERVIEW` is of the whole tile."""
-        return self.overview if resolution == OVERVIEW else self.grid.at(resolution)
 
     def write(self, path: Path) -> None:
         """Write to a JSON file."""
