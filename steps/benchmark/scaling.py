@@ -41,8 +41,9 @@ def run(snakefile: Path, folder: Path, sizes: list[int], products: list[int], th
     StepError
         If a run fails.
     """
-    work = folder / "work"
+    work = folder.absolute() / "work"  # the workflows run in it
     try:
+        _row(snakefile, work, demo.GRID.width, 1, threads)  # so that no kernel has to be compiled in what is measured
         rows = [_row(snakefile, work, size, 1, threads) for size in sizes]
         rows += [_row(snakefile, work, demo.GRID.width, count, threads) for count in products]
     finally:
