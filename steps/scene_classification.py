@@ -53,7 +53,7 @@ from steps.kernels.classification_scene import (
     doubtful_over_bright_ground,
     geometric_shadow,
 )
-from steps.kernels.cloud_shadow import displacement
+from steps.kernels.cloud_shadow import ShadowLimits, displacement
 from steps.kernels.parallax import DISPLACED, REACH, displacement_index
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
@@ -97,6 +97,7 @@ def classify_scene(
     water_vapour: float | None = None,
     cloud_buffer: float = 0,
     cloud_model: str = "rules",
+    shadows: ShadowLimits | None = None,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Classify a scene held in arrays, all of one shape (rows, columns).
@@ -130,6 +131,8 @@ def classify_scene(
         Distance by which clouds grow, m.
     cloud_model
         `rules`, or `s2cloudless`: that model has its say too, and needs `B08`.
+    shadows
+        Where the shadows of clouds fall, else they are looked for.
     threads
         The result does not depend on it.
 
@@ -156,7 +159,8 @@ def classify_scene(
 
     mends = None
     if mode == "improved":
-        directions = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
+        if shadows is None:
+            shadows = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
         displaced = None
         if "B08" in toa and resolution == 20:
             displaced = _displaced(
@@ -168,11 +172,11 @@ def classify_scene(
                 lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
             )
         thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-        mends = Mends(tuple(improvements), directions, cast_shadow, displaced, thickness, cloud_buffer, opinion)
+        mends = Mends(tuple(improvements), shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
         land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
-    )  # fmt: skip
+    )[:3]  # fmt: skip
 
 
 def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=None, sea=None) -> Maps:
@@ -204,8 +208,11 @@ def classify(
     snow_possible: bool,
     mends: Mends | None,
     threads: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, ShadowLimits | None]:
+    """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`.
+
+    The last result tells where the shadows of clouds fall, if `mends` look for these.
+    """
     if mends:
         read_rows = _mended(read_rows, mends)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
@@ -218,7 +225,7 @@ def classify(
     _by_rows(evidence, shape[0], kernels.EVIDENCE_REACH, threads)
     if not first.any():
         logger.warning("the scene holds no data")
-        return first, first.copy(), first.copy()
+        return first, first.copy(), first.copy(), None
     shadow = None
     if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
@@ -227,10 +234,11 @@ def classify(
         ground_by_vapour(scl, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
         _by_land_cover(scl, kept, land_cover, resolution)
+    shadows = None
     if mends:
-        mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
+        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
-    return scl, cloud, snow
+    return scl, cloud, snow, shadows
 
 
 def _kept_names(mends: Mends | None, land_cover: np.ndarray | None) -> set[str]:
@@ -321,6 +329,8 @@ def run(
     classification: Path,
     mask: Path | None = None,
     classification_60m: Path | None = None,
+    shadow_limits: Path | None = None,
+    tile_shadow_limits: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -338,12 +348,15 @@ def run(
 
     stack: the twelve bands; terrain: of their pixels, flat without a DEM. mask, classification_60m: the product's
     quality flags at 20 m, and the derived classification; not for an overview.
+    shadow_limits: output of an overview: how dark land has to be, where the shadows of clouds fall, to be in them.
+    tile_shadow_limits: that of the whole tile's overview, for improved mode: so that a part of a tile has the shadows
+    that it has in the whole one. Without it they are looked for in the scene.
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
     mode: classic (the rules of Sen2Cor 2.8) or improved. Improved mode makes the improvements that are named (all
-    unless given), needs angles (sun and view angles at the 5 km nodes), looks for parallax in B08 of toa_10m where
-    that is given, and grows clouds by cloud_buffer (m). cloud_model s2cloudless: that model, if it is installed,
+    unless given), looks for shadows by angles (sun and view angles at the 5 km nodes), for parallax in B08 of toa_10m
+    where that is given, and grows clouds by cloud_buffer (m). cloud_model s2cloudless: that model, if it is installed,
     confirms and adds clouds in improved mode; it needs toa_10m.
     """
     if mode == "classic" and cloud_model != "rules":
@@ -369,8 +382,9 @@ def run(
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
-        mends = Mends(made, _directions(angles, grid), cast_shadow, displaced, thickness, cloud_buffer, opinion)
-    scl, cloud, snow = classify(
+        shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
+        mends = Mends(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
+    scl, cloud, snow, shadows = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
@@ -385,6 +399,8 @@ def run(
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
         _write(classification_60m, grid.at(60), coarse, mode)
+    if shadow_limits:
+        _write_limits(shadow_limits, grid, shadows)
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode)
 
 
@@ -395,10 +411,27 @@ def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str) -> N
     write(path, CLASSIFICATION, grid, bands, compress=True)
 
 
+def _write_limits(path: Path, grid: Grid, shadows: ShadowLimits | None) -> None:
+    """Write the limits of an overview; 0, as no data, where no shadow falls."""
+    stored = np.zeros((2, *grid.shape), np.uint16)
+    for number, limit in enumerate(shadows[:2] if shadows else ()):
+        stored[number] = np.rint((np.nan_to_num(limit, nan=TOA.offset) - TOA.offset) / TOA.scale)
+    write(path, TOA, grid, dict(zip(("B8A", "B11"), stored, strict=True)), compress=True)
+
+
+def _limits(path: Path, grid: Grid) -> ShadowLimits:
+    """Read the limits of the whole tile's overview for the pixels of a grid."""
+    b8a, b11 = (values(path, TOA, band) for band in ("B8A", "B11"))
+    at = grid_of(path, TOA).positions(grid)
+    return ShadowLimits(
+        b8a, b11, *(np.clip(np.rint(v), 0, n - 1).astype(int) for v, n in zip(at, b8a.shape, strict=True))
+    )
+
+
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
     """Return the directions from clouds to their shadows in equal parts of the scene."""
     if angles is None:
-        raise StepError("--angles: the improved classification needs the angles; give them or choose --mode classic")
+        raise StepError("--angles: cloud shadows are looked for by the angles; give them or choose --mode classic")
     nodes, known = (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS, AngleGrid(angles)
     x, y = np.meshgrid(
         grid.left + nodes * grid.width * grid.resolution, grid.top - nodes * grid.height * grid.resolution

@@ -143,9 +143,30 @@ def test_shadows_of_dense_clouds(height):
     direction = np.array(shadows.displacement(*SUN, *VIEW))
     shade = ndimage.shift(cloud, np.rint(height * direction / 20), order=0)
     bright = (np.where(shade, 0.7, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
-    found = shadows.cloud_shadow(cloud, ~cloud, 0.3 * bright, 0.2 * bright, 20, direction[None, None])
+    bands = 0.3 * bright, 0.2 * bright
+    limits = shadows.shadow_limits(cloud, ~cloud, *bands, 20, direction[None, None])
+    found = shadows.in_shadow(~cloud, *bands, limits)
     assert found[shade & ~cloud].mean() > 0.75
     assert found[~cloud & ~shade].mean() < 0.03
+
+
+def test_land_darker_than_both_limits_is_in_shadow():
+    rng = np.random.default_rng(3)
+    land, (b8a, b11) = rng.random((10, 14)) < 0.7, rng.random((2, 10, 14), "f4")
+    coarse = np.where(rng.random((2, 3, 4)) < 0.3, np.nan, rng.random((2, 3, 4))).astype("f4")
+    rows, columns = np.arange(10) // 4, np.arange(14) // 4
+    fine = coarse[:, rows][..., columns]
+    found = shadows.in_shadow(land, b8a, b11, shadows.ShadowLimits(*coarse, rows, columns))
+    np.testing.assert_array_equal(found, land & (b8a < fine[0]) & (b11 < fine[1]))
+
+
+def test_without_clouds_no_shadow_falls():
+    bright = np.full((30, 25), 0.3, "f4")
+    limits = shadows.shadow_limits(bright > 1, bright < 1, bright, bright, 20, np.ones((1, 1, 2)))
+    assert np.isnan([limits.b8a, limits.b11]).all()
+    assert limits.b8a.shape == (7, 6)
+    assert limits.rows.tolist() == [n // 4 for n in range(28)] + [6, 6]
+    assert limits.columns[-2:].tolist() == [5, 5]
 
 
 def test_b10_of_ground():
@@ -368,6 +389,27 @@ def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
         np.testing.assert_array_equal(a, b)
 
 
+def write_scene(folder, grid, stored, cast_shadow=0):
+    """Write the rasters of a scene as the stages before leave them; return the arguments they are for the step."""
+    write(folder / "stack.tif", TOA, grid, stored)
+    terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
+    terrain["cast_shadow"][:] = cast_shadow
+    write(folder / "terrain.tif", TERRAIN, grid, terrain)
+    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
+    scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(20), *SUN, bands)
+    scene.write(folder / "metadata.json")
+    inputs = {name: folder / f"{name}.tif" for name in ("stack", "terrain")}
+    return inputs | {"metadata": folder / "metadata.json", "classification": folder / "scl.tif"}
+
+
+def write_angles(path):
+    nodes = {"sun_zenith": SUN[0], "sun_azimuth": SUN[1], "view_zenith_B8A": VIEW[0], "view_azimuth_B8A": VIEW[1]}
+    angles = {name: np.full((4, 4), value, "f4") for name, value in nodes.items()}
+    angles["view_zenith_B8A"][0] = np.nan
+    write(path, ANGLES, Grid(32631, 297500, 4902520, 5000, 4, 4), angles)
+    return path
+
+
 def test_step(tmp_path):
     """The step in improved mode is the function with the tile's mean view angles."""
     toa, cloud, *_ = scene_with_clouds(3)
@@ -375,30 +417,47 @@ def test_step(tmp_path):
     grid = Grid(32631, 300000, 4900020, 20, columns, rows)
     stored = {b: np.round(a * 10000 + 1000).astype("u2") for b, a in toa.items()}
     toa = {b: ((a.astype("f4") - 1000) / np.float32(10000)) for b, a in stored.items()}
-    write(tmp_path / "stack.tif", TOA, grid, stored)
     saturated = cloud & (np.arange(columns) % 10 < 5)
     write(tmp_path / "mask.tif", MASK, grid, {"mask": saturated * np.uint8(MASK_SATURATED)})
-    terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
-    terrain["cast_shadow"][100:200, 100:200] = 1
-    write(tmp_path / "terrain.tif", TERRAIN, grid, terrain)
-    nodes = {"sun_zenith": SUN[0], "sun_azimuth": SUN[1], "view_zenith_B8A": VIEW[0], "view_azimuth_B8A": VIEW[1]}
-    angles = {name: np.full((4, 4), value, "f4") for name, value in nodes.items()}
-    angles["view_zenith_B8A"][0] = np.nan
-    write(tmp_path / "angles.tif", ANGLES, Grid(32631, 297500, 4902520, 5000, 4, 4), angles)
-    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
-    scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(10), *SUN, bands)
-    scene.write(tmp_path / "metadata.json")
-    inputs = {name: tmp_path / f"{name}.tif" for name in ("stack", "mask", "terrain")}
-    inputs |= {"metadata": tmp_path / "metadata.json", "classification": tmp_path / "20.tif"}
+    cast_shadow = np.zeros(grid.shape, "i2")
+    cast_shadow[100:200, 100:200] = 1
+    inputs = write_scene(tmp_path, grid, stored, cast_shadow) | {"mask": tmp_path / "mask.tif"}
     inputs["classification_60m"] = tmp_path / "60.tif"
     with pytest.raises(StepError, match="--angles"):
         step.run(**inputs, mode="improved")
-    step.run(**inputs, mode="improved", angles=tmp_path / "angles.tif", cloud_buffer=40, threads=2)
-    expected = classify(toa, cloud_buffer=40, cast_shadow=terrain["cast_shadow"])
+    angles = write_angles(tmp_path / "angles.tif")
+    step.run(**inputs, mode="improved", angles=angles, cloud_buffer=40, threads=2)
+    expected = classify(toa, cloud_buffer=40, cast_shadow=cast_shadow)
     assert (expected[0][saturated] >= 8).any()
     expected[0][saturated] = 1
     improved.agree(*expected)
     for band, values in zip(("SCL", "CLD", "SNW"), expected, strict=True):
-        np.testing.assert_array_equal(read(tmp_path / "20.tif", CLASSIFICATION, band), values)
-    for name in ("20.tif", "60.tif"):
+        np.testing.assert_array_equal(read(tmp_path / "scl.tif", CLASSIFICATION, band), values)
+    for name in ("scl.tif", "60.tif"):
         assert_agree(*(read(tmp_path / name, CLASSIFICATION, band) for band in ("SCL", "CLD", "SNW")))
+
+
+def test_part_of_a_tile_has_the_shadows_of_the_whole(tmp_path):
+    """By the overview's limits, also of clouds that lie outside the part."""
+    toa, cloud, shadow, _ = scene_with_clouds(3)
+    stored = {b: np.round(a * 10000 + 1000).astype("u2") for b, a in toa.items()}
+    rows, columns = cloud.shape
+    tile = Grid(32631, 300000, 4900020, 20, columns, rows)
+    overview = {b: a.reshape(rows // 4, 4, columns // 4, 4).mean((1, 3)).astype("u2") for b, a in stored.items()}
+    limits, angles = tmp_path / "limits.tif", write_angles(tmp_path / "angles.tif")
+    step.run(**write_scene(tmp_path, tile.at(80), overview), angles=angles, shadow_limits=limits)
+    whole = classified_by(tmp_path, tile, stored, limits)
+    assert (whole[shadow] == 3).mean() > 0.8
+    y, x = (int(n) // 4 * 4 for n in np.argwhere(shadow & ~ndimage.maximum_filter(cloud, 90))[0])
+    cut = slice(y - 40, y + 40), slice(x - 40, x + 40)
+    assert not cloud[cut].any()
+    part = Grid(tile.epsg, tile.left + 20 * (x - 40), tile.top - 20 * (y - 40), 20, 80, 80)
+    found = classified_by(tmp_path, part, {b: a[cut] for b, a in stored.items()}, limits)
+    inside = slice(10, -10), slice(10, -10)  # the rules look at neighbours
+    assert (found[inside] == 3).sum() > 100
+    np.testing.assert_array_equal(found[inside], whole[cut][inside])
+
+
+def classified_by(folder, grid, stored, limits):
+    step.run(**write_scene(folder, grid, stored), tile_shadow_limits=limits, threads=2)
+    return read(folder / "scl.tif", CLASSIFICATION, "SCL")

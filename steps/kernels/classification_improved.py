@@ -27,7 +27,7 @@ from steps.kernels.classification_rules import (
     VEGETATION,
     WATER,
 )
-from steps.kernels.cloud_shadow import cloud_shadow
+from steps.kernels.cloud_shadow import ShadowLimits, in_shadow, shadow_limits
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
@@ -69,8 +69,9 @@ class Mends:
     ----------
     improvements
         Which of `IMPROVEMENTS` to apply.
-    directions : float, shape (m, n, 2)
-        From a cloud's image to its shadow, in m x n equal parts of the scene (`cloud_shadow.displacement`).
+    shadows
+        Where those of clouds fall; or to find that, the directions from a cloud's image to its shadow in m x n equal
+        parts of the scene, float, shape (m, n, 2) (`cloud_shadow.displacement`).
     cast_shadow : uint8, shape (rows, columns)
         1 where terrain throws a shadow; None without a DEM.
     displaced : uint8, shape (rows, columns)
@@ -85,7 +86,7 @@ class Mends:
     """
 
     improvements: tuple[str, ...]
-    directions: np.ndarray
+    shadows: ShadowLimits | np.ndarray | None
     cast_shadow: np.ndarray | None
     displaced: np.ndarray | None
     b10_thickness: float
@@ -108,8 +109,10 @@ def mend(
     thin: np.ndarray,
     resolution: int,
     mends: Mends,
-) -> None:
+) -> ShadowLimits | None:
     """Apply the mends that look at neighbours, and make the probabilities agree with the classes.
+
+    Returns where the shadows of clouds fall, if that is asked.
 
     Parameters
     ----------
@@ -134,15 +137,20 @@ def mend(
         ground_without_parallax(scl, mends.displaced)
     if "single_pixels" in mends.improvements:
         drop_single_pixels(scl)
+    shadows = None
     if "shadow" in mends.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
         land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
-        scl[cloud_shadow(clouds, land, b8a, b11, resolution, mends.directions)] = SHADOW
+        shadows = mends.shadows
+        if not isinstance(shadows, ShadowLimits):
+            shadows = shadow_limits(clouds, land, b8a, b11, resolution, shadows)
+        scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
     if "terrain" in mends.improvements and mends.cast_shadow is not None:
         cast_shadow_is_dark(scl, mends.cast_shadow)
     buffer_clouds(scl, mends.cloud_buffer / resolution)
     scl[scl == OPEN] = UNCLASSIFIED
     agree(scl, cloud, snow)
+    return shadows
 
 
 def clouds_of_model(scl: np.ndarray, opinion: np.ndarray) -> None:

@@ -6,7 +6,12 @@ is darker than its surroundings. Here it is how dark that counts, in B8A and B11
 how much darker than just outside the shadow, so that a forest is not taken for the shadow beside it. Clouds of one
 region are often of one height: what each of them says of it is summed, and decides for those that say little. Where
 clouds are so dense that each has the shadows of others around its own, their pattern is looked for on the ground.
+
+A shadow may lie far from its cloud. So where shadows fall is found in coarse pixels, which can be had of a whole tile
+whatever part of it is processed; what is dark there is told pixel by pixel.
 """
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -17,9 +22,11 @@ kernel = numba.njit(cache=True, nogil=True)
 LOWEST, HIGHEST = 200.0, 12000.0
 #: Ground that has the first share of its surroundings' reflectance is not dark (0), the second one fully dark (1).
 BRIGHT, DARK = 0.85, 0.35
-#: Pixels of the matching under a cloud and under its rim that must be seen, and the number of pixels that tell as
-#: much as one, since neighbours are alike.
-LEAST_SEEN, ALIKE = 4, 9
+#: Pixels of the matching, m, unless those of the scene are larger.
+MATCHED = 80
+#: Area under a cloud and under its rim that must be seen, and the area that tells as much as one pixel, since
+#: neighbours are alike, m2.
+LEAST_SEEN, ALIKE = 120**2, 180**2
 #: Standard deviation of the darkness of clear ground.
 SPREAD = 0.3
 #: What one cloud may say at most for a height in its region, and a region for a height of one cloud, in standard
@@ -36,8 +43,8 @@ REGION, HEIGHT_SPREAD, LEAST_SPREAD = 8000, 0.08, 60.0
 ACCEPTED = 4.5
 #: Pixels of the matching between a cloud and its rim, and the width of the rim.
 GAP, RIM = 2, 2
-#: Clouds longer than twice this many pixels of the matching are matched in parts of that size.
-PART = 40
+#: Clouds longer than twice this are matched in parts of that size, m.
+PART = 2400
 #: A pixel in a projected shadow is shadow if it is darker than the first share of its surroundings, in both bands; in
 #: one of which at least `MOSTLY` is that dark, if it is darker than the second share; beside one, than the third.
 DARK_PIXEL, FILLED, BESIDE = 0.85, 1.3, 0.7
@@ -104,7 +111,7 @@ def _mean_darkness(order, first, last, darkness, down, right):
 
 
 @kernel
-def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights):
+def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pixel):
     """Evidence for each height of each cloud: ground under its shadow that is darker than the ground around that.
 
     Parameters
@@ -119,6 +126,8 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights):
         Rows and columns from each cloud to its shadow for 1 m of height.
     heights
         m.
+    pixel
+        Its size, m.
 
     Returns
     -------
@@ -127,15 +136,16 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights):
         seen.
     """
     result = np.zeros((starts.size - 1, heights.size), np.float32)
+    least, alike = LEAST_SEEN / pixel**2, ALIKE / pixel**2
     for c in range(starts.size - 1):
         for k in range(heights.size):
             down, right = int(np.rint(heights[k] * moves[c, 0])), int(np.rint(heights[k] * moves[c, 1]))
             inside, n = _mean_darkness(order, starts[c], starts[c + 1], darkness, down, right)
-            if n < LEAST_SEEN:
+            if n < least:
                 continue
             outside, m = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], darkness, down, right)
-            if m >= LEAST_SEEN:
-                result[c, k] = (inside - outside) / (SPREAD * np.sqrt(ALIKE * (1 / n + 1 / m)))
+            if m >= least:
+                result[c, k] = (inside - outside) / (SPREAD * np.sqrt(alike * (1 / n + 1 / m)))
     return result
 
 
@@ -213,8 +223,9 @@ def pattern_evidence(
     part = np.ix_(*((c * n).astype(int) for c, n in zip(centres, directions.shape[:2], strict=True)))
     sums = correlation(cloud, ground, known.astype(np.float32), edges, directions[part] / pixel, heights)
     product, power = (_sum_around(a) for a in sums)
-    chance = max(spread, 1e-6) * np.sqrt(ALIKE * np.maximum(power, 1))
-    return np.where(power < LEAST_SEEN * ALIKE, 0, product / chance)
+    least, alike = LEAST_SEEN / pixel**2, ALIKE / pixel**2
+    chance = max(spread, 1e-6) * np.sqrt(alike * np.maximum(power, 1))
+    return np.where(power < least * alike, 0, product / chance)
 
 
 def _sum_around(regions: np.ndarray) -> np.ndarray:
@@ -301,17 +312,17 @@ def _by_label(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return order, np.searchsorted(labels.ravel()[order], np.arange(1, count + 2))
 
 
-def label_parts(cloud: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label clouds from 1 on, large ones in parts; return the labels and their number."""
+def label_parts(cloud: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """Label clouds from 1 on, large ones in parts of `size` pixels; return the labels and their number."""
     from scipy import ndimage
 
     labels, count = ndimage.label(cloud, np.ones((3, 3)))
     large = np.zeros(count + 1, np.int64)
     for label, box in enumerate(ndimage.find_objects(labels), 1):
-        large[label] = any(side.stop - side.start > 2 * PART for side in box)
+        large[label] = any(side.stop - side.start > 2 * size for side in box)
     if not large.any():
         return labels, count
-    rows, columns = (np.arange(n) // PART for n in cloud.shape)
+    rows, columns = (np.arange(n) // size for n in cloud.shape)
     block = rows[:, None] * (columns[-1] + 1) + columns + 1
     labelled = labels > 0
     keys = labels * (block.max() + 1) + block * large[labels]
@@ -320,10 +331,27 @@ def label_parts(cloud: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, len(values)
 
 
-def cloud_shadow(
+class ShadowLimits(NamedTuple):
+    """Which land is in the shadow of a cloud: what is darker than these limits in both bands.
+
+    Attributes
+    ----------
+    b8a, b11 : float32, shape (m, n)
+        Reflectance, in coarse pixels; NaN where no shadow falls.
+    rows, columns : int, shapes (rows,) and (columns,)
+        The coarse row and column that each row and column of the scene lies in.
+    """
+
+    b8a: np.ndarray
+    b11: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+def shadow_limits(
     cloud: np.ndarray, land: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray
-) -> np.ndarray:
-    """Find the shadows of clouds on land.
+) -> ShadowLimits:
+    """Find where the shadows of clouds fall, and how dark land has to be there.
 
     Parameters
     ----------
@@ -332,27 +360,27 @@ def cloud_shadow(
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
     resolution
-        Pixel size, m; at 20 m the clouds are matched at 60 m.
+        Pixel size, m.
     directions : float, shape (m, n, 2)
         From `displacement`, for each of m x n equal parts of the scene.
-
-    Returns
-    -------
-    bool, shape (rows, columns)
     """
     from scipy import ndimage
 
-    size = max(1, 60 // resolution)
+    size = max(1, min(MATCHED // resolution, *cloud.shape))
     pixel = resolution * size
+    # What is left at the end belongs to the last coarse pixel.
+    at_pixels = [np.minimum(np.arange(n) // size, n // size - 1) for n in cloud.shape]
     rows, columns = (n // size * size for n in cloud.shape)
-    coarse_cloud = block_mean(cloud[:rows, :columns].astype(np.float32), np.ones((rows, columns), np.bool_), size) > 0.5
-    bands = [block_mean(band[:rows, :columns], land[:rows, :columns], size) for band in (b8a, b11)]
-    around = tuple(surroundings(band, SURROUNDINGS / pixel) for band in bands)
+    cloud, land, b8a, b11 = (image[:rows, :columns] for image in (cloud, land, b8a, b11))
+    coarse_cloud = block_mean(cloud.astype(np.float32), np.ones(cloud.shape, np.bool_), size) > 0.5
+    labels, count = label_parts(coarse_cloud, round(PART / pixel))
+    if not count:
+        nowhere = np.full(coarse_cloud.shape, np.nan, np.float32)
+        return ShadowLimits(nowhere, nowhere, *at_pixels)
+    bands = [block_mean(band, land, size) for band in (b8a, b11)]
+    around = [surroundings(band, SURROUNDINGS / pixel) for band in bands]
     share = np.maximum(bands[0] / around[0], bands[1] / around[1])
     darkness = np.clip((BRIGHT - share) / (BRIGHT - DARK), 0, 1).astype(np.float32)
-    labels, count = label_parts(coarse_cloud)
-    if not count:
-        return np.zeros(cloud.shape, np.bool_)
     clouds = _by_label(labels, count)
     rim = ndimage.maximum_filter(labels, 2 * (GAP + RIM) + 1)
     rim[ndimage.maximum_filter(coarse_cloud, 2 * GAP + 1)] = 0
@@ -360,23 +388,35 @@ def cloud_shadow(
     part = (centres / labels.shape * directions.shape[:2]).astype(int)
     moves = directions[part[:, 0], part[:, 1]] / pixel
     heights = np.arange(LOWEST, HIGHEST, pixel / max(np.hypot(*directions.mean((0, 1))), 0.05))
-    evidence = shadow_evidence(*clouds, *_by_label(rim, count), darkness, moves, heights)
+    evidence = shadow_evidence(*clouds, *_by_label(rim, count), darkness, moves, heights, pixel)
     pattern = pattern_evidence(coarse_cloud, share, pixel, directions, heights)
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
     shadow = project(*clouds, matched, darkness, moves)
     shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 3
-    return _at_pixels(shadow, around, land, b8a, b11, size)
+    share = np.array((np.nan, DARK_PIXEL, FILLED, BESIDE), np.float32)[shadow]
+    return ShadowLimits(share * around[0], share * around[1], *at_pixels)
 
 
 @kernel
-def _at_pixels(shadow, around, land, b8a, b11, size):
-    """Return the pixels of the coarse shadow (where most is dark 2, beside it 3) that are land and dark themselves."""
+def in_shadow(land, b8a, b11, limits):
+    """Return the pixels of land that are darker than the limits in both bands.
+
+    Parameters
+    ----------
+    land : bool, shape (rows, columns)
+    b8a, b11 : float32, shape (rows, columns)
+        Reflectance.
+    limits
+        `ShadowLimits` of the scene.
+
+    Returns
+    -------
+    bool, shape (rows, columns)
+    """
     result = np.zeros(land.shape, np.bool_)
     for i in range(land.shape[0]):
-        y = min(i // size, shadow.shape[0] - 1)
+        y = limits.rows[i]
         for j in range(land.shape[1]):
-            x = min(j // size, shadow.shape[1] - 1)
-            if shadow[y, x] and land[i, j]:
-                limit = (DARK_PIXEL, FILLED, BESIDE)[shadow[y, x] - 1]
-                result[i, j] = b8a[i, j] < limit * around[0][y, x] and b11[i, j] < limit * around[1][y, x]
+            x = limits.columns[j]
+            result[i, j] = land[i, j] and b8a[i, j] < limits.b8a[y, x] and b11[i, j] < limits.b11[y, x]
     return result

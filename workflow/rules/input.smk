@@ -109,8 +109,8 @@ rule scene_classification:
         mask=of("import/mask_20m.tif"),
         metadata=of("import/metadata.json"),
         terrain=of("dem/terrain_20m.tif"),
-        angles=of("import/angles.tif"),
         toa_10m=of("import/toa_10m.tif"),
+        shadow_limits=of("classification/shadow_limits_80m.tif"),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),
@@ -138,13 +138,13 @@ rule scene_classification:
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
         " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
-        " --angles {input.angles:q} --toa-10m {input.toa_10m:q} --cloud-buffer {params.cloud_buffer}"
-        " --cloud-model {params.cloud_model}"
+        " --tile-shadow-limits {input.shadow_limits:q} --toa-10m {input.toa_10m:q}"
+        " --cloud-buffer {params.cloud_buffer} --cloud-model {params.cloud_model}"
         " --threads {threads} --log {log:q}"
 
 
 rule scene_classification_overview:
-    # What the air is found from; the classification at 20 m goes on beside it.
+    # What the air is found from, and where the shadows of clouds fall.
     input:
         stack=of("import/toa_80m.tif"),
         metadata=of("import/metadata.json"),
@@ -153,6 +153,7 @@ rule scene_classification_overview:
         layers=LAYERS,
     output:
         classification=work("classification/scl_80m.tif"),
+        shadow_limits=work("classification/shadow_limits_80m.tif"),
     log:
         kept("logs/scene_classification_overview.log"),
     benchmark:
@@ -172,5 +173,6 @@ rule scene_classification_overview:
     shell:
         "python -m steps.scene_classification --stack {input.stack:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
+        " --shadow-limits {output.shadow_limits:q}"
         " {params.layers} {params.snow} --mode {params.mode} --improvements {params.improvements}"
         " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"
