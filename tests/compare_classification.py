@@ -20,6 +20,7 @@ from simulated_clouds import LEFT, SHARED, VAPOUR, random_clouds, real_clouds, w
 
 from steps.kernels.classification import hillshade
 from steps.kernels.classification_improved import IMPROVEMENTS, VAPOUR_SCALE, b10_of_ground, b10_thickness
+from steps.kernels.cloud_shadow import displacement, shadow_limits
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 
@@ -68,13 +69,34 @@ def classified(toa, sun, view=(), without=(), **maps):
             continue
         if mode["mode"] == "improved":
             chosen = [i for i in mode.get("improvements", made) if i in made]
-            options = mode | dict(view) | maps | {"improvements": chosen}
+            options = dict(view) | maps | {"improvements": chosen}
+            options |= mode | {"improvements": chosen, "shadows": overview_shadows(toa, sun, **options)}
         else:
             options = mode | {key: a for key, a in maps.items() if key not in ("water_vapour", "cast_shadow")}
         scl, cloud, _ = classify_scene(toa, 20, *sun, **options)
         improved = scl if name == "improved" else improved
         if "without" not in name or (scl != improved).any():
             yield name, scl, cloud
+
+
+def overview_shadows(toa, sun, improvements, view_zenith=0, view_azimuth=0, **maps):
+    """Return where shadows fall as the workflow finds it: from the classes of the scene at 80 m."""
+    coarse = {name: averaged(image) for name, image in toa.items() if name != "B08"}
+    maps = {name: averaged(a) if isinstance(a, np.ndarray) else a for name, a in maps.items()}
+    maps |= {"view_zenith": view_zenith, "view_azimuth": view_azimuth, "improvements": improvements}
+    scl, _, _ = classify_scene(coarse, 80, *sun, mode="improved", **maps)
+    cloud = np.isin(scl, CLOUDS)
+    land = ~cloud & ~np.isin(scl, (0, 6, 11))
+    directions = np.array([[displacement(*sun, view_zenith, view_azimuth)]])
+    limits = shadow_limits(cloud, land, coarse["B8A"], coarse["B11"], 80, directions)
+    rows, columns = (np.minimum(np.arange(n) // 4, m - 1) for n, m in zip(toa["B02"].shape, scl.shape, strict=True))
+    return limits._replace(rows=rows, columns=columns)
+
+
+def averaged(image):
+    """Return the means of 4 x 4 pixels."""
+    rows, columns = (n // 4 for n in image.shape)
+    return image[: 4 * rows, : 4 * columns].reshape(rows, 4, columns, 4).mean((1, 3)).astype(image.dtype)
 
 
 def share(condition, valid):
