@@ -43,12 +43,13 @@ def run(
     ozone: float = 331.0,
     roi: str | None = None,
     roi_margin_km: float = 6.0,
+    roi_clouds: bool = False,
     threads: int = 1,
 ) -> None:
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
 
-    That part is the region with what is around it: pixels that may shade it or shine into it. Only near the region
-    are they decoded in full, farther away at 80 m.
+    That part is the region with what is around it, pixels that shine into it. Only near the region are they decoded
+    in full, farther away at 80 m.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ def run(
         `[west, south, east, north]` in degrees, or a GeoJSON file; its bounding box in the tile's grid counts.
     roi_margin_km
         How far around the region surroundings are looked at.
+    roi_clouds
+        Whether clouds towards the sun belong to them too: classic rules find shadows by them, not from the overview.
     threads
         Bands decoded side by side.
 
@@ -79,7 +82,7 @@ def run(
         If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
     product = read_l1c(Safe(l1c), ozone)
-    scene = _part(product, roi, roi_margin_km) if roi else product.scene
+    scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     masks, defaults = _present_masks(product)
@@ -109,13 +112,13 @@ def run(
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
 
 
-def _part(product: L1C, roi: str, margin_km: float) -> Scene:
+def _part(product: L1C, roi: str, margin_km: float, clouds: bool) -> Scene:
     """Return the scene of the part of a tile that a region of interest needs."""
     scene, tile = product.scene, product.scene.grid
     part = part_of(roi, tile)
     if part is None:
         raise StepError(f"{product.safe.path}: the region of interest {roi} does not touch it; correct `roi`")
-    around = surroundings(part, tile, scene.sun_zenith, scene.sun_azimuth, 1000 * margin_km)
+    around = surroundings(part, tile, 1000 * margin_km, (scene.sun_zenith, scene.sun_azimuth) if clouds else None)
     return dataclasses.replace(scene, grid=around, roi=part, tile_grid=tile)
 
 

@@ -115,15 +115,21 @@ def test_what_is_no_region_is_refused_in_one_line(roi, tmp_path, monkeypatch):
 
 def test_surroundings_reach_towards_the_sun_and_fit_all_meshes():
     part = part_of("[1.0, 43.6, 1.1, 43.7]", TILE)
-    first, last = np.reshape(pixels(part), (2, 2)), np.reshape(pixels(surroundings(part, TILE, 60, 135, 6000)), (2, 2))
-    assert (last[0] * 10 % ALIGNMENT == 0).all()
-    assert (last[1] * 10 % ALIGNMENT == 0).all()
-    margins = 10 * np.array([*(first[0] - last[0]), *(last[1] - first[1])])
+    inner, outer, alike = (
+        np.reshape(pixels(grid), (2, 2))
+        for grid in (part, surroundings(part, TILE, 6000, (60, 135)), surroundings(part, TILE, 6000))
+    )
+    assert (outer[0] * 10 % ALIGNMENT == 0).all()
+    assert (outer[1] * 10 % ALIGNMENT == 0).all()
+    margins = 10 * np.array([*(inner[0] - outer[0]), *(outer[1] - inner[1])])
     way = 6000 * np.tan(np.radians(60)) * np.sqrt(0.5)  # a sun in the south-east: to the right and down
     assert (margins[:2] >= 6000).all()
     assert (margins[:2] < 6000 + ALIGNMENT).all()
     assert (margins[2:] >= way).all()
     assert (margins[2:] < way + ALIGNMENT).all()
+    margins = 10 * np.array([*(inner[0] - alike[0]), *(alike[1] - inner[1])])
+    assert (margins >= 6000).all()
+    assert (margins < 6000 + ALIGNMENT).all()
 
 
 # ------------------------------------------------------------------------------------------------- import

@@ -56,10 +56,14 @@ def part_of(roi: str, tile: Grid) -> Grid | None:
     return _sub_grid(tile, *(first * _PIXEL), *(last * _PIXEL))
 
 
-def surroundings(part: Grid, tile: Grid, sun_zenith: float, sun_azimuth: float, radius: float) -> Grid:
-    """Return what has to be processed for a part: with clouds that may shade it, and so far around it (m)."""
-    way = min(_CLOUD_TOP * math.tan(math.radians(min(sun_zenith, 80))), _FARTHEST)
-    right, down = way * math.sin(math.radians(sun_azimuth)), -way * math.cos(math.radians(sun_azimuth))
+def surroundings(part: Grid, tile: Grid, radius: float, sun: tuple[float, float] | None = None) -> Grid:
+    """Return what has to be processed for a part: so far around it (m), and with clouds that may shade it.
+
+    Clouds only if zenith and azimuth of the sun (degrees) are given.
+    """
+    zenith, azimuth = np.radians(sun or (0, 0))
+    way = min(_CLOUD_TOP * math.tan(min(zenith, math.radians(80))), _FARTHEST)
+    right, down = way * math.sin(azimuth), -way * math.cos(azimuth)
     left, top = part.left - tile.left, tile.top - part.top
     margins = [max(radius, DETAIL, v) for v in (-right, -down, right, down)]
     first = [max(v - m, 0) // ALIGNMENT * ALIGNMENT for v, m in zip((left, top), margins[:2], strict=True)]

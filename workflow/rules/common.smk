@@ -70,6 +70,10 @@ QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
 ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
 CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
+SHADOWS_MATCHED = (
+    config["classification"]["mode"] == "improved"
+    and "shadow" in config["classification"]["improvements"]
+)
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
