@@ -97,17 +97,25 @@ def displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth):
 
 
 @kernel
-def _mean_darkness(order, first, last, darkness, down, right):
-    """Mean darkness under the pixels `order[first:last]` moved by `down` and `right`, and how many have one."""
-    rows, columns = darkness.shape
+def _mean_darkness(pixels, first, last, darkness, shift):
+    """Mean darkness under `pixels[first:last]` moved by `shift`, all flat indices, and how many pixels have one."""
     step = max(1, (last - first) // SAMPLE)
     judged, dark = 0, 0.0
     for k in range(first, last, step):
-        y, x = order[k] // columns + down, order[k] % columns + right
-        if 0 <= y < rows and 0 <= x < columns and not np.isnan(darkness[y, x]):
-            judged += 1
-            dark += darkness[y, x]
+        value = darkness[pixels[k] + shift]
+        known = value == value
+        judged += known
+        dark += value if known else np.float32(0)
     return dark / max(judged, 1), judged * step
+
+
+@kernel
+def _inside_frame(order, columns, frame):
+    """Flat indices of pixels in an image with so many pixels more on each side."""
+    result = np.empty(order.size, np.int64)
+    for k in range(order.size):
+        result[k] = (order[k] // columns + frame) * (columns + 2 * frame) + order[k] % columns + frame
+    return result
 
 
 @kernel
@@ -137,13 +145,25 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
     """
     result = np.zeros((starts.size - 1, heights.size), np.float32)
     least, alike = LEAST_SEEN / pixel**2, ALIKE / pixel**2
+    # A frame without a value, as wide as the farthest move, spares to ask of each pixel whether it is in the scene.
+    rows, columns = darkness.shape
+    frame = int(np.abs(moves).max() * heights.max()) + 1
+    framed = np.full((rows + 2 * frame, columns + 2 * frame), np.nan, np.float32)
+    framed[frame : frame + rows, frame : frame + columns] = darkness
+    order, rim, framed_columns = (
+        _inside_frame(order, columns, frame),
+        _inside_frame(rim, columns, frame),
+        framed.shape[1],
+    )
+    flat = framed.ravel()
     for c in range(starts.size - 1):
         for k in range(heights.size):
             down, right = int(np.rint(heights[k] * moves[c, 0])), int(np.rint(heights[k] * moves[c, 1]))
-            inside, n = _mean_darkness(order, starts[c], starts[c + 1], darkness, down, right)
+            shift = down * framed_columns + right
+            inside, n = _mean_darkness(order, starts[c], starts[c + 1], flat, shift)
             if n < least:
                 continue
-            outside, m = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], darkness, down, right)
+            outside, m = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], flat, shift)
             if m >= least:
                 result[c, k] = (inside - outside) / (SPREAD * np.sqrt(alike * (1 / n + 1 / m)))
     return result
