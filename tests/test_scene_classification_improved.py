@@ -115,6 +115,31 @@ def test_block_mean_and_surroundings():
     assert around[3, 5] == pytest.approx(np.nanmean(mean[1:6, 3:8]), rel=1e-5)
 
 
+def test_shadow_evidence():
+    """Against plain NumPy: mean darkness under a cloud and under its rim, of what lies in the scene and is known."""
+    rng = np.random.default_rng(7)
+    labels = ndimage.label(ndimage.gaussian_filter(rng.normal(size=(50, 60)), 2) > 0.2)[0]
+    rim = np.where(labels == 0, np.roll(labels, 3, 1), 0)
+    darkness = np.where(rng.random(labels.shape) < 0.2, np.nan, rng.random(labels.shape)).astype("f4")
+    count, heights = labels.max(), np.array([5.0, 14.0, 33.0])
+    moves = rng.normal(size=(count, 2))
+    clouds, rims = shadows._by_label(labels, count), shadows._by_label(rim, count)
+    found = shadows.shadow_evidence(*clouds, *rims, darkness, moves, heights, 60)
+    known = []
+    for c, k in np.ndindex(found.shape):
+        down, right = np.rint(heights[k] * moves[c]).astype(int)
+        shifted = ndimage.shift(darkness, (-down, -right), order=0, cval=np.nan)
+        inside, outside = (shifted[image == c + 1] for image in (labels, rim))
+        inside, outside = (a[np.isfinite(a)] for a in (inside, outside))
+        known.append(min(inside.size, outside.size) >= 4)
+        if known[-1]:
+            spread = shadows.SPREAD * np.sqrt(9 * (1 / inside.size + 1 / outside.size))
+            assert found[c, k] == pytest.approx((inside.mean() - outside.mean()) / spread, abs=1e-5)
+        else:
+            assert found[c, k] == 0
+    assert 0 < np.mean(known) < 1
+
+
 def test_correlation():
     """Against the definition, pixel by pixel of each region."""
     rng = np.random.default_rng(5)
