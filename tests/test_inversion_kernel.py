@@ -19,7 +19,8 @@ def pixels():
     excess = random.integers(-9000, 9000, SHAPE).astype("i2")
     nodes = np.zeros((-(-SHAPE[0] // CELL) + 1, -(-SHAPE[1] // CELL) + 1, COEFFICIENTS), "f4")
     typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 0.8, -1e-6, -1e-11, -1e-16, -1e-21]
-    typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 1e-5, 1e-10, 1e-15, 3e-5, 1e-10, 5e-10]
+    typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 1e-5, 1e-10, 1e-15]
+    typical += [3e-5, 1e-10, 1e-15, -3e-3, -1e-7, -1e-12, 5e-10, 1e-7]
     nodes[:] = np.array(typical) * random.uniform(0.9, 1.1, nodes.shape)
     environment = random.uniform(0.02, 0.4, (25, 44)).astype("f4")
     return toa, air, excess, environment, nodes
@@ -51,11 +52,12 @@ def expected(toa, air, excess, environment, nodes, ratio=3):
         powers = field[ends[k] : ends[k + 1]]
         return powers[0] if air is None else sum(c * air.astype("f8") ** n for n, c in enumerate(powers))
 
-    path, total, root, albedo, change = map(polynomial, range(5))
+    path, total, root, albedo, change, path_change = map(polynomial, range(6))
     signal, direct = (toa - path) / 1e4, 1 / root**2
     albedo = albedo * 1e4
     if excess is not None:
-        signal *= 1 + excess * change + excess.astype("f8") ** 2 * field[-1]
+        square = excess.astype("f8") ** 2
+        signal = signal * (1 + excess * change + square * field[-2]) - (excess * path_change + square * field[-1]) / 1e4
     if environment is None:
         reflectance = signal / (total + albedo * signal)
     else:

@@ -31,6 +31,9 @@ _ROOTS = 48
 _ELEVATIONS = ((1e-6, 1), (0.4, 2), (0.8, 3), (1.4, 4), (9, 6))
 _THICKNESSES = ((1e-6, 1), (0.02, 2), (0.1, 3), (0.3, 4), (0.7, 5), (9, 7))
 
+#: Which of the levels do for what water vapour changes, and the share of the column's root that is tried.
+_FEWER, _MORE = [0, 2, 5], 0.05
+
 #: Chebyshev points in -1 ... 1, one more than the largest polynomial has powers.
 _CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS) + 1) + 0.5) / (max(POWERS) + 1))
 
@@ -348,28 +351,40 @@ def inversion_nodes(
         (np.sqrt(gain), 1 / np.sqrt(gain)),
         (albedo * REFLECTANCE_SCALE, gain),
     )
-    outer = (0, -1) if level is None else (0,)
-    changes = [_change(scene, levels[k], aot550[k], water_vapour[k]) for k in outer]
-    lowest, highest = changes[0], changes[-1]
-    air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
+    some = _FEWER if level is None else [0]
+    changes = [_change(scene, terms[k], *(v[k] for v in (levels, aot550, water_vapour))) for k in some]
+    change, path_change, *curves = np.stack(changes, axis=1)
     if level is None:
+        air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
         powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)]
-        slope = (highest[0] - lowest[0]) / (air[-1] - air[0])
-        powers.append(np.stack([lowest[0] - slope * air[0], slope]))
+        powers += [_through(air[some], v) for v in (change, path_change)]
     else:
-        constant = [value for value, _ in values] + [lowest[0][None]]
+        constant = [*(value for value, _ in values), change, path_change]
         powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for v, n in zip(constant, POWERS, strict=True)]
-    curve = (lowest[1] + highest[1])[None] / 2
-    return np.ascontiguousarray(np.moveaxis(np.concatenate([*powers, curve]), 0, -1), np.float32)
+    curves = [np.mean(v, axis=0, keepdims=True) for v in curves]
+    return np.ascontiguousarray(np.moveaxis(np.concatenate([*powers, *curves]), 0, -1), np.float32)
 
 
-def _change(scene: SceneAtmosphere, level, aot550, water_vapour) -> tuple[np.ndarray, np.ndarray]:
-    # Relative change of the gain at a level with the excess of water vapour and with its square, from a tenth more or
-    # less of the column's root. In between the first is taken to be a line in the thinness of the air, and the second
-    # to be its mean.
-    less, here, more = (scene.at(level, aot550, water_vapour * part**2).gain for part in (0.9, 1, 1.1))
-    excess = 0.1 * np.sqrt(water_vapour) / EXCESS_UNIT
-    return (more - less) / (2 * excess * here), ((more + less) / here - 2) / (2 * excess**2)
+def _change(scene: SceneAtmosphere, here: Coefficients, level, aot550, water_vapour) -> tuple[np.ndarray, ...]:
+    # What the excess of water vapour changes at a level, and its square: the gain, relatively, and the path, a stored
+    # number in units of the present gain; from somewhat more and less of the column's root.
+    excess = _MORE * np.sqrt(water_vapour) / EXCESS_UNIT
+    gain, path = [], []
+    for part in (1 - _MORE, 1 + _MORE):
+        there = scene.at(level, aot550, water_vapour * part**2)
+        gain.append(there.gain / here.gain - 1)
+        path.append((there.path - here.path) / REFLECTANCE_SCALE * (1 + gain[-1]))
+    first = [(more - less) / (2 * excess) for less, more in (gain, path)]
+    return *first, *((more + less) / (2 * excess**2) for less, more in (gain, path))
+
+
+def _through(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    # Coefficients of the powers of x of the parabola through three points.
+    (a, b, c), (u, v, w) = x, values
+    first, second = (v - u) / (b - a), (w - v) / (c - b)
+    curve = (second - first) / (c - a)
+    slope = first - curve * (a + b)
+    return np.stack([u - a * (slope + curve * a), slope, curve])
 
 
 def _powers(x: np.ndarray, values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:

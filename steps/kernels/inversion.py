@@ -16,19 +16,27 @@ At a node each is a polynomial in the thinness of the air, x = exp(-z / 4 km): a
 as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do for a mountain inside a cell.
 Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up, and the compiler makes vector
 code of the innermost loop. Up to four rows of pixels share the coefficients of the line in their middle.
+
+Where a pixel's water vapour differs from that of the nodes, by the excess e (see `POWERS`), its signal is made that
+under the nodes' air,
+
+    signal + e * [signal * (change + curve * e) - (path_change + path_curve * e)],
+
+with the change of 1 / total, and the path's as seen through it.
 """
 
 import numpy as np
 from numba import njit
 
 #: Powers of the thinness in the polynomials of a node, in order: path (a stored number), total, root of 1 / direct,
-#: albedo (per stored number), relative change of 1 / total with the excess of water vapour. In haze five are needed for
-#: 2e-4 in surface reflectance over 2 km of relief. The excess is the difference of the roots of a pixel's column and of
-#: the nodes': the logarithm of the transmittance is linear in the root in strong bands, in the column in weak ones.
-POWERS = (5, 5, 5, 3, 2)
-#: Numbers per node: the polynomials, then the change of 1 / total with the square of the excess.
-COEFFICIENTS = sum(POWERS) + 1
-_PATH, _TOTAL, _ROOT, _ALBEDO, _CHANGE = np.cumsum((0, *POWERS[:-1])).tolist()
+#: albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and the path. In haze
+#: five are needed for 2e-4 in surface reflectance over 2 km of relief. The excess is the difference of the roots of a
+#: pixel's column and of the nodes': the logarithm of the transmittance is linear in the root in strong bands, in the
+#: column in weak ones.
+POWERS = (5, 5, 5, 3, 3, 3)
+#: Numbers per node: the polynomials, then the changes of 1 / total and of the path with the square of the excess.
+COEFFICIENTS = sum(POWERS) + 2
+_PATH, _TOTAL, _ROOT, _ALBEDO, _CHANGE, _PATH_CHANGE, _CURVES = np.cumsum((0, *POWERS)).tolist()
 #: Height (km) in which the thinness falls to 1/e; it is stored as uint16 in steps of a metre or less.
 THINNESS_HEIGHT = 4.0
 THINNESS_ONE = 50000
@@ -39,6 +47,11 @@ _ROUNDED, _ONE = np.float32(1000.5), np.float32(10000)
 _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
 _HALF, _ONE_F = np.float32(0.5), np.float32(1)
 _MILLI, _NONE, _EXCESS, _LARGEST = np.float32(1e-3), np.float32(0), np.float32(EXCESS_UNIT), np.float32(32767)
+
+#: Where the centres of smaller pixels lie between those of two cells, by how many of them there are in a cell.
+_SIXTHS = tuple(np.float32((k + 0.5) / 6) for k in range(6))
+_THIRDS = tuple(np.float32(k / 3) for k in range(3))
+_WHOLE = (np.float32(0),)
 
 #: A product and a sum may become one instruction (rounded once). Nothing else may be rearranged.
 _FUSED = {"contract"}
@@ -60,19 +73,33 @@ def upsample_row(coarse, ratio, fine):
     coarse
         Values at cell centres, shape (cells,), float32.
     ratio
-        Pixels per cell.
+        Pixels per cell: 1, 3 or 6.
     fine
         Output, shape (pixels,), float32; beyond the outer centres the outer value holds.
     """
-    first = ratio // 2  # pixel at or after the first cell's centre, by `after` pixels
-    after = np.float32(first - 0.5 * (ratio - 1))
+    first = ratio // 2  # pixel at or after the first cell's centre
     fine[:first] = coarse[0]
-    for k in range(ratio):  # the long loop is the inner one
-        weight = (np.float32(k) + after) / np.float32(ratio)
-        out = fine[first + k :: ratio]
-        for cell in range(min(coarse.size - 1, out.size)):
-            out[cell] = coarse[cell] + (coarse[cell + 1] - coarse[cell]) * weight
-        out[coarse.size - 1 :] = coarse[-1]
+    if ratio == 6:
+        _between(coarse, fine[first:], _SIXTHS)
+    elif ratio == 3:
+        _between(coarse, fine[first:], _THIRDS)
+    else:
+        _between(coarse, fine[first:], _WHOLE)
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
+def _between(coarse, fine, weights):
+    # The compiler knows the number of weights, and so makes vector code over the cells.
+    n, one, last = np.uint64(len(weights)), np.uint64(1), coarse.size - 1
+    cells = min(last, fine.size // len(weights))
+    for cell in range(np.uint64(cells)):
+        value, step = coarse[cell], coarse[cell + one] - coarse[cell]
+        for k in range(n):
+            fine[cell * n + k] = value + step * weights[k]
+    for j in range(cells * len(weights), fine.size):
+        cell = min(j // len(weights), last)
+        step = coarse[min(cell + 1, last)] - coarse[cell]
+        fine[j] = coarse[cell] + step * weights[j % len(weights)]
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
@@ -160,6 +187,11 @@ def _middle(line, g, k):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
+def _middles(line, g, k):
+    return _middle(line, g, k), _middle(line, g, k + 1), _middle(line, g, k + 2)
+
+
+@njit(cache=True, nogil=True, fastmath=_FUSED)
 def _polynomial(c, x):
     return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
 
@@ -193,14 +225,11 @@ def _three(air, c, x):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _signal(toa, air, excess, i, j, path, x, vapour):
+def _signal(toa, excess, i, j, path, change, path_change, curves):
     signal = np.float32(toa[i, j]) - path
     if excess is not None:
-        change, change_1, curve = vapour
-        if air is not None:
-            change += x * change_1
         more = np.float32(excess[i, j])
-        signal *= _ONE_F + more * (change + more * curve)
+        signal += more * (signal * (change + more * curves[0]) - (path_change + more * curves[1]))
     return signal
 
 
@@ -230,14 +259,15 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, b
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.shape[1]))
         path, total = _powers(line, slope, g, _PATH), _powers(line, slope, g, _TOTAL)
         root, albedo = _powers(line, slope, g, _ROOT), _powers(line, slope, g, _ALBEDO)
-        vapour = _middle(line, g, _CHANGE), _middle(line, g, _CHANGE + 1), _middle(line, g, _CHANGE + 2)
+        change, path_change = _middles(line, g, _CHANGE), _middles(line, g, _PATH_CHANGE)
+        curves = _middle(line, g, _CURVES), _middle(line, g, _CURVES + 1)
         for j in range(start, stop):
             t, x = ramp[j - start], _thin(air, rows, j)
-            p = _five(air, _at(path, t), x)
-            first = _signal(toa, air, excess, a, j, p[0], x[0], vapour)
-            second = _signal(toa, air, excess, b, j, p[1], x[1], vapour)
-            third = _signal(toa, air, excess, c, j, p[2], x[2], vapour)
-            fourth = _signal(toa, air, excess, d, j, p[3], x[3], vapour)
+            p, m, n = _five(air, _at(path, t), x), _three(air, change, x), _three(air, path_change, x)
+            first = _signal(toa, excess, a, j, p[0], m[0], n[0], curves)
+            second = _signal(toa, excess, b, j, p[1], m[1], n[1], curves)
+            third = _signal(toa, excess, c, j, p[2], m[2], n[2], curves)
+            fourth = _signal(toa, excess, d, j, p[3], m[3], n[3], curves)
             s, u, r = _three(air, _at(albedo, t), x), _five(air, _at(total, t), x), _five(air, _at(root, t), x)
             one = _boa(toa, surroundings, near[0], a, j, first, u[0], r[0], s[0])
             two = _boa(toa, surroundings, near[1], b, j, second, u[1], r[1], s[1])
