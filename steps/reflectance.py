@@ -17,7 +17,6 @@ from steps.artefacts import (
     TERRAIN,
     TOA,
     WVP,
-    Grid,
     create,
     grid_of,
     read,
@@ -27,18 +26,14 @@ from steps.artefacts import (
     write_json,
 )
 from steps.atmosphere import (
-    BandAtmosphere,
-    LookUpTable,
     environment_share,
     load_table,
     outside_domain,
-    surface_reflectance,
 )
 from steps.atmosphere.scene import (
     CELL,
     Mesh,
-    SceneAtmosphere,
-    evaluator,
+    WholeTile,
     geometry,
     inversion_nodes,
     level_ground,
@@ -95,10 +90,6 @@ class _Surroundings:
         Which pixels show ground.
     radius_km
         How far they reach.
-    tile
-        At 10 m, the grid of the whole tile, whatever part of it is processed.
-    means
-        Of all pixels of the tile, from the report of the water vapour.
     """
 
     air: _Air
@@ -106,8 +97,6 @@ class _Surroundings:
     excess: np.ndarray
     clear: np.ndarray
     radius_km: float
-    tile: Grid
-    means: dict
 
 
 def run(
@@ -143,7 +132,7 @@ def run(
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m.
     scene_means
-        Report of the water vapour, which tells means of the whole tile.
+        Report of the water vapour, which tells means and ranges of the whole tile.
     boa
         Outputs: surface reflectance, in the order of `toa`.
     report
@@ -161,7 +150,8 @@ def run(
     StepError
         If the grids differ, an input cannot be read or the output cannot be written.
     """
-    scene, angle_grid, table = Scene.read(metadata), AngleGrid(angles), load_table(lut)
+    scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
+    tile = WholeTile(load_table(lut), scene, angle_grid, read_json(scene_means)["scene"])
     maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     rasters, reports = list(zip(toa, terrain, strict=True)), []
     airs, coarse, heights = _airs(rasters, maps)
@@ -169,18 +159,16 @@ def run(
     around = dict.fromkeys(band for names in bands for band in names)
     surroundings = None
     if adjacency:
-        surroundings = _surroundings(scene, coarse, heights, maps[1], classification, scene_means, adjacency_km)
+        surroundings = _surroundings(coarse, heights, maps[1], classification, adjacency_km)
     wanted = {(air.mesh.spacing, band): (air, band) for air, names in zip(airs, bands, strict=True) for band in names}
     if surroundings:
         wanted |= {(coarse.mesh.spacing, band): (coarse, band) for band in around}
     with workers(backend, threads, scheduler) as run_all:
-        nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), table, scene, angle_grid), strict=True))
+        nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), tile), strict=True))
         if surroundings:
             sources = _sources(toa, airs)
             items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
-            around = dict(
-                zip(around, run_all(_environment, items, surroundings, table, scene, angle_grid), strict=True)
-            )
+            around = dict(zip(around, run_all(_environment, items, surroundings, tile), strict=True))
         for air, names, raster, path in zip(airs, bands, rasters, boa, strict=True):
             fields = {band: (nodes[air.mesh.spacing, band], around[band]) for band in names}
             blocks, counts = list(row_blocks(air.mesh.grid.height)), []
@@ -237,13 +225,7 @@ def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Ai
 
 
 def _surroundings(
-    scene: Scene,
-    air: _Air,
-    heights: np.ndarray,
-    wvp: np.ndarray,
-    classification: Path,
-    scene_means: Path,
-    radius_km: float,
+    air: _Air, heights: np.ndarray, wvp: np.ndarray, classification: Path, radius_km: float
 ) -> _Surroundings | None:
     """Return the surroundings, None where hardly any ground of the tile is clear."""
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
@@ -253,8 +235,7 @@ def _surroundings(
     clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(air.mesh.grid))
     thin = None if air.level is not None else thinness(heights)
     excess = _excess(air, thin, block_mean(wvp, 3), 0)
-    means = read_json(scene_means)["scene"]
-    return _Surroundings(air, thin, excess, clear, radius_km, scene.whole, means)
+    return _Surroundings(air, thin, excess, clear, radius_km)
 
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
@@ -273,26 +254,13 @@ def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_
     return excess
 
 
-def _nodes(item: tuple[_Air, str], table: LookUpTable, scene: Scene, angles: AngleGrid) -> np.ndarray:
+def _nodes(item: tuple[_Air, str], tile: WholeTile) -> np.ndarray:
     """Return the nodes' numbers of one band."""
     air, band = item
-    elevation, aot, column = air.nodes
-    atmosphere = SceneAtmosphere(
-        evaluator(table, scene, band),
-        angles,
-        band,
-        air.mesh.x,
-        air.mesh.y,
-        elevation_km=elevation,
-        aot550=aot,
-        water_vapour=column,
-    )
-    return inversion_nodes(atmosphere, *air.nodes, air.level)
+    return inversion_nodes(tile.over(band, air.mesh.x, air.mesh.y, tile.ranges), *air.nodes, air.level)
 
 
-def _environment(
-    item: tuple[str, Path, np.ndarray], around: _Surroundings, table: LookUpTable, scene: Scene, angles: AngleGrid
-) -> np.ndarray:
+def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile: WholeTile) -> np.ndarray:
     """Return the reflectance of the surroundings of each pixel of 60 m in one band, from its raster and its nodes."""
     band, toa, nodes = item
     height = grid_of(toa, TOA).height
@@ -302,20 +270,12 @@ def _environment(
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
     invert(stored, around.thinness, around.excess, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    middle = _middle(evaluator(table, scene, band), angles, band, around.tile, around.means)
-    mean = float(surface_reflectance(around.means["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET, middle))
+    middle = tile.middle(band)
+    mean = tile.clear_ground(band, middle)
     weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
     q = float(middle.transmittance_up / middle.direct_up) - 1
     reflected = float(middle.spherical_albedo) * mean
-    return environment(reflectance, clear, weights, (q + reflected) / (1 - reflected), mean=mean)
-
-
-def _middle(evaluate, angles: AngleGrid, band: str, tile: Grid, means: dict) -> BandAtmosphere:
-    """Return the atmosphere under the mean angles and the means of a tile."""
-    share = np.linspace(0, tile.resolution, 9)
-    points = np.meshgrid(tile.left + share * tile.width, tile.top - share * tile.height)
-    mean_angles = (float(v.mean()) for v in geometry(angles, band, *points))
-    return evaluate(*mean_angles, *(means[name] for name in ("elevation_km", "aot550", "water_vapour")))
+    return environment(reflectance, clear, weights, mean, (q + reflected) / (1 - reflected))
 
 
 def _invert(

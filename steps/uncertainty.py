@@ -20,11 +20,12 @@ from steps.artefacts import (
     create,
     grid_of,
     read,
+    read_json,
     row_blocks,
     tags_of,
 )
 from steps.atmosphere import LookUpTable, environment_share, load_table
-from steps.atmosphere.scene import CELL, Mesh, SceneAtmosphere, evaluator
+from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
 from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
 from steps.cli import cli
 from steps.errors import StepError
@@ -53,6 +54,7 @@ def run(
     wvp: Path,
     lut: Path,
     other_luts: list[Path],
+    scene_means: Path,
     uncertainty: list[Path],
     adjacency: bool = True,
     adjacency_km: float = 6.0,
@@ -64,14 +66,17 @@ def run(
     the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before terrain
     correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile; TERRAIN, AOT and
     WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS that of the aerosol model to compare
-    with is taken. --adjacency and ADJACENCY_KM as for the reflectance.
+    with is taken. SCENE_MEANS is the report of the water vapour, which tells means and ranges of the whole tile.
+    --adjacency and ADJACENCY_KM as for the reflectance.
     """
-    scene, tables, angle_grid = Scene.read(metadata), _tables(lut, other_luts), AngleGrid(angles)
+    scene, angle_grid, facts = Scene.read(metadata), AngleGrid(angles), read_json(scene_means)["scene"]
+    tile, other_tile = (WholeTile(table, scene, angle_grid, facts) for table in _tables(lut, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     classified = grid_of(classification, CLASSIFICATION)
-    models = {"aerosol": tables[0].aerosol, "other_aerosol": tables[1].aerosol}
+    models = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
+    aots, columns, elevations = (np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem))
     logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
     for source, target in zip(boa, uncertainty, strict=True):
         grid = grid_of(source, BOA)
@@ -92,10 +97,10 @@ def run(
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
                 stored = read(source, BOA, band)
-                ours, other = (_atmosphere(table, scene, angle_grid, band, mesh, state, with_dem) for table in tables)
+                ours, other = (t.over(band, mesh.x, mesh.y, (elevations, aots, columns)) for t in (tile, other_tile))
                 around = None
                 if around_clear is not None:
-                    around = _environment(stored, around_clear, ours, adjacency_km, threads)
+                    around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
                 noise = noise_variance(
                     band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
                 )
@@ -117,26 +122,17 @@ def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable
 def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:
     """Return stored numbers of 20 m at the nodes, from the means of the mesh's cells."""
     count, _, _, mean, _ = cell_moments(values, round(mesh.cell * mesh.grid.resolution / 20), nodata)
-    mean[count == 0] = mean[count > 0].mean() if count.any() else 0
-    return interpolate(mean, *(np.arange(n) - 0.5 for n in mesh.shape))
+    return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))
 
 
-def _atmosphere(table, scene: Scene, angles: AngleGrid, band: str, mesh: Mesh, state, with_dem) -> SceneAtmosphere:
-    aot, column, elevation = (np.stack(span[:2]) for span in spans(*state, with_dem=with_dem))
-    inputs = {"elevation_km": elevation, "aot550": aot, "water_vapour": column}
-    return SceneAtmosphere(evaluator(table, scene, band), angles, band, mesh.x, mesh.y, **inputs)
-
-
-def _environment(stored, clear, atmosphere: SceneAtmosphere, radius_km, threads) -> np.ndarray | None:
-    """Return the reflectance of the surroundings of each pixel of 60 m, None where it is not known."""
+def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> np.ndarray:
+    """Return the reflectance of the surroundings of each pixel of 60 m."""
     stored = block_mean(stored, stored.shape[0] // clear.shape[0])
-    clear = clear & (stored > 0)
-    if not clear.any():
-        return None
+    clear, middle = clear & (stored > 0), tile.middle(band)
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    share = partial(environment_share, atmosphere=atmosphere.middle)
+    share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
-    return environment(reflectance, clear, weights, threads=threads)
+    return environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
 
 
 def _write_band(output, band, stored, around, nodes, mesh: Mesh, pool) -> None:

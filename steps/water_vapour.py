@@ -95,7 +95,7 @@ def run(
         Output: the map.
     report
         Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults; `scene`:
-        means of the stack's pixels, see `_scene_means`.
+        of the stack's pixels, see `_scene_facts`.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     method
@@ -125,7 +125,7 @@ def run(
             column = _stand_in(scene, column, facts)
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
-    facts["scene"] = _scene_means(stack, classes, heights, thickness, thinned(field, heights))
+    facts["scene"] = _scene_facts(stack, classes, heights, thickness, thinned(field, heights))
     pixels = Pixels(grid, elevation, classes == 0)
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
@@ -149,10 +149,11 @@ def _stand_in(scene: Scene, column: float, facts: dict) -> float:
     return scene.auxiliary.water_vapour
 
 
-def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> dict:
-    """Return means over all valid pixels: elevation (km), aerosol, column, and by band the clear ground's numbers.
+def _scene_facts(stack: Path, classes: np.ndarray, heights, thickness, column) -> dict:
+    """Return what parts of the tile take from the whole (`steps.atmosphere.scene.WholeTile`).
 
-    `clear` is None where hardly any ground is clear.
+    That is mean, lowest and highest elevation (km), aerosol and column, and `clear`, by band the clear ground's mean
+    number, None where hardly any ground is clear.
     """
     valid = classes != 0
     ground = clear_ground(classes)
@@ -163,11 +164,15 @@ def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -
             stored = read(stack, TOA, band)
             clear[band] = float(stored[ground & (stored > 0)].mean(dtype="f8"))
     return {
-        "elevation_km": float(heights.mean(dtype="f8")),
-        "aot550": float(thickness[valid].mean(dtype="f8")) * AOT.scale if valid.any() else 0.0,
-        "water_vapour": float(column.mean(dtype="f8")),
+        "elevation_km": _summary(heights),
+        "aot550": _summary(thickness[valid] * AOT.scale if valid.any() else np.zeros(1)),
+        "water_vapour": _summary(column),
         "clear": clear,
     }
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    return {"mean": float(values.mean(dtype="f8")), "lowest": float(values.min()), "highest": float(values.max())}
 
 
 def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mesh, elevation, aot) -> np.ndarray:

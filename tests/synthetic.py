@@ -144,10 +144,11 @@ class SyntheticScene:
         at = [((np.arange(n) + 0.5) * size // 20).astype(int) for n in grid_of(toa, TOA).shape]
         ground = ~np.isin(self.classes, (0, 8, 9, 10))[np.ix_(*at)]
         clear = {band: read(toa, TOA, band)[ground].mean() for band in bands_of(toa, TOA)} if ground.any() else None
-        means = {"clear": clear, "elevation_km": np.mean(self.elevation(*self.coordinates(60))) / 1000}
+        fields = {"elevation_km": self.elevation(*self.coordinates(60)) / 1000}
         for name, path, kind in (("aot550", "aot.tif", AOT), ("water_vapour", "wvp.tif", WVP)):
-            means[name] = read(self.folder / path, kind, kind.name).mean() * kind.scale
-        write_json(self.folder / "means.json", {"scene": means})
+            fields[name] = read(self.folder / path, kind, kind.name) * kind.scale
+        facts = {k: {"mean": v.mean(), "lowest": v.min(), "highest": v.max()} for k, v in fields.items()}
+        write_json(self.folder / "means.json", {"scene": facts | {"clear": clear}})
         return self.folder / "means.json"
 
     @property

@@ -30,9 +30,9 @@ def test_environment_is_a_convolution():
     weights = environment_weights(aerosol_environment, PIXEL, 0.9)
     mean = reflectance[clear].mean(dtype="f8")
     expected = mean + convolve(np.where(clear, reflectance - mean, 0), weights, mode="constant")
-    result = environment(reflectance, clear, weights)
+    result = environment(reflectance, clear, weights, mean)
     np.testing.assert_allclose(result, expected, atol=2e-6)
-    assert (environment(reflectance, clear, weights, threads=2) == result).all()
+    assert (environment(reflectance, clear, weights, mean, threads=2) == result).all()
 
 
 def test_contrast_that_the_uniform_inversion_lost():
@@ -42,18 +42,18 @@ def test_contrast_that_the_uniform_inversion_lost():
     clear, q, albedo = np.ones(truth.shape, bool), 0.4, 0.15
     weights = environment_weights(aerosol_environment, PIXEL, 0.6)
     weights /= weights.sum()  # or else the mean of the scene at the edges matters
-    around = environment(truth, clear, weights)
+    around = environment(truth, clear, weights, truth.mean())
     signal = (truth + q * around) / (1 - albedo * around)
     uniform = signal / (1 + q + albedo * signal)
     coupling = (q + albedo * 0.2) / (1 - albedo * 0.2)
-    plain = np.abs(environment(uniform, clear, weights) - around).max()
-    assert np.abs(environment(uniform, clear, weights, coupling) - around).max() < plain / 5
+    plain = np.abs(environment(uniform, clear, weights, uniform.mean()) - around).max()
+    assert np.abs(environment(uniform, clear, weights, uniform.mean(), coupling) - around).max() < plain / 5
 
 
 def test_weights_wider_than_the_scene():
     weights = environment_weights(rayleigh_environment, PIXEL, 20.0)
     reflectance = np.full((5, 9), 0.2, "f4")
-    np.testing.assert_allclose(environment(reflectance, reflectance > 0, weights), 0.2, atol=1e-6)
+    np.testing.assert_allclose(environment(reflectance, reflectance > 0, weights, 0.2), 0.2, atol=1e-6)
 
 
 def test_middle_of_a_disc():
@@ -67,7 +67,7 @@ def test_middle_of_a_disc():
     share = partial(environment_share, atmosphere=Atmosphere)
     for radius in (0.3, 1.0, 3.0):
         reflectance = np.where(distance <= radius, 0.05, 0.4).astype("f4")
-        result = environment(reflectance, reflectance > 0, environment_weights(share, PIXEL, 6.0))
         mean = reflectance.mean()
+        result = environment(reflectance, reflectance > 0, environment_weights(share, PIXEL, 6.0), mean)
         expected = 0.05 * share(radius) + 0.4 * (share(6.0) - share(radius)) + mean * (1 - share(6.0))
         assert result[half, half] == pytest.approx(expected, abs=0.005)

@@ -179,7 +179,7 @@ def test_adjacency_closed_loop(tmp_path):
     atmosphere = scene.atmosphere("B02", 60, 0.2, 1.5)
     middle = BandAtmosphere(**{k: v[75, 75] for k, v in vars(atmosphere).items()})
     weights = environment_weights(partial(environment_share, atmosphere=middle), 0.06, 6.0)
-    around = environment(truth, truth > 0, weights)
+    around = environment(truth, truth > 0, weights, truth.mean())
     toa = toa_reflectance(truth, atmosphere, around)
     path, bands = tmp_path / "toa.tif", dict.fromkeys(OUTPUT_BANDS[60], np.rint(toa * 1e4 + 1000).astype("u2"))
     write(path, TOA, scene.grid.at(60), bands)

@@ -6,13 +6,14 @@ Aerosol and water vapour are taken to thin out with height as exp(-z / 2 km) bet
 mountain inside a cell has the air that is above it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
+from steps.atmosphere.inversion import surface_reflectance
 from steps.atmosphere.lut import LookUpTable
 from steps.kernels.inversion import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
 from steps.kernels.mesh import cell_moments, interpolate
@@ -25,6 +26,8 @@ SCALE_HEIGHT = 2.0
 #: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
 #: the tile: `steps.sentinel2.roi.ALIGNMENT` is a multiple of all these distances.
 CELL = {10: 128, 20: 64, 60: 16}
+#: Least relief that the levels of a node span, km.
+_LEAST_RELIEF = 0.2
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
 #: Elevations (km) and aerosol thicknesses for which it is asked: a range, and how many are enough up to it.
@@ -33,6 +36,8 @@ _THICKNESSES = ((1e-6, 1), (0.02, 2), (0.1, 3), (0.3, 4), (0.7, 5), (9, 7))
 
 #: Which of the levels do for what water vapour changes, and the share of the column's root that is tried.
 _FEWER, _MORE = [0, 2, 5], 0.05
+#: Names of what the air depends on, in the order in which it is asked.
+_FACTS = ("elevation_km", "aot550", "water_vapour")
 
 #: Chebyshev points in -1 ... 1, one more than the largest polynomial has powers.
 _CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS) + 1) + 0.5) / (max(POWERS) + 1))
@@ -95,7 +100,7 @@ class Mesh:
         number = counts.sum(axis=(-2, -1))
         mean = (counts * means).sum(axis=(-2, -1)) / np.maximum(number, 1)
         known = (number > 0) & (relief.burden > 0)
-        return _filled(mean / np.where(known, relief.burden, 1), known)
+        return filled(mean / np.where(known, relief.burden, 1), known)
 
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
@@ -116,7 +121,7 @@ class Mesh:
         thinnest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
         known = np.isfinite(thinnest)
         lowest, highest = (
-            _filled(-THINNESS_HEIGHT * np.log(np.where(known, v, 1) / THINNESS_ONE), known, 0)
+            filled(-THINNESS_HEIGHT * np.log(np.where(known, v, 1) / THINNESS_ONE), known, 0)
             for v in (thickest, thinnest)
         )
         return Relief(lowest, highest, burden)
@@ -141,14 +146,14 @@ class Relief:
     @property
     def levels(self) -> np.ndarray:
         """Elevations that span the relief (Chebyshev points of the thinness), km, ascending, first axis."""
-        spare = np.maximum(0.2 - (self.highest - self.lowest), 0) / 2
+        spare = np.maximum(_LEAST_RELIEF - (self.highest - self.lowest), 0) / 2
         thickest, thinnest = (np.exp(-z / THINNESS_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
         middle, half = (thickest + thinnest) / 2, (thickest - thinnest) / 2
         return -THINNESS_HEIGHT * np.log(middle - half * _CHEBYSHEV[:, None, None])
 
 
-def _filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
-    # Unknown values replaced by the nearest known one.
+def filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
+    """Return values with unknown ones replaced by the nearest known one, by `default` if there is none."""
     if known.all():
         return values
     if not known.any():
@@ -237,7 +242,7 @@ class SceneAtmosphere:
         # and `inversion_nodes` looks a fifth to either side.
         self._root = np.linspace(np.sqrt(0.37 * np.min(water_vapour)), np.sqrt(1.25 * np.max(water_vapour)), _ROOTS)
         self._scattering(evaluate, angles, band, x, y)
-        self._gas(evaluate, *np.meshgrid(x, y), angles, band)
+        self._gas(evaluate, angles, band, x, y)
 
     def _scattering(self, evaluate, angles, band, x, y):
         # At the nodes of the angles, where their course bends, and which are the same for every part of a tile.
@@ -252,19 +257,19 @@ class SceneAtmosphere:
         rows, columns = ((v - nodes[0]) / (nodes[1] - nodes[0]) for v, nodes in ((y, rows), (x, columns)))
         self._mixture = interpolate(fields, rows, columns)
         self._molecules = interpolate(molecules.path_reflectance, rows, columns)
-        middle = (float(np.mean(v)) for v in (sun, view, azimuth, self._z, self._aot))
-        #: The atmosphere in the middle of all inputs, without water vapour.
-        self.middle: BandAtmosphere = evaluate(*middle, 0.0)
 
-    def _gas(self, evaluate, x, y, angles, band):
-        sun, view, _ = geometry(angles, band, x, y)
-        air_mass = 1 / np.cos(np.radians(sun)) + 1 / np.cos(np.radians(view))
-        levels = _levels(air_mass, ((1e-6, 1), (0.1, 2), (9, 3)))
+    def _gas(self, evaluate, angles, band, x, y):
+        def air_mass(x, y):
+            sun, view, _ = geometry(angles, band, x, y)
+            return 1 / np.cos(np.radians(sun)) + 1 / np.cos(np.radians(view))
+
+        # The levels are the same for every part of a tile.
+        levels = _levels(air_mass(*angles.nodes), ((1e-6, 1), (0.1, 2), (9, 3)))
         # Gases know the two paths only by the sum of their air masses: view from the zenith, sun as low as it takes.
         low_sun = np.degrees(np.arccos(1 / (levels - 1)))[:, None, None]
         z, column = self._z[:, None], self._root**2
         gas = evaluate(low_sun, 0.0, 0.0, z, self._aot[0], column)
-        self._air_mass = lagrange(levels, air_mass)
+        self._air_mass = lagrange(levels, air_mass(*np.meshgrid(x, y)))
         self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (levels.size, self._z.size, column.size)))
         self._log_other = np.log(np.broadcast_to(gas.gas_transmittance, self._log_water.shape))[..., 0]
 
@@ -293,6 +298,49 @@ class SceneAtmosphere:
         other = np.exp(np.einsum("mz,m...,z...->...", self._log_other, self._air_mass, z))
         path = other * (molecules + (mixture - molecules) * np.exp(self._water(z, water_vapour / 2)))
         return Coefficients(path, np.exp(-direct - self._water(z, water_vapour)) / other, ratio, albedo)
+
+
+@dataclass(frozen=True)
+class WholeTile:
+    """The atmosphere of a whole tile: what that of a part takes from it, so that a part is what it is in the whole.
+
+    Attributes
+    ----------
+    table, scene, angles
+        What it is computed from.
+    facts
+        `scene` of the report of the water vapour.
+    """
+
+    table: LookUpTable
+    scene: Scene
+    angles: AngleGrid
+    facts: dict
+
+    @property
+    def ranges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lowest and highest elevation (km), aerosol thickness and column (g/cm2), as far as `Relief.levels` go."""
+        ends = np.array([-1, 1]) * _LEAST_RELIEF / 2
+        elevation, aot, column = (np.array([self.facts[n]["lowest"], self.facts[n]["highest"]]) for n in _FACTS)
+        return elevation + ends, thinned(aot, -ends), thinned(column, -ends)
+
+    def over(self, band: str, x: np.ndarray, y: np.ndarray, ranges: Sequence[np.ndarray]) -> SceneAtmosphere:
+        """Return one band's atmosphere at the columns and rows of points of a part, for `ranges` of what it holds."""
+        evaluate = evaluator(self.table, self.scene, band)
+        return SceneAtmosphere(evaluate, self.angles, band, x, y, **dict(zip(_FACTS, ranges, strict=True)))
+
+    def middle(self, band: str) -> BandAtmosphere:
+        """Return one band's atmosphere under the means of the tile and of its angles."""
+        tile, share = self.scene.whole, np.linspace(0, 1, 9)
+        width, height = (n * tile.resolution for n in (tile.width, tile.height))
+        points = np.meshgrid(tile.left + share * width, tile.top - share * height)
+        angles = (float(v.mean()) for v in geometry(self.angles, band, *points))
+        return evaluator(self.table, self.scene, band)(*angles, *(self.facts[name]["mean"] for name in _FACTS))
+
+    def clear_ground(self, band: str, middle: BandAtmosphere) -> float:
+        """Return the mean reflectance of the clear ground in a band, whose `middle` is given."""
+        toa = self.facts["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
+        return float(surface_reflectance(toa, middle))
 
 
 def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -51,9 +51,9 @@ def environment(
     reflectance: np.ndarray,
     clear: np.ndarray,
     weights: np.ndarray,
+    mean: float,
     coupling: float = 0.0,
     threads: int = 1,
-    mean: float | None = None,
 ) -> np.ndarray:
     """Return the mean reflectance of each pixel's surroundings.
 
@@ -71,13 +71,13 @@ def environment(
         count as `mean`.
     weights
         From `environment_weights`.
+    mean
+        Reflectance of the scene's clear ground.
     coupling
         Q = (q + S rho) / (1 - S rho), where q is the ratio of diffuse to direct upward transmittance, S the spherical
         albedo and rho the scene's mean reflectance; 0 if `reflectance` is the true one.
     threads
         Threads of the Fourier transform; the result does not depend on it.
-    mean
-        Reflectance of the scene's clear ground; None for that of the pixels to take, of which there is at least one.
 
     Returns
     -------
@@ -86,8 +86,6 @@ def environment(
     """
     from scipy import fft
 
-    if mean is None:
-        mean = reflectance[clear].mean(dtype="f8")
     anomaly = np.where(clear, reflectance - np.float32(mean), np.float32(0))
     half = weights.shape[0] // 2
     shape = [fft.next_fast_len(n + half, real=True) for n in reflectance.shape]

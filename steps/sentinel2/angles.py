@@ -18,6 +18,13 @@ class AngleGrid:
         self._grid = grid_of(path, ANGLES)
         self._nodes = {band: values(path, ANGLES, band).astype("f8") for band in bands_of(path, ANGLES)}
 
+    @property
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map coordinates of all nodes, m."""
+        g = self._grid
+        columns, rows = (g.resolution * (np.arange(n) + 0.5) for n in (g.width, g.height))
+        return tuple(np.meshgrid(g.left + columns, g.top - rows))
+
     def nodes_along(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (m) of columns and rows of nodes, two at least each, that have `x` and `y` between them.
 

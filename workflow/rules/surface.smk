@@ -53,6 +53,7 @@ rule uncertainty:
         wvp=of("water_vapour/wvp_20m.tif"),
         lut=of("aerosol/table.npz"),
         other_luts=ancient(OTHER_LUTS),
+        scene_means=of("water_vapour/water_vapour.json"),
     output:
         uncertainty=each_size(work, "uncertainty/uncertainty_{}m.tif"),
     log:
@@ -74,7 +75,7 @@ rule uncertainty:
         "python -m steps.uncertainty --boa {input.boa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q}"
-        " --other-luts {input.other_luts:q} --uncertainty {output.uncertainty:q} {params.adjacency}"
+        " --other-luts {input.other_luts:q} --scene-means {input.scene_means:q} --uncertainty {output.uncertainty:q} {params.adjacency}"
         " --adjacency-km {params.adjacency_km} --threads {threads} --log {log:q}"
 
 
