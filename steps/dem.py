@@ -11,11 +11,12 @@ import numpy as np
 
 from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
 from steps.cli import cli
-from steps.elevation import read_elevation
+from steps.elevation import padded, read_elevation
 from steps.kernels.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
+from steps.kernels.mesh import nearest
 from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene import OVERVIEW, Scene
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ RELIEF = 50
 #: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
 #: height (it then hides less than 2 % of the sky) and at most so far, m.
 _REACH, _FARTHEST = 5, 10_000
-#: The direction of the sun is interpolated between nodes so far apart, m.
-_SUN_NODES = 1200
+#: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.sentinel2.roi.ALIGNMENT`.
+_SUN_NODES = 960
 
 
 def run(
@@ -68,7 +69,7 @@ def run(
     if dem is None:
         logger.warning("%s", default)
     else:
-        ground = _Ground(dem, *_look(dem, scene.overview, _Sun(angle_grid, scene.overview)))
+        ground = _Ground(dem, scene, *_look(dem, scene.overview, _Sun(angle_grid, scene.overview)))
     fine = scene.grid
     of_20m = (
         (terrain_20m, fine.at(20), None),
@@ -85,17 +86,22 @@ def run(
 
 @dataclass(frozen=True)
 class _Ground:
-    """An elevation model, how far around a pixel it matters (m), and whether the whole tile has relief."""
+    """An elevation model, the scene, how far around a pixel the model matters (m), and whether the tile has relief."""
 
     dem: Path
+    scene: Scene
     reach: float
     relief: bool
+
+    def tile(self, grid: Grid) -> Grid:
+        """Return the grid of the whole tile that a grid of the scene is a part of."""
+        return grid if grid == self.scene.overview else self.scene.whole.at(round(grid.resolution))
 
 
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
     """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
     margin, dem = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution)), ground.dem
-    elevation, names = read_elevation(dem, grid, margin)
+    elevation, names = read_elevation(dem, grid, margin, ground.tile(grid))
     missing = _fill(elevation, margin)
     inside = elevation[margin:-margin, margin:-margin]
     tags = _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")), ground.relief)
@@ -103,7 +109,10 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     if missing:
         tags["default"] = f"{missing:.3f} % of the scene has no elevation in {dem.name} and is taken as sea level"
         logger.warning("%s", tags["default"])
-    views = _views_from(coarse, grid) if coarse else _views(elevation, margin, grid, sun, threads)
+    if coarse:
+        views = _views_from(coarse, grid)
+    else:
+        views = _views(elevation, margin, *_wide(elevation, margin, grid, ground), grid, sun, threads)
     with create(terrain, TERRAIN, grid, list(TERRAIN.scales), **tags) as raster:
         for rows in row_blocks(grid.height):
             around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
@@ -199,8 +208,29 @@ def _fill(elevation: np.ndarray, margin: int) -> float:
     return 100 * float(missing.mean())
 
 
-def _views(elevation: np.ndarray, margin: int, grid: Grid, sun: _Sun, threads: int) -> Callable:
-    """Search the horizons; return a function of rows that gives sky view (0-1) and cast shadow."""
+def _wide(elevation: np.ndarray, margin: int, grid: Grid, ground: _Ground) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the elevation of the whole tile and around it, of which a part's is given, and where the part begins.
+
+    What lies farther than the margin around the part is seen from afar, in the pixels of the overview.
+    """
+    tile, overview = ground.tile(grid), ground.scene.overview
+    rows, columns = grid.within(tile)
+    corner = rows.start + margin, columns.start + margin
+    if grid == tile:
+        return elevation, corner
+    around = math.ceil(ground.reach / OVERVIEW)
+    distant, _ = read_elevation(ground.dem, overview, around)
+    _fill(distant, around)
+    wide = nearest(distant, *padded(overview, around).positions(padded(tile, margin)))
+    wide[padded(grid, margin).within(padded(tile, margin))] = elevation
+    return wide, corner
+
+
+def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], grid: Grid, sun, threads) -> Callable:
+    """Search the horizons; return a function of rows that gives sky view (0-1) and cast shadow.
+
+    The horizon of the sky is looked for in `wide`, in which the pixels begin at `corner`.
+    """
     shadow = np.empty(grid.shape, bool)
     cells = cell_heights(elevation)
 
@@ -214,25 +244,25 @@ def _views(elevation: np.ndarray, margin: int, grid: Grid, sun: _Sun, threads: i
         steps = np.arange(DIRECTIONS // 4) - DIRECTIONS // 8
         sky = np.zeros(grid.shape, np.float32)
         for angle in steps + 1:
-            _sweep(pool, elevation, east, south, margin, grid.resolution, angle, sky)
+            _sweep(pool, wide, east, south, corner, grid.resolution, angle, sky)
         # The other half of the directions are nearer to the columns than to the rows.
-        elevation, east, south = (np.ascontiguousarray(a.T) for a in (elevation, east, south))
+        wide, east, south = (np.ascontiguousarray(a.T) for a in (wide, east, south))
         turned = np.ascontiguousarray(sky.T)
         for angle in steps:
-            _sweep(pool, elevation, south, east, margin, grid.resolution, angle, turned)
+            _sweep(pool, wide, south, east, corner[::-1], grid.resolution, angle, turned)
     sky = turned.T / (np.sqrt(1 + east.T**2 + south.T**2) * DIRECTIONS)
     return lambda rows: (sky[rows], shadow[rows])
 
 
-def _sweep(pool, elevation, along, across, margin: int, pixel: float, angle: int, sky: np.ndarray) -> None:
+def _sweep(pool, elevation, along, across, corner, pixel: float, angle: int, sky: np.ndarray) -> None:
     """Add the sky seen along lines that rise `angle` steps of the circle from the rows."""
     shear = round(math.tan(2 * math.pi * angle / DIRECTIONS), 12)
-    ends = sorted((0, math.floor(shear * (elevation.shape[1] - 1))))
-    lines = range(margin - ends[1], sky.shape[0] + margin - ends[0] + 1)
+    ends = sorted(math.floor(shear * column) for column in (corner[1], corner[1] + sky.shape[1] - 1))
+    lines = range(corner[0] - ends[1], corner[0] + sky.shape[0] - ends[0])
 
     def add(first: int) -> None:
         last = min(first + LINES, lines.stop)
-        add_sky(elevation, along, across, margin, pixel, shear, first, last, sky)
+        add_sky(elevation, along, across, corner, pixel, shear, first, last, sky)
 
     list(pool.map(add, lines[::LINES]))
 

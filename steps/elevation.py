@@ -53,7 +53,7 @@ def padded(grid: Grid, margin: int) -> Grid:
     return Grid(grid.epsg, left, top, grid.resolution, grid.width + 2 * margin, grid.height + 2 * margin)
 
 
-def read_elevation(dem: Path, grid: Grid, margin: int = 0) -> tuple[np.ndarray, list[str]]:
+def read_elevation(dem: Path, grid: Grid, margin: int = 0, tile: Grid | None = None) -> tuple[np.ndarray, list[str]]:
     """Mosaic and warp an elevation model.
 
     Coarser models are interpolated with cubic B-splines, whose slopes show no facets; finer ones bilinearly over the
@@ -67,21 +67,25 @@ def read_elevation(dem: Path, grid: Grid, margin: int = 0) -> tuple[np.ndarray, 
         The scene's.
     margin
         Pixels around the scene.
+    tile
+        The scene's, or that of the same pixels of which it is a part. GDAL is asked for the blocks of the whole: in
+        each it approximates the projection anew, which in blocks of the part changes slopes by a tenth of a degree.
 
     Returns
     -------
     elevation
         (height + 2 margin, width + 2 margin) float32, m, NaN where the model has no data.
     names
-        Of the files that were used.
+        Of the files that touch the tile.
 
     Raises
     ------
     StepError
         If there is no elevation model at `dem`, it cannot be used, or it does not touch the scene.
     """
-    target = padded(grid, margin)
-    result = np.empty(target.shape, np.float32)
+    target, part = padded(tile or grid, margin), padded(grid, margin)
+    rows, columns = part.within(target)
+    result = np.empty(part.shape, np.float32)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=128 * 2**20))
@@ -103,9 +107,13 @@ def read_elevation(dem: Path, grid: Grid, margin: int = 0) -> tuple[np.ndarray, 
                     tolerance=0.01,
                 )
             )
-            for row in range(0, target.height, BLOCK):
-                rows = min(BLOCK, target.height - row)
-                warped.read(1, window=Window(0, row, target.width, rows), out=result[row : row + rows])
+            for row in range(rows.start // BLOCK * BLOCK, rows.stop, BLOCK):
+                for column in range(columns.start // BLOCK * BLOCK, columns.stop, BLOCK):
+                    block = warped.read(1, window=Window(column, row, BLOCK, BLOCK))
+                    first, left = max(row, rows.start), max(column, columns.start)
+                    seen = block[first - row : rows.stop - row, left - column : columns.stop - column]
+                    first, left = first - rows.start, left - columns.start
+                    result[first : first + seen.shape[0], left : left + seen.shape[1]] = seen
         except RasterioError as problem:
             raise StepError(f"{dem}: the elevation model cannot be read ({problem}); check its files") from problem
     inside = result[margin : margin + grid.height, margin : margin + grid.width]

@@ -146,7 +146,8 @@ class SyntheticScene:
         clear = {band: read(toa, TOA, band)[ground].mean() for band in bands_of(toa, TOA)} if ground.any() else None
         fields = {"elevation_km": self.elevation(*self.coordinates(60)) / 1000}
         for name, path, kind in (("aot550", "aot.tif", AOT), ("water_vapour", "wvp.tif", WVP)):
-            fields[name] = read(self.folder / path, kind, kind.name) * kind.scale
+            stored = read(self.folder / path, kind, kind.name)
+            fields[name] = np.append(stored[stored > 0], [] if stored.any() else 1) * kind.scale
         facts = {k: {"mean": v.mean(), "lowest": v.min(), "highest": v.max()} for k, v in fields.items()}
         write_json(self.folder / "means.json", {"scene": facts | {"clear": clear}})
         return self.folder / "means.json"

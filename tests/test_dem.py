@@ -1,5 +1,6 @@
 """The elevation model on the scene's grid, from whatever files, and the terrain raster."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -211,6 +212,23 @@ def test_tilted_plane_through_the_whole_stage(tmp_path):
         assert values(path, TERRAIN, "cos_incidence")[inner] == pytest.approx(incidence, abs=3e-4)
         assert values(path, TERRAIN, "sky_view")[inner] == pytest.approx((1 + math.cos(b)) / 2, abs=1e-3)
         assert not read(path, TERRAIN, "cast_shadow").any()
+
+
+def test_part_has_the_ground_of_the_whole(tmp_path):
+    """The same numbers, but for the horizons that are far outside the part."""
+    metadata, angles = write_scene(tmp_path / "whole")
+    (tmp_path / "part").mkdir()
+    part = Grid(GRID.epsg, GRID.left + 3840, GRID.top - 3840, 10, 402, 384)
+    of_part = tmp_path / "part/metadata.json"
+    dataclasses.replace(Scene.read(metadata), grid=part, roi=part, tile_grid=GRID).write(of_part)
+    dem = tiles(tmp_path / "dem")
+    for name, source in (("whole", metadata), ("part", of_part)):
+        run(source, angles, *outputs(tmp_path / name), dem)
+    for whole, cut in zip(*(outputs(tmp_path / name)[:3] for name in ("whole", "part")), strict=True):
+        area = part.at(round(grid_of(cut, TERRAIN).resolution)).within(grid_of(whole, TERRAIN))
+        for band, unit in TERRAIN.scales.items():
+            difference = np.abs(values(cut, TERRAIN, band) - values(whole, TERRAIN, band)[area]).max()
+            assert difference <= (4 * unit if band == "sky_view" else 0), band
 
 
 def test_slope_and_hillshade_agree_with_another_formula(tmp_path):

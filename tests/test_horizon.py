@@ -26,7 +26,8 @@ class Sun:
 def views(elevation, margin, zenith=45.0, azimuth=180.0, threads=1):
     rows, columns = (n - 2 * margin for n in elevation.shape)
     grid = Grid(32633, 0, 0, PIXEL, columns, rows)
-    return _views(elevation.astype(np.float32), margin, grid, Sun(zenith, azimuth, columns), threads)(slice(0, rows))
+    elevation, sun = elevation.astype(np.float32), Sun(zenith, azimuth, columns)
+    return _views(elevation, margin, elevation, (margin, margin), grid, sun, threads)(slice(0, rows))
 
 
 def plane(slope, aspect, size):

@@ -12,7 +12,7 @@ from test_write_stac import KEYS, QUALITY
 
 from steps import uncertainty, write_cog, write_stac
 from steps.aerosol_models import other_aerosol_model
-from steps.artefacts import BOA, TERRAIN, UNCERTAINTY, grid_of, read, tags_of, values, write, write_json
+from steps.artefacts import BOA, TERRAIN, TOA, UNCERTAINTY, grid_of, read, tags_of, values, write, write_json
 from steps.atmosphere import (
     BandAtmosphere,
     adjacent_reflectance,
@@ -245,13 +245,16 @@ class Layer:
         fine["B08"] = fine["B8A"]
         for stored in fine.values():
             stored[:7, :9] = 0
-        write(boa, BOA, grid, {band: fine[band] for band in OUTPUT_BANDS[resolution]})
+        bands = {band: fine[band] for band in OUTPUT_BANDS[resolution]}
+        write(boa, BOA, grid, bands)
+        write(folder / "toa.tif", TOA, grid, bands)
         uncertainty.run(
             boa=[boa],
             terrain=self.scene.terrain(20),
             aot=folder / "aot.tif",
             wvp=folder / "wvp.tif",
             other_luts=other_luts(),
+            scene_means=self.scene.write_means(folder / "toa.tif"),
             uncertainty=[folder / name],
             **self.scene.inputs,
             **options,

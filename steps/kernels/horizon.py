@@ -127,7 +127,7 @@ def _scatter(values, offset, first, inside, sky):
 
 
 @njit(cache=True, nogil=True)
-def add_sky(elevation, gradient_along, gradient_across, margin, pixel, shear, first, last, sky):
+def add_sky(elevation, gradient_along, gradient_across, corner, pixel, shear, first, last, sky):
     """Add the sky seen in two opposite directions, along lines of one inclination, to the pixels between the lines.
 
     Line k runs through row k + shear * column; on it the elevation is interpolated between two rows, and the horizon
@@ -136,11 +136,11 @@ def add_sky(elevation, gradient_along, gradient_across, margin, pixel, shear, fi
     Parameters
     ----------
     elevation
-        (rows + 2 margin, columns + 2 margin) float32, m, with margin >= 1.
+        Float32, m; 1 pixel or more around `sky` on each side.
     gradient_along, gradient_across
         (rows, columns) float32, rise per metre with growing column and with growing row.
-    margin
-        Pixels of `elevation` around the others.
+    corner
+        Row and column of `elevation` where `sky` begins.
     pixel
         Pixel size, m.
     shear
@@ -169,17 +169,17 @@ def add_sky(elevation, gradient_along, gradient_across, margin, pixel, shear, fi
             part = slice(inside[n, 0], inside[n, 1])
             horizon_tangents(profile[n, part], reciprocal, stack, ahead[n, part])
             horizon_tangents(profile[n, part][::-1], reciprocal, stack, behind[n, part][::-1])
-    inner = slice(margin, width - margin)
+    inner = slice(corner[1], corner[1] + sky.shape[1])
     ahead, behind, offset, weight = ahead[:, inner], behind[:, inner], offset[inner], weight[inner]
-    inside = _columns_inside(offset, first - margin, lines - 1, sky.shape[0])
+    inside = _columns_inside(offset, first - corner[0], lines - 1, sky.shape[0])
     rise = np.zeros((lines - 1, sky.shape[1]), np.float32)
     unit = (np.float32(1 / length), np.float32(shear / length))
-    _gather_rise(gradient_along, gradient_across, unit, offset, first - margin, inside, rise)
+    _gather_rise(gradient_along, gradient_across, unit, offset, first - corner[0], inside, rise)
     for n in range(1, lines):
         a, b, c, d, seen = ahead[n], ahead[n - 1], behind[n], behind[n - 1], rise[n - 1]
         part = slice(inside[n - 1, 0], inside[n - 1, 1])
         _both_ways(a[part], b[part], c[part], d[part], weight[part], seen[part])
-    _scatter(rise, offset, first - margin, inside, sky)
+    _scatter(rise, offset, first - corner[0], inside, sky)
 
 
 @njit(cache=True, nogil=True)
