@@ -202,8 +202,9 @@ def _decode_part(
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield bands as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
     near = grown(scene.roi, scene.tile_grid, DETAIL)
-    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), _FINE)
-    for band, pixels in zip(_FINE, decoded, strict=True):
+    bands = sorted(_FINE, key=PIXEL_SIZE.get)  # the long work first
+    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), bands)
+    for band, pixels in zip(bands, decoded, strict=True):
         yield band, 0, *pixels
 
 
@@ -212,7 +213,9 @@ def _decode_near(
 ) -> tuple[np.ndarray, np.ndarray]:
     tile, size = scene.tile_grid, PIXEL_SIZE[band]
     target = scene.grid.at(size)
-    result = nearest(dark_not_missing(distant), *scene.overview.positions(target))
+    if not product.scene.bands[band].offset:
+        distant = dark_not_missing(distant)
+    result = nearest(distant, *scene.overview.positions(target))
     flags = np.zeros(scene.grid.at(20).shape, "u1")
     stored, found = _decode(product, band, near.at(size).within(tile))
     result[near.at(size).within(target)] = stored

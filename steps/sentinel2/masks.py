@@ -68,7 +68,7 @@ def quality_flags(
         If a file cannot be decoded.
     """
     places: dict[Hashable, list] = {}
-    wanted: dict[str, dict] = {}
+    wanted = []
     for mask in masks:
         data = safe.view(mask.name)
         stream = codestream(data)
@@ -76,30 +76,25 @@ def quality_flags(
             if not _touches(window, PIXEL_SIZE[mask.band], area):
                 continue
             if key not in places:
-                wanted.setdefault(mask.name, {})[key] = window
+                wanted.append((mask.name, key, window))
             places.setdefault(key, []).append((mask.band, window[0][0], window[1][0]))
-    for decoded in run_all(lambda item: _tile_flags(safe, *item), wanted.items()):
-        for key, flags in decoded:
-            for place in places[key]:
-                yield *place, flags
+    decoded = run_all(lambda item: _tile_flags(safe, item[0], item[2]), wanted)
+    for (_, key, _), flags in zip(wanted, decoded, strict=True):
+        for place in places[key] if flags.any() else ():
+            yield *place, flags
 
 
 def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
     return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
 
 
-def _tile_flags(safe: Safe, name: str, windows: dict[Hashable, tuple]) -> list[tuple[Hashable, np.ndarray]]:
-    """Return the flags of those of the tiles that have any."""
-    found = []
+def _tile_flags(safe: Safe, name: str, window: tuple) -> np.ndarray:
     with opened(safe, name) as image:
-        for key, window in windows.items():
-            layers = image.read(window=window)
-            flags = np.zeros(layers.shape[1:], "u1")
-            for flag, indices in _QUALITY:
-                flags[layers[list(indices)].any(axis=0)] |= flag
-            if flags.any():
-                found.append((key, flags))
-    return found
+        layers = image.read(window=window)
+    flags = np.zeros(layers.shape[1:], "u1")
+    for flag, indices in _QUALITY:
+        flags[layers[list(indices)].any(axis=0)] |= flag
+    return flags
 
 
 def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, column: int, flags: np.ndarray) -> None:

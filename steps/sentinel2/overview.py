@@ -54,8 +54,8 @@ def clear_edges(bands: Mapping[str, np.ndarray]) -> None:
 def dark_not_missing(stored: np.ndarray) -> np.ndarray:
     """Return a band with reflectance 0 for the few pixels beside bright ones that the wavelets took below it.
 
-    Without an offset (before baseline 04.00) these have the number of no data. Unlike what is missing, they make no
-    area, and are not at the edge of one.
+    For bands without an offset (before baseline 04.00), in which these have the number of no data. Unlike what is
+    missing, they make no area, and are not at the edge of one.
     """
     from scipy.ndimage import maximum_filter, minimum_filter
 

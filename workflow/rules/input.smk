@@ -145,7 +145,7 @@ rule scene_classification:
 
 
 rule scene_classification_overview:
-    # What the air is found from, and where the shadows of clouds fall.
+    # What the air is found from, and where the shadows of clouds fall: everything else waits for it.
     input:
         stack=of("import/toa_80m.tif"),
         metadata=of("import/metadata.json"),
@@ -159,9 +159,10 @@ rule scene_classification_overview:
         kept("logs/scene_classification_overview.log"),
     benchmark:
         kept("benchmarks/scene_classification_overview.tsv")
+    priority: 1
     conda:
         CONDA
-    threads: half(2)
+    threads: 2
     resources:
         mem_mb=memory(600),
     params:

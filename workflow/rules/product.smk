@@ -140,7 +140,7 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    threads: 4
+    threads: 1 if ROI else 4  # a part takes half a second, in which pictures can be drawn beside it
     resources:
         mem_mb=memory(1200),
     params:

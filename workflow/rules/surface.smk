@@ -24,7 +24,7 @@ rule reflectance:
         kept("benchmarks/reflectance.tsv")
     conda:
         CONDA
-    threads: half(2)
+    threads: 2 if ROI else half(2)  # a part is classified by now
     resources:
         mem_mb=memory(1800),
         workers=WORKERS,
