@@ -1,5 +1,6 @@
 """Predicted uncertainty of surface reflectance against Monte Carlo, and the layer that users get."""
 
+import dataclasses
 from dataclasses import astuple
 
 import numpy as np
@@ -12,7 +13,22 @@ from test_write_stac import KEYS, QUALITY
 
 from steps import uncertainty, write_cog, write_stac
 from steps.aerosol_models import other_aerosol_model
-from steps.artefacts import BOA, TERRAIN, TOA, UNCERTAINTY, grid_of, read, tags_of, values, write, write_json
+from steps.artefacts import (
+    AOT,
+    BOA,
+    TERRAIN,
+    TOA,
+    UNCERTAINTY,
+    WVP,
+    Grid,
+    bands_of,
+    grid_of,
+    read,
+    tags_of,
+    values,
+    write,
+    write_json,
+)
 from steps.atmosphere import (
     BandAtmosphere,
     adjacent_reflectance,
@@ -329,6 +345,46 @@ def test_bright_surroundings_make_dark_pixels_less_certain(tmp_path):
         path = layer.run(60)[1]
         medians.append(np.median(read(path, UNCERTAINTY, "B01")[12:16, 15:19]))
     assert medians[1] > 1.2 * medians[0]
+
+
+def test_part_is_as_certain_as_in_the_whole(tmp_path):
+    """Of a scene that is darker, higher and in thicker haze in its south than around the part."""
+    whole = SyntheticScene(tmp_path, 160, 192, elevation=lambda x, y: (4900020 - y) / 20 + 0 * x)
+    share = np.linspace(0, 1, whole.grid.at(20).height)[:, None]
+    whole.write_air(0.1 + 0.4 * share, 1 + 2 * share)
+    random, grid = np.random.default_rng(0), whole.grid.at(60)
+    surface = random.integers(1500, 5000, grid.shape) - 400 * np.linspace(0, 1, grid.height)[:, None]
+    boa = dict.fromkeys(OUTPUT_BANDS[60], surface.astype("u2"))
+    for name, kind in (("boa.tif", BOA), ("toa.tif", TOA)):
+        write(tmp_path / name, kind, grid, boa)
+    means = whole.write_means(tmp_path / "toa.tif")
+    part = Grid(32631, whole.grid.left + 3840, whole.grid.top - 3840, 10, 384, 384)
+    folder = tmp_path / "part"
+    folder.mkdir()
+    scene = dataclasses.replace(whole.scene, grid=part, roi=part, tile_grid=whole.grid)
+    scene.write(folder / "metadata.json")
+    sources = {"boa.tif": BOA, "aot.tif": AOT, "wvp.tif": WVP, "terrain_20.tif": TERRAIN}
+    for name, kind in sources.items():
+        found, bands = grid_of(tmp_path / name, kind), bands_of(tmp_path / name, kind)
+        cut = part.at(round(found.resolution))
+        pixels = {band: read(tmp_path / name, kind, band)[cut.within(found)] for band in bands}
+        write(folder / name, kind, cut, pixels)
+    for at, metadata in ((tmp_path, whole.metadata), (folder, folder / "metadata.json")):
+        uncertainty.run(
+            boa=[at / "boa.tif"],
+            terrain=at / "terrain_20.tif",
+            aot=at / "aot.tif",
+            wvp=at / "wvp.tif",
+            other_luts=other_luts(),
+            scene_means=means,
+            uncertainty=[at / "uncertainty.tif"],
+            adjacency_km=0.5,
+            **whole.inputs | {"metadata": metadata},
+        )
+    inner = np.s_[20:44, 20:44]  # 1.2 km inside the part
+    for band in ("B01", "B09"):
+        expected = read(tmp_path / "uncertainty.tif", UNCERTAINTY, band)[part.at(60).within(grid)].astype(int)
+        assert np.abs(read(folder / "uncertainty.tif", UNCERTAINTY, band) - expected)[inner].max() <= 1
 
 
 def test_a_dem_makes_it_more_certain(tmp_path):
