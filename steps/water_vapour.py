@@ -95,7 +95,7 @@ def run(
         Output: the map.
     report
         Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults; `scene`:
-        of the stack's pixels, see `_scene_facts`.
+        what parts of the tile take from the whole, see `_scene_facts`.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     method

@@ -75,8 +75,9 @@ rule uncertainty:
         "python -m steps.uncertainty --boa {input.boa:q}"
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q}"
-        " --other-luts {input.other_luts:q} --scene-means {input.scene_means:q} --uncertainty {output.uncertainty:q} {params.adjacency}"
-        " --adjacency-km {params.adjacency_km} --threads {threads} --log {log:q}"
+        " --other-luts {input.other_luts:q} --scene-means {input.scene_means:q}"
+        " --uncertainty {output.uncertainty:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
+        " --threads {threads} --log {log:q}"
 
 
 rule terrain:
