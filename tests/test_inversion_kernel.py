@@ -57,7 +57,7 @@ def expected(toa, air, excess, environment, nodes, ratio=3):
     albedo = albedo * 1e4
     if excess is not None:
         square = excess.astype("f8") ** 2
-        signal = signal * (1 + excess * change + square * field[-2]) - (excess * path_change + square * field[-1]) / 1e4
+        signal += toa / 1e4 * (excess * change + square * field[-2]) - (excess * path_change + square * field[-1]) / 1e4
     if environment is None:
         reflectance = signal / (total + albedo * signal)
     else:

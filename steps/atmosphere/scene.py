@@ -30,12 +30,12 @@ CELL = {10: 128, 20: 64, 60: 16}
 _LEAST_RELIEF = 0.2
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
+#: The change with the excess of water vapour is that over this share of the root of the column, to either side.
+_EXCESS = 0.06
 #: Elevations (km) and aerosol thicknesses for which it is asked: a range, and how many are enough up to it.
-_ELEVATIONS = ((1e-6, 1), (0.4, 2), (0.8, 3), (1.4, 4), (9, 6))
+_ELEVATIONS = ((1e-6, 1), (0.4, 2), (0.8, 3), (1.4, 4), (1.8, 6), (9, 8))
 _THICKNESSES = ((1e-6, 1), (0.02, 2), (0.1, 3), (0.3, 4), (0.7, 5), (9, 7))
 
-#: Which of the levels do for what water vapour changes, and the share of the column's root that is tried.
-_FEWER, _MORE = [0, 2, 5], 0.05
 #: Names of what the air depends on, in the order in which it is asked.
 _FACTS = ("elevation_km", "aot550", "water_vapour")
 
@@ -239,8 +239,9 @@ class SceneAtmosphere:
         self._z = _levels(elevation_km, _ELEVATIONS)
         self._aot = _levels(aot550, _THICKNESSES)
         # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too,
-        # and `inversion_nodes` looks a fifth to either side.
-        self._root = np.linspace(np.sqrt(0.37 * np.min(water_vapour)), np.sqrt(1.25 * np.max(water_vapour)), _ROOTS)
+        # and `inversion_nodes` looks to either side.
+        low, high = np.sqrt(np.min(water_vapour) / 2), np.sqrt(np.max(water_vapour))
+        self._root = np.linspace((1 - _EXCESS) * low, (1 + _EXCESS) * high, _ROOTS)
         self._scattering(evaluate, angles, band, x, y)
         self._gas(evaluate, angles, band, x, y)
 
@@ -285,11 +286,13 @@ class SceneAtmosphere:
         return result
 
     def at(self, elevation_km: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray) -> Coefficients:
-        """Return the coefficients at the points for an elevation (km), aerosol and column (g/cm2) at each of them."""
+        """Return the coefficients at the points for an elevation (km), aerosol and column (g/cm2) at each of them.
+
+        There may be several columns, in axes before those of the points; `path` and `gain` have these axes too.
+        """
         shape = self._mixture.shape[-2:]
-        elevation_km, aot550, water_vapour = (
-            np.broadcast_to(np.asarray(v, "f8"), shape) for v in (elevation_km, aot550, water_vapour)
-        )
+        elevation_km, aot550 = (np.broadcast_to(np.asarray(v, "f8"), shape) for v in (elevation_km, aot550))
+        water_vapour = np.broadcast_to(water_vapour, np.broadcast_shapes(np.shape(water_vapour), shape))
         z = lagrange(self._z, elevation_km)
         mixture, direct, ratio, albedo = np.einsum(
             "qza...,z...,a...->q...", self._mixture, z, lagrange(self._aot, aot550)
@@ -390,49 +393,36 @@ def inversion_nodes(
         weights = lagrange(levels[:, 0, 0], level / 1000)
         aot550, water_vapour = (np.tensordot(weights, v, 1)[None] for v in (aot550, water_vapour))
         levels = np.full_like(aot550, level / 1000)
-    terms = [scene.at(*v) for v in zip(levels, aot550, water_vapour, strict=True)]
+    columns = water_vapour[:, None] * np.array([1, 1 - _EXCESS, 1 + _EXCESS])[:, None, None] ** 2
+    terms = [scene.at(*v) for v in zip(levels, aot550, columns, strict=True)]
     path, gain, q, albedo = (np.stack([getattr(c, name) for c in terms]) for name in ("path", "gain", "q", "albedo"))
+    stored = (path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE
+    (path, gain), less, more = zip(stored.swapaxes(0, 1), gain.swapaxes(0, 1), strict=True)
+    # The changes of gain and of path times gain, in units of the gain: parabolas in the excess.
+    excess, one = _EXCESS * np.sqrt(water_vapour) / EXCESS_UNIT, np.ones_like(gain)
+    change, curve = _parabola(*(v[1] / gain - 1 for v in (less, more)), excess)
+    path_change, path_curve = _parabola(*(v[0] * v[1] / gain - path for v in (less, more)), excess)
     # Each with what its errors are multiplied with on the way to the surface.
     values = (
-        ((path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE, gain),
+        (path, gain),
         ((1 + q) / gain, gain),
         (np.sqrt(gain), 1 / np.sqrt(gain)),
-        (albedo * REFLECTANCE_SCALE, gain),
+        (albedo * REFLECTANCE_SCALE, one),
+        (change, one),
+        (path_change, gain),
     )
-    some = _FEWER if level is None else [0]
-    changes = [_change(scene, terms[k], *(v[k] for v in (levels, aot550, water_vapour))) for k in some]
-    change, path_change, *curves = np.stack(changes, axis=1)
     if level is None:
         air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
-        powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=False)]
-        powers += [_through(air[some], v) for v in (change, path_change)]
+        powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=True)]
     else:
-        constant = [*(value for value, _ in values), change, path_change]
-        powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for v, n in zip(constant, POWERS, strict=True)]
-    curves = [np.mean(v, axis=0, keepdims=True) for v in curves]
+        powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for (v, _), n in zip(values, POWERS, strict=True)]
+    curves = [np.mean(v, axis=0, keepdims=True) for v in (curve, path_curve)]
     return np.ascontiguousarray(np.moveaxis(np.concatenate([*powers, *curves]), 0, -1), np.float32)
 
 
-def _change(scene: SceneAtmosphere, here: Coefficients, level, aot550, water_vapour) -> tuple[np.ndarray, ...]:
-    # What the excess of water vapour changes at a level, and its square: the gain, relatively, and the path, a stored
-    # number in units of the present gain; from somewhat more and less of the column's root.
-    excess = _MORE * np.sqrt(water_vapour) / EXCESS_UNIT
-    gain, path = [], []
-    for part in (1 - _MORE, 1 + _MORE):
-        there = scene.at(level, aot550, water_vapour * part**2)
-        gain.append(there.gain / here.gain - 1)
-        path.append((there.path - here.path) / REFLECTANCE_SCALE * (1 + gain[-1]))
-    first = [(more - less) / (2 * excess) for less, more in (gain, path)]
-    return *first, *((more + less) / (2 * excess**2) for less, more in (gain, path))
-
-
-def _through(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    # Coefficients of the powers of x of the parabola through three points.
-    (a, b, c), (u, v, w) = x, values
-    first, second = (v - u) / (b - a), (w - v) / (c - b)
-    curve = (second - first) / (c - a)
-    slope = first - curve * (a + b)
-    return np.stack([u - a * (slope + curve * a), slope, curve])
+def _parabola(less: np.ndarray, more: np.ndarray, excess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Slope and curve of the parabola through 0 in the middle and two values to either side of it.
+    return (more - less) / (2 * excess), (more + less) / (2 * excess**2)
 
 
 def _powers(x: np.ndarray, values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:

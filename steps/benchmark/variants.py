@@ -63,7 +63,7 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
             numbers = field(ends[4], ends[6] + 2, at=columns // cell + np.float32(0.5))  # one for a cell
             change, path_change = (horner(numbers[k : k + 3]) for k in (0, 3))
             more, (curve, bend) = excess[part], numbers[6:]
-            signal = signal + more * (signal * (change + more * curve) - (path_change + more * bend))
+            signal = signal + more * (stored * (change + more * curve) - (path_change + more * bend))
         loss = total + polynomial(3) * signal
         if environment is None:
             number = signal / np.maximum(loss, total / 2)

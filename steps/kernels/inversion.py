@@ -20,19 +20,20 @@ code of the innermost loop. Up to four rows of pixels share the coefficients of 
 Where a pixel's water vapour differs from that of the nodes, by the excess e (see `POWERS`), its signal is made that
 under the nodes' air,
 
-    signal + e * [signal * (change + curve * e) - (path_change + path_curve * e)],
+    signal + e * [toa * (change + curve * e) - (path_change + path_curve * e)],
 
-with the change of 1 / total, and the path's as seen through it.
+with the relative change of 1 / total, and that of the path over total (which is small: a path that the water darkens
+is brightened with everything else).
 """
 
 import numpy as np
 from numba import njit
 
 #: Powers of the thinness in the polynomials of a node, in order: path (a stored number), total, root of 1 / direct,
-#: albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and the path. In haze
-#: five are needed for 2e-4 in surface reflectance over 2 km of relief. The excess is the difference of the roots of a
-#: pixel's column and of the nodes': the logarithm of the transmittance is linear in the root in strong bands, in the
-#: column in weak ones.
+#: albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and path / total, in
+#: units of the present 1 / total. In haze five are needed for 2e-4 in surface reflectance over 2 km of relief. The
+#: excess is the difference of the roots of a pixel's column and of the nodes': the logarithm of the transmittance is
+#: linear in the root in strong bands, in the column in weak ones.
 POWERS = (5, 5, 5, 3, 3, 3)
 #: Numbers per node: the polynomials, then the changes of 1 / total and of the path with the square of the excess.
 COEFFICIENTS = sum(POWERS) + 2
@@ -226,10 +227,11 @@ def _three(air, c, x):
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
 def _signal(toa, excess, i, j, path, change, path_change, curves):
-    signal = np.float32(toa[i, j]) - path
+    stored = np.float32(toa[i, j])
+    signal = stored - path
     if excess is not None:
         more = np.float32(excess[i, j])
-        signal += more * (signal * (change + more * curves[0]) - (path_change + more * curves[1]))
+        signal += more * (stored * (change + more * curves[0]) - (path_change + more * curves[1]))
     return signal
 
 
