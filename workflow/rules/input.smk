@@ -162,7 +162,7 @@ rule scene_classification_overview:
     priority: 1
     conda:
         CONDA
-    threads: 2
+    threads: 2 if ROI else half(2)  # of a whole tile, resampling goes on beside it
     resources:
         mem_mb=memory(600),
     params:
