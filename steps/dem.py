@@ -50,8 +50,8 @@ def run(
         The scene and its sun angles.
     terrain_10m, terrain_20m, terrain_60m, terrain_80m
         The rasters to write; that of 80 m is of the whole tile. Tags tell elevation_min, elevation_max, elevation_mean
-        (m), `relief` (yes or no; of the whole tile), `dem` (names of the files used), `missing_percent` and `default`
-        (what was assumed).
+        (m), of the whole tile tile_elevation_mean and `relief` (yes or no), `dem` (names of the files used),
+        `missing_percent` and `default` (what was assumed).
     dem
         Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
     altitude
@@ -86,12 +86,12 @@ def run(
 
 @dataclass(frozen=True)
 class _Ground:
-    """An elevation model, the scene, how far around a pixel the model matters (m), and whether the tile has relief."""
+    """An elevation model, the scene, how far around a pixel the model matters (m), and what tags tell of the tile."""
 
     dem: Path
     scene: Scene
     reach: float
-    relief: bool
+    facts: dict[str, str]
 
     def tile(self, grid: Grid) -> Grid:
         """Return the grid of the whole tile that a grid of the scene is a part of."""
@@ -104,7 +104,7 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     elevation, names = read_elevation(dem, grid, margin, ground.tile(grid))
     missing = _fill(elevation, margin)
     inside = elevation[margin:-margin, margin:-margin]
-    tags = _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")), ground.relief)
+    tags = ground.facts | _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
     tags.update(dem=",".join(names), missing_percent=f"{missing:.3f}")
     if missing:
         tags["default"] = f"{missing:.3f} % of the scene has no elevation in {dem.name} and is taken as sea level"
@@ -130,12 +130,15 @@ def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
     raster.write(band, np.rint(values / np.float32(TERRAIN.scales[band])).astype("int16"), rows.start)
 
 
-def _facts(lowest: float, highest: float, mean: float, relief: bool) -> dict[str, str]:
+def _tile_facts(relief: bool, mean: float) -> dict[str, str]:
+    return {"relief": "yes" if relief else "no", "tile_elevation_mean": f"{mean:.2f}"}
+
+
+def _facts(lowest: float, highest: float, mean: float) -> dict[str, str]:
     return {
         "elevation_min": f"{lowest:.1f}",
         "elevation_max": f"{highest:.1f}",
         "elevation_mean": f"{mean:.2f}",
-        "relief": "yes" if relief else "no",
     }
 
 
@@ -165,7 +168,7 @@ class _Sun:
 
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
-    tags = _facts(altitude, altitude, altitude, relief=False)
+    tags = _tile_facts(False, altitude) | _facts(altitude, altitude, altitude)
     with create(terrain, TERRAIN, grid, list(TERRAIN.scales), compress=True, default=default, **tags) as raster:
         for band, value in constant.items():
             block = np.full((BLOCK, grid.width), value, np.int16)
@@ -176,15 +179,16 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
 
 
-def _look(dem: Path, tile: Grid, sun: _Sun) -> tuple[float, bool]:
-    """Return how far around a pixel (m) the ground matters, and whether a tile has relief, from a coarse look."""
+def _look(dem: Path, tile: Grid, sun: _Sun) -> tuple[float, dict[str, str]]:
+    """Return how far around a pixel (m) the ground matters, and what tags tell of a tile, from a coarse look."""
     step = 200
     columns, rows = (math.ceil(n * tile.resolution / step) for n in (tile.width, tile.height))
     margin = _FARTHEST // step
     around, _ = read_elevation(dem, Grid(tile.epsg, tile.left, tile.top, step, columns, rows), margin)
     inside = around[margin:-margin, margin:-margin]
     difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
-    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), relief >= RELIEF
+    facts = _tile_facts(relief >= RELIEF, float(np.nan_to_num(inside).mean(dtype="f8")))  # sea where nothing is known
+    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), facts
 
 
 def _fill(elevation: np.ndarray, margin: int) -> float:

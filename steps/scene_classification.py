@@ -20,6 +20,7 @@ from steps.artefacts import (
     grid_of,
     read,
     row_blocks,
+    tags_of,
     values,
     write,
 )
@@ -367,11 +368,11 @@ def run(
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
     water = _warped(water_bodies, grid, "cubic_spline")
     sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
-    relief = any(read(terrain, TERRAIN, "slope", rows).any() for rows in row_blocks(grid.height))
+    ground = tags_of(terrain, TERRAIN)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands = _read_bands(stack, rows, grid.width, names)
-        heights = _read_terrain(terrain, rows, scene) if relief else (None, None, None)
+        heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
     mends = None
@@ -380,7 +381,7 @@ def run(
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
         opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
-        altitude = np.mean([values(terrain, TERRAIN, "elevation", rows).mean() for rows in row_blocks(grid.height)])
+        altitude = float(ground["tile_elevation_mean"])
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
         mends = Mends(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)

@@ -114,7 +114,8 @@ def classification():
         write(folder / "stack.tif", TOA, grid, stored)
         write(folder / "toa_10m.tif", TOA, grid.at(10), {"B08": np.kron(stored["B8A"], np.ones((2, 2), "u2"))})
         write(folder / "mask.tif", MASK, grid, {"mask": np.zeros(grid.shape, "u1")})
-        write(folder / "terrain.tif", TERRAIN, grid, {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales})
+        level = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
+        write(folder / "terrain.tif", TERRAIN, grid, level, tile_elevation_mean="0")
         angles = {"view_zenith_B8A": np.full((24, 24), 5, "f4"), "view_azimuth_B8A": np.full((24, 24), 100, "f4")}
         sun = {"sun_zenith": angles["view_zenith_B8A"] + 50, "sun_azimuth": angles["view_azimuth_B8A"] + 60}
         write(folder / "angles.tif", ANGLES, Grid(32631, 297500, 4902520, 5000, 24, 24), angles | sun)

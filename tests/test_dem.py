@@ -225,6 +225,9 @@ def test_part_has_the_ground_of_the_whole(tmp_path):
     for name, source in (("whole", metadata), ("part", of_part)):
         run(source, angles, *outputs(tmp_path / name), dem)
     for whole, cut in zip(*(outputs(tmp_path / name)[:3] for name in ("whole", "part")), strict=True):
+        told = [tags_of(path, TERRAIN) for path in (whole, cut)]
+        assert told[0]["tile_elevation_mean"] == told[1]["tile_elevation_mean"]
+        assert float(told[0]["tile_elevation_mean"]) == pytest.approx(float(told[0]["elevation_mean"]), abs=5)
         area = part.at(round(grid_of(cut, TERRAIN).resolution)).within(grid_of(whole, TERRAIN))
         for band, unit in TERRAIN.scales.items():
             difference = np.abs(values(cut, TERRAIN, band) - values(whole, TERRAIN, band)[area]).max()

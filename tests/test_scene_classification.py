@@ -472,7 +472,7 @@ def test_step_with_dem_and_maps(product):
     terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
     terrain["elevation"] = np.round(maps["dem"]).astype("i2")
     terrain["slope"], terrain["aspect"] = (np.round(slope / 0.01).astype("i2"), np.round(aspect / 0.02).astype("i2"))
-    write(folder / "terrain.tif", TERRAIN, grid, terrain)
+    write(folder / "terrain.tif", TERRAIN, grid, terrain, dem="dem.tif")
     profile = {"driver": "GTiff", "height": 141, "width": 189, "count": 1, "dtype": "uint8"}
     profile.update(crs="EPSG:32631", transform=grid.transform)
     names = ("water_bodies", "land_cover", "snow_condition")

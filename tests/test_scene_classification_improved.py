@@ -419,7 +419,7 @@ def write_scene(folder, grid, stored, cast_shadow=0):
     write(folder / "stack.tif", TOA, grid, stored)
     terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
     terrain["cast_shadow"][:] = cast_shadow
-    write(folder / "terrain.tif", TERRAIN, grid, terrain)
+    write(folder / "terrain.tif", TERRAIN, grid, terrain, tile_elevation_mean="0")
     bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
     scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(20), *SUN, bands)
     scene.write(folder / "metadata.json")
