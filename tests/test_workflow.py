@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.warp
+import yaml
 
 from steps import artefacts
 
@@ -151,6 +152,15 @@ def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
     planned = checkout.planned("--configfile mine.yaml")
     assert not planned & FIRST_STAGES
     assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+
+
+def test_all_rules_of_a_group_of_jobs_state_the_workers():
+    """Snakemake wants a resource that is text of all that may run side by side in a job of the cluster."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    rules = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    for name in profile["groups"]:
+        body = re.search(rf"^rule {name}:\n(.*?)(?=^rule |\Z)", rules, re.M | re.S)[1]
+        assert "workers=WORKERS" in body, name
 
 
 def test_uncertainty_is_planned_on_request_only(tmp_path):

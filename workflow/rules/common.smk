@@ -246,6 +246,7 @@ def product_files(product):
 
 
 # Workers of the steps that take them: a resource, not a parameter of the rules, since results do not depend on it.
+# A group of jobs wants such a text of all rules in it, since some of them may run side by side.
 WORKERS = "--backend {backend} --scheduler {scheduler}".format(**config["parallel"])
 # The optional layers of the classification, as options of a step.
 LAYERS = [

@@ -67,6 +67,7 @@ rule resample:
         CONDA
     resources:
         mem_mb=memory(700),
+        workers=WORKERS,
     params:
         code=step("resample"),
     shell:
@@ -93,6 +94,7 @@ rule dem:
     threads: half(2) if config["dem"] else 1
     resources:
         mem_mb=memory(1800),
+        workers=WORKERS,
     params:
         code=step("dem"),
         dem=optional("--dem", config["dem"]),
@@ -125,6 +127,7 @@ rule scene_classification:
     threads: half(2)
     resources:
         mem_mb=memory(2000),
+        workers=WORKERS,
     params:
         code=step("scene_classification"),
         layers=LAYER_OPTIONS,
@@ -165,6 +168,7 @@ rule scene_classification_overview:
     threads: 2 if ROI else half(2)  # of a whole tile, resampling goes on beside it
     resources:
         mem_mb=memory(600),
+        workers=WORKERS,
     params:
         code=step("scene_classification"),
         layers=LAYER_OPTIONS,

@@ -60,6 +60,7 @@ rule quality_report:
         CONDA
     resources:
         mem_mb=memory(300),
+        workers=WORKERS,
     params:
         code=step("quality_report"),
     shell:

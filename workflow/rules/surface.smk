@@ -65,6 +65,7 @@ rule uncertainty:
     threads: 2
     resources:
         mem_mb=memory(1100),
+        workers=WORKERS,
     params:
         code=step("uncertainty"),
         adjacency=(
