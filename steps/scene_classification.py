@@ -55,6 +55,7 @@ from steps.kernels.classification_scene import (
     geometric_shadow,
 )
 from steps.kernels.cloud_shadow import ShadowLimits, displacement
+from steps.kernels.mesh import nearest_indices
 from steps.kernels.parallax import DISPLACED, REACH, displacement_index
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
@@ -423,10 +424,7 @@ def _write_limits(path: Path, grid: Grid, shadows: ShadowLimits | None) -> None:
 def _limits(path: Path, grid: Grid) -> ShadowLimits:
     """Read the limits of the whole tile's overview for the pixels of a grid."""
     b8a, b11 = (values(path, TOA, band) for band in ("B8A", "B11"))
-    at = grid_of(path, TOA).positions(grid)
-    return ShadowLimits(
-        b8a, b11, *(np.clip(np.rint(v), 0, n - 1).astype(int) for v, n in zip(at, b8a.shape, strict=True))
-    )
+    return ShadowLimits(b8a, b11, *nearest_indices(b8a.shape, *grid_of(path, TOA).positions(grid)))
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:

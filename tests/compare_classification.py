@@ -14,7 +14,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from real_scenes import VIEW, demo, landsat, patch, shadow_displacement, shadow_objects, thumbnail, under_clouds
+from real_scenes import (
+    VIEW,
+    averaged,
+    demo,
+    landsat,
+    patch,
+    shadow_displacement,
+    shadow_objects,
+    thumbnail,
+    under_clouds,
+)
 from scipy import ndimage
 from simulated_clouds import LEFT, SHARED, VAPOUR, random_clouds, real_clouds, with_clouds
 
@@ -81,8 +91,8 @@ def classified(toa, sun, view=(), without=(), **maps):
 
 def overview_shadows(toa, sun, improvements, view_zenith=0, view_azimuth=0, **maps):
     """Return where shadows fall as the workflow finds it: from the classes of the scene at 80 m."""
-    coarse = {name: averaged(image) for name, image in toa.items() if name != "B08"}
-    maps = {name: averaged(a) if isinstance(a, np.ndarray) else a for name, a in maps.items()}
+    coarse = {name: averaged(image, 4) for name, image in toa.items() if name != "B08"}
+    maps = {name: averaged(a, 4) if isinstance(a, np.ndarray) else a for name, a in maps.items()}
     maps |= {"view_zenith": view_zenith, "view_azimuth": view_azimuth, "improvements": improvements}
     scl, _, _ = classify_scene(coarse, 80, *sun, mode="improved", **maps)
     cloud = np.isin(scl, CLOUDS)
@@ -91,12 +101,6 @@ def overview_shadows(toa, sun, improvements, view_zenith=0, view_azimuth=0, **ma
     limits = shadow_limits(cloud, land, coarse["B8A"], coarse["B11"], 80, directions)
     rows, columns = (np.minimum(np.arange(n) // 4, m - 1) for n, m in zip(toa["B02"].shape, scl.shape, strict=True))
     return limits._replace(rows=rows, columns=columns)
-
-
-def averaged(image):
-    """Return the means of 4 x 4 pixels."""
-    rows, columns = (n // 4 for n in image.shape)
-    return image[: 4 * rows, : 4 * columns].reshape(rows, 4, columns, 4).mean((1, 3)).astype(image.dtype)
 
 
 def share(condition, valid):

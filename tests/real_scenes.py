@@ -31,7 +31,7 @@ def demo():
         numbers = read_band(scene_folder(), band).astype("f4") / np.float32(10000)
         if PIXEL_SIZE[band] == 60:
             numbers = numbers.repeat(3, 0).repeat(3, 1)
-        toa[band] = halved(numbers) if PIXEL_SIZE[band] == 10 else numbers
+        toa[band] = averaged(numbers) if PIXEL_SIZE[band] == 10 else numbers
     return toa, (61.7, 160.8)
 
 
@@ -58,9 +58,9 @@ def landsat():
 def patch(path):
     """Return the reflectance of a patch in Slovenia, the sun, the elevation and the operational classes if any."""
     data = np.load(path)
-    toa = {str(b): halved(np.nan_to_num(values[:100])) for b, values in zip(data["bands"], data["toa"], strict=True)}
+    toa = {str(b): averaged(np.nan_to_num(values[:100])) for b, values in zip(data["bands"], data["toa"], strict=True)}
     sun = float(data["sun_zenith"]), float(data["sun_azimuth"])
-    return toa, sun, halved(data["dem"][:100]), data["scl"][:100:2, ::2] if "scl" in data else None
+    return toa, sun, averaged(data["dem"][:100]), data["scl"][:100:2, ::2] if "scl" in data else None
 
 
 def thumbnail(product, offset, size):
@@ -72,12 +72,14 @@ def thumbnail(product, offset, size):
         with rasterio.open(path) as image:
             numbers = image.read(1).astype("f4")
         toa[path.stem[-3:]] = np.where(numbers > 0, np.maximum(numbers + offset, 1), 0).astype("f4") / np.float32(10000)
-    return toa if size == 20 else {band: halved(image) for band, image in toa.items()}
+    return toa if size == 20 else {band: averaged(image) for band, image in toa.items()}
 
 
-def halved(image):
-    rows, columns = image.shape
-    return image.reshape(rows // 2, 2, columns // 2, 2).mean((1, 3)).astype("f4")
+def averaged(image, size=2):
+    """Return the means of blocks of pixels, float32."""
+    rows, columns = (n // size for n in image.shape)
+    blocks = image[: rows * size, : columns * size].reshape(rows, size, columns, size)
+    return blocks.mean((1, 3)).astype("f4")
 
 
 def shadow_objects(scl, toa, least=25):

@@ -154,11 +154,10 @@ def test_gdal_reads_it_as_sentinel2(safe):
             assert dataset.read(1, out_shape=(10, 10)).min() > 0
 
 
-def _validate(document, schema, path):
+def _validated(document, schema, path):
     path.write_bytes(etree.tostring(document))
     command = ["xmllint", "--nonet", "--noout", "--schema", SCHEMAS / schema, path]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no schemas in {SCHEMAS}")
@@ -172,10 +171,12 @@ def test_metadata_follow_the_schema(safe, tmp_path):
     product.find(".//GENERATION_TIME").addprevious(etree.Element("PRODUCT_DOI"))
     product.find(".//Reflectance_Conversion").addprevious(offsets)
     product.find(".//Technical_Quality_Assessment").addprevious(snow)
-    _validate(product, "S2_User_Product_Level-1C_Metadata.xsd", tmp_path / "MTD_MSIL1C.xml")
+    result = _validated(product, "S2_User_Product_Level-1C_Metadata.xsd", tmp_path / "MTD_MSIL1C.xml")
+    assert result.returncode == 0, result.stderr
     tile = _tile(safe)
     etree.SubElement(tile.find(".//Image_Content_QI"), "SNOW_PIXEL_PERCENTAGE").text = "0"
-    _validate(tile, "S2_PDI_Level-1C_Tile_Metadata.xsd", tmp_path / "MTD_TL.xml")
+    result = _validated(tile, "S2_PDI_Level-1C_Tile_Metadata.xsd", tmp_path / "MTD_TL.xml")
+    assert result.returncode == 0, result.stderr
 
 
 def test_datastrip_has_what_the_surface_product_takes_over(safe):

@@ -140,6 +140,11 @@ def test_rows_are_upsampled_linearly(ratio):
     np.testing.assert_allclose(fine, np.interp(x, np.arange(9), coarse), atol=1e-6)
 
 
+def test_other_ratios_are_refused():
+    with pytest.raises(ValueError, match="1, 3 or 6"):
+        upsample_row(np.ones(5, "f4"), 2, np.empty(10, "f4"))
+
+
 def test_statistics_of_cells():
     random = np.random.default_rng(2)
     values = random.integers(-300, 3000, (50, 33)).astype("i2")

@@ -86,7 +86,7 @@ class Mends:
     """
 
     improvements: tuple[str, ...]
-    shadows: ShadowLimits | np.ndarray | None
+    shadows: ShadowLimits | np.ndarray
     cast_shadow: np.ndarray | None
     displaced: np.ndarray | None
     b10_thickness: float

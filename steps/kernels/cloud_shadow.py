@@ -150,16 +150,11 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
     frame = int(np.abs(moves).max() * heights.max()) + 1
     framed = np.full((rows + 2 * frame, columns + 2 * frame), np.nan, np.float32)
     framed[frame : frame + rows, frame : frame + columns] = darkness
-    order, rim, framed_columns = (
-        _inside_frame(order, columns, frame),
-        _inside_frame(rim, columns, frame),
-        framed.shape[1],
-    )
-    flat = framed.ravel()
+    order, rim, flat = _inside_frame(order, columns, frame), _inside_frame(rim, columns, frame), framed.ravel()
     for c in range(starts.size - 1):
         for k in range(heights.size):
             down, right = int(np.rint(heights[k] * moves[c, 0])), int(np.rint(heights[k] * moves[c, 1]))
-            shift = down * framed_columns + right
+            shift = down * framed.shape[1] + right
             inside, n = _mean_darkness(order, starts[c], starts[c + 1], flat, shift)
             if n < least:
                 continue

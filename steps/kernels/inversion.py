@@ -77,6 +77,11 @@ def upsample_row(coarse, ratio, fine):
         Pixels per cell: 1, 3 or 6.
     fine
         Output, shape (pixels,), float32; beyond the outer centres the outer value holds.
+
+    Raises
+    ------
+    ValueError
+        For another ratio.
     """
     first = ratio // 2  # pixel at or after the first cell's centre
     fine[:first] = coarse[0]
@@ -84,8 +89,10 @@ def upsample_row(coarse, ratio, fine):
         _between(coarse, fine[first:], _SIXTHS)
     elif ratio == 3:
         _between(coarse, fine[first:], _THIRDS)
-    else:
+    elif ratio == 1:
         _between(coarse, fine[first:], _WHOLE)
+    else:
+        raise ValueError("1, 3 or 6 pixels per cell")
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)

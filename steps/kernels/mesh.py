@@ -114,5 +114,10 @@ def interpolate(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 
 def nearest(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Take the nearest pixels on the grid of given rows and columns; arguments and result as of `interpolate`."""
-    at = [np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((rows, columns), field.shape[-2:], strict=True)]
+    at = nearest_indices(field.shape[-2:], rows, columns)
     return field[..., at[0][:, None], at[1]]
+
+
+def nearest_indices(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
+    """Return which rows and columns of a field of this shape are nearest to given ones, as of `interpolate`."""
+    return [np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((rows, columns), shape, strict=True)]
