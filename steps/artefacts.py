@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,8 @@ class Kind:
 REFLECTANCE_SCALE, REFLECTANCE_OFFSET = 1e-4, -0.1
 TOA = Kind("toa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
 BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
+#: Before the correction of terrain the numbers keep their fractions: it divides them, and their rounding with them.
+UNROUNDED_BOA = replace(BOA, dtype="float32")
 #: Standard uncertainty (k = 1) of surface reflectance.
 UNCERTAINTY = Kind("reflectance_uncertainty", "uint16", 0, 1e-5)
 #: Bit flags of a pixel, see `MASK_NODATA` and following.
@@ -300,7 +302,7 @@ def _opened(path: Path, kind: Kind):
 
 
 def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
-    """Read the stored numbers of one band, or of a slice of its rows.
+    """Read the stored numbers of one band, or of a slice of its rows; fractions are rounded if the kind has none.
 
     Raises
     ------
@@ -317,7 +319,8 @@ def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None 
         if lacking:
             raise StepError(f"{path}: has no band {min(lacking)}; delete it and run the stage that makes it again")
         window = rows and Window.from_slices(rows, slice(0, dataset.width), height=dataset.height)
-        return dataset.read([dataset.descriptions.index(band) + 1 for band in bands], window=window)
+        numbers = [dataset.descriptions.index(band) + 1 for band in bands]
+        return dataset.read(numbers, window=window, out_dtype=kind.dtype)
 
 
 def values(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:

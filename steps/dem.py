@@ -11,12 +11,11 @@ import numpy as np
 
 from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
 from steps.cli import cli
-from steps.elevation import padded, read_elevation
+from steps.elevation import read_elevation
 from steps.kernels.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
-from steps.kernels.mesh import nearest
 from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.scene import OVERVIEW, Scene
+from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +99,19 @@ class _Ground:
 
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
     """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
-    margin, dem = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution)), ground.dem
-    elevation, names = read_elevation(dem, grid, margin, ground.tile(grid))
-    missing = _fill(elevation, margin)
+    margin, dem, tile = (
+        1 if coarse else max(1, math.ceil(ground.reach / grid.resolution)),
+        ground.dem,
+        ground.tile(grid),
+    )
+    # The horizon of a part may be anywhere in the tile.
+    seen = grid if coarse else tile
+    wide, names = read_elevation(dem, seen, margin, tile, threads)
+    rows, columns = grid.within(seen)
+    elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
+    missing = 100 * float(np.isnan(inside).mean())
+    _fill(wide, margin)
     tags = ground.facts | _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
     tags.update(dem=",".join(names), missing_percent=f"{missing:.3f}")
     if missing:
@@ -112,7 +120,8 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     if coarse:
         views = _views_from(coarse, grid)
     else:
-        views = _views(elevation, margin, *_wide(elevation, margin, grid, ground), grid, sun, threads)
+        corner = rows.start + margin, columns.start + margin
+        views = _views(np.ascontiguousarray(elevation), margin, wide, corner, grid, sun, threads)
     with create(terrain, TERRAIN, grid, list(TERRAIN.scales), **tags) as raster:
         for rows in row_blocks(grid.height):
             around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
@@ -191,15 +200,13 @@ def _look(dem: Path, tile: Grid, sun: _Sun) -> tuple[float, dict[str, str]]:
     return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), facts
 
 
-def _fill(elevation: np.ndarray, margin: int) -> float:
+def _fill(elevation: np.ndarray, margin: int) -> None:
     """Put sea level where the scene has no elevation, and nothing that could be a horizon around it.
 
-    Beside its border the scene goes on level, so that a model cut to the scene makes no slopes there. Returns the
-    share of the scene that had no elevation, percent.
+    Beside its border the scene goes on level, so that a model cut to the scene makes no slopes there.
     """
     inside = elevation[margin:-margin, margin:-margin]
-    missing = np.isnan(inside)
-    inside[missing] = 0
+    inside[np.isnan(inside)] = 0
     near = elevation[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None]
     for ring, border in (
         (near[:, 0], near[:, 1]),
@@ -209,25 +216,6 @@ def _fill(elevation: np.ndarray, margin: int) -> float:
     ):
         np.copyto(ring, border, where=np.isnan(ring))
     np.copyto(elevation, inside.min(), where=np.isnan(elevation))
-    return 100 * float(missing.mean())
-
-
-def _wide(elevation: np.ndarray, margin: int, grid: Grid, ground: _Ground) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the elevation of the whole tile and around it, of which a part's is given, and where the part begins.
-
-    What lies farther than the margin around the part is seen from afar, in the pixels of the overview.
-    """
-    tile, overview = ground.tile(grid), ground.scene.overview
-    rows, columns = grid.within(tile)
-    corner = rows.start + margin, columns.start + margin
-    if grid == tile:
-        return elevation, corner
-    around = math.ceil(ground.reach / OVERVIEW)
-    distant, _ = read_elevation(ground.dem, overview, around)
-    _fill(distant, around)
-    wide = nearest(distant, *padded(overview, around).positions(padded(tile, margin)))
-    wide[padded(grid, margin).within(padded(tile, margin))] = elevation
-    return wide, corner
 
 
 def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], grid: Grid, sun, threads) -> Callable:

@@ -3,7 +3,8 @@
 import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -53,7 +54,9 @@ def padded(grid: Grid, margin: int) -> Grid:
     return Grid(grid.epsg, left, top, grid.resolution, grid.width + 2 * margin, grid.height + 2 * margin)
 
 
-def read_elevation(dem: Path, grid: Grid, margin: int = 0, tile: Grid | None = None) -> tuple[np.ndarray, list[str]]:
+def read_elevation(
+    dem: Path, grid: Grid, margin: int = 0, tile: Grid | None = None, threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
     """Mosaic and warp an elevation model.
 
     Coarser models are interpolated with cubic B-splines, whose slopes show no facets; finer ones bilinearly over the
@@ -70,6 +73,8 @@ def read_elevation(dem: Path, grid: Grid, margin: int = 0, tile: Grid | None = N
     tile
         The scene's, or that of the same pixels of which it is a part. GDAL is asked for the blocks of the whole: in
         each it approximates the projection anew, which in blocks of the part changes slopes by a tenth of a degree.
+    threads
+        Threads to use.
 
     Returns
     -------
@@ -86,40 +91,46 @@ def read_elevation(dem: Path, grid: Grid, margin: int = 0, tile: Grid | None = N
     target, part = padded(tile or grid, margin), padded(grid, margin)
     rows, columns = part.within(target)
     result = np.empty(part.shape, np.float32)
-    with contextlib.ExitStack() as stack:
+
+    def read(row: int) -> None:
+        with _warped(mosaic, target) as warped:
+            for column in range(columns.start // BLOCK * BLOCK, columns.stop, BLOCK):
+                block = warped.read(1, window=Window(column, row, BLOCK, BLOCK))
+                first, left = max(row, rows.start), max(column, columns.start)
+                seen = block[first - row : rows.stop - row, left - column : columns.stop - column]
+                first, left = first - rows.start, left - columns.start
+                result[first : first + seen.shape[0], left : left + seen.shape[1]] = seen
+
+    with rasterio.Env(GDAL_CACHEMAX=128 * 2**20), ThreadPoolExecutor(threads) as pool:
         try:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=128 * 2**20))
             tiles, mosaic = _mosaic(dem, target)
-            source = stack.enter_context(rasterio.open(mosaic))
-            step = source.res[1] * (111_000 if source.crs.is_geographic else source.crs.linear_units_factor[1])
-            kernel = Resampling.cubic_spline if step > grid.resolution else Resampling.bilinear
-            warped = stack.enter_context(
-                WarpedVRT(
-                    source,
-                    crs=f"EPSG:{target.epsg}",
-                    transform=target.transform,
-                    width=target.width,
-                    height=target.height,
-                    resampling=kernel,
-                    src_nodata=_VOID,
-                    nodata=float("nan"),
-                    dtype="float32",
-                    tolerance=0.01,
-                )
-            )
-            for row in range(rows.start // BLOCK * BLOCK, rows.stop, BLOCK):
-                for column in range(columns.start // BLOCK * BLOCK, columns.stop, BLOCK):
-                    block = warped.read(1, window=Window(column, row, BLOCK, BLOCK))
-                    first, left = max(row, rows.start), max(column, columns.start)
-                    seen = block[first - row : rows.stop - row, left - column : columns.stop - column]
-                    first, left = first - rows.start, left - columns.start
-                    result[first : first + seen.shape[0], left : left + seen.shape[1]] = seen
+            list(pool.map(read, range(rows.start // BLOCK * BLOCK, rows.stop, BLOCK)))
         except RasterioError as problem:
             raise StepError(f"{dem}: the elevation model cannot be read ({problem}); check its files") from problem
     inside = result[margin : margin + grid.height, margin : margin + grid.width]
     if np.isnan(inside).all():
         raise _nowhere(dem)
     return result, [tile.path.name for tile in tiles]
+
+
+@contextlib.contextmanager
+def _warped(mosaic: str, target: Grid) -> Iterator[WarpedVRT]:
+    with rasterio.open(mosaic) as source:
+        step = source.res[1] * (111_000 if source.crs.is_geographic else source.crs.linear_units_factor[1])
+        kernel = Resampling.cubic_spline if step > target.resolution else Resampling.bilinear
+        with WarpedVRT(
+            source,
+            crs=f"EPSG:{target.epsg}",
+            transform=target.transform,
+            width=target.width,
+            height=target.height,
+            resampling=kernel,
+            src_nodata=_VOID,
+            nodata=float("nan"),
+            dtype="float32",
+            tolerance=0.01,
+        ) as result:
+            yield result
 
 
 def _nowhere(dem: Path) -> StepError:

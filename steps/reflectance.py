@@ -16,7 +16,9 @@ from steps.artefacts import (
     REFLECTANCE_SCALE,
     TERRAIN,
     TOA,
+    UNROUNDED_BOA,
     WVP,
+    Kind,
     create,
     grid_of,
     read,
@@ -113,6 +115,7 @@ def run(
     report: Path,
     adjacency: bool = True,
     adjacency_km: float = 6.0,
+    unrounded: bool = False,
     threads: int = 1,
     backend: Backend = "threads",
     scheduler: str = "local",
@@ -142,6 +145,8 @@ def run(
         Whether to take out the light that the surroundings scatter into the line of sight.
     adjacency_km
         Radius of these surroundings; what is farther counts as the scene's mean.
+    unrounded
+        Keep the fractions of the stored numbers, for the terrain correction, which divides them.
     threads, backend, scheduler
         Workers, see `steps.parallel.workers`.
 
@@ -150,7 +155,7 @@ def run(
     StepError
         If the grids differ, an input cannot be read or the output cannot be written.
     """
-    scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
+    scene, angle_grid, kind = Scene.read(metadata), AngleGrid(angles), UNROUNDED_BOA if unrounded else BOA
     tile = WholeTile(load_table(lut), scene, angle_grid, read_json(scene_means)["scene"])
     maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     rasters, reports = list(zip(toa, terrain, strict=True)), []
@@ -172,8 +177,8 @@ def run(
         for air, names, raster, path in zip(airs, bands, rasters, boa, strict=True):
             fields = {band: (nodes[air.mesh.spacing, band], around[band]) for band in names}
             blocks, counts = list(row_blocks(air.mesh.grid.height)), []
-            with create(path, BOA, air.mesh.grid, names) as output:
-                results = run_all(_invert, blocks, (*raster, wvp), air, fields)
+            with create(path, kind, air.mesh.grid, names) as output:
+                results = run_all(_invert, blocks, (*raster, wvp), air, fields, kind)
                 for rows, (block, count) in zip(blocks, results, strict=True):
                     for band, values in zip(names, block, strict=True):
                         output.write(band, values, rows.start)
@@ -279,7 +284,7 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
 
 
 def _invert(
-    rows: slice, rasters: tuple[Path, Path, Path], air: _Air, fields: dict[str, tuple]
+    rows: slice, rasters: tuple[Path, Path, Path], air: _Air, fields: dict[str, tuple], kind: Kind
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     toa, terrain, wvp = rasters
@@ -292,7 +297,7 @@ def _invert(
         n = resolution // 20
         column = block_mean(read(wvp, WVP, WVP.name, slice(rows.start * n, rows.stop * n)), n)
         excess = _excess(air, thin, column, rows.start)
-    boa, counts = np.empty_like(stored), np.empty((*stored.shape[:2], 3), np.int64)
+    boa, counts = np.empty(stored.shape, kind.dtype), np.empty((*stored.shape[:2], 3), np.int64)
     ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
     for k, (nodes, around) in enumerate(fields.values()):
         invert(stored[k], thin, excess, around, ratio, nodes, cell, rows.start, boa[k], counts[k])

@@ -1,8 +1,6 @@
 """Correct surface reflectance for the light that slopes really get."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -13,7 +11,8 @@ from steps.artefacts import (
     AOT,
     BOA,
     TERRAIN,
-    atomic,
+    UNROUNDED_BOA,
+    Grid,
     bands_of,
     create,
     grid_of,
@@ -64,7 +63,7 @@ def run(
     Parameters
     ----------
     boa
-        Surface reflectance over flat terrain, a raster for each pixel size.
+        Surface reflectance over flat terrain, unrounded, a raster for each pixel size.
     terrain
         Terrain rasters of the same grids, in the same order.
     metadata, angles, aot, lut
@@ -75,7 +74,7 @@ def run(
         JSON, for each of `resolutions`: whether it was `applied`, percent of the pixels in shadow and, by band, at a
         limit.
     correction
-        auto: only if the terrain raster says that there is relief; otherwise `boa` is passed on unchanged.
+        auto: only if the terrain raster says that there is relief; otherwise `boa` is only rounded.
     min_cos_incidence
         Lower limit of the cosine of the incidence angle in sunlight, and of the irradiance relative to level ground
         in shadow: reflectance grows at most by its reciprocal.
@@ -116,8 +115,8 @@ def _corrected(
             f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
         )
     if correction == "auto" and tags["relief"] == "no":
-        logger.info("no relief: reflectance is passed on unchanged")
-        _pass_on(boa, corrected)
+        logger.info("no relief: reflectance stays as it is")
+        _round(boa, corrected, grid)
         return {"applied": False, "resolution": resolution}
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
@@ -142,12 +141,12 @@ def _corrected(
     }
 
 
-def _pass_on(boa: Path, corrected: Path) -> None:
-    with atomic(corrected) as part:
-        try:
-            os.link(boa, part)
-        except OSError:  # another disk, or one without hard links
-            shutil.copyfile(boa, part)
+def _round(boa: Path, corrected: Path, grid: Grid) -> None:
+    bands = bands_of(boa, BOA)
+    with create(corrected, BOA, grid, bands) as raster:
+        for rows in row_blocks(grid.height):
+            for band, values in zip(bands, read_bands(boa, BOA, bands, rows), strict=True):
+                raster.write(band, values, rows.start)
 
 
 def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -192,8 +191,11 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
 
 def _correct(rows: slice, boa: Path, terrain: Path, resolution: int, fields, limit: float):
     """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
-    level, ground = read_bands(boa, BOA, bands_of(boa, BOA), rows), tuple(read_bands(terrain, TERRAIN, _GROUND, rows))
-    result, counts = np.empty_like(level), np.zeros((*level.shape[:2], 3), np.int64)
+    level, ground = (
+        read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
+        tuple(read_bands(terrain, TERRAIN, _GROUND, rows)),
+    )
+    result, counts = np.empty(level.shape, BOA.dtype), np.zeros((*level.shape[:2], 3), np.int64)
     cell, ratio = CELL[resolution], _CELL // resolution
     for k, (nodes, around) in enumerate(fields):
         correct_terrain(level[k], ground, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import steps.terrain
-from steps.artefacts import AOT, BOA, TERRAIN, Grid, grid_of, read, read_json, values, write
+from steps.artefacts import AOT, BOA, TERRAIN, UNROUNDED_BOA, Grid, grid_of, read, read_json, values, write
 from steps.atmosphere.inversion import adjacent_reflectance, illumination, surface_reflectance, terrain_toa_reflectance
 from steps.dem import run as describe
 from steps.errors import StepError
@@ -70,11 +70,11 @@ def terrains(folder, at):
 
 def random_boa(folder, grid, bands=("B02", "B08")):
     random = np.random.default_rng(0)
-    arrays = {band: random.integers(0, 12000, grid.shape).astype("u2") for band in bands}
+    arrays = {band: random.uniform(1, 12000, grid.shape).astype("f4") for band in bands}
     for array in arrays.values():
         array[:40] = 0
         array[50, :50] = 65535
-    write(folder / "boa.tif", BOA, grid, arrays)
+    write(folder / "boa.tif", UNROUNDED_BOA, grid, arrays)
     return folder / "boa.tif"
 
 
@@ -117,12 +117,28 @@ def test_level_ground_is_left_as_it_is(tmp_path, atmosphere, resolution):
     assert report["limited_percent"] == {"B02": 0, "B08": 0}
 
 
-def test_without_relief_the_file_is_passed_on(tmp_path):
+def test_without_relief_reflectance_is_only_rounded(tmp_path):
     boa = random_boa(tmp_path, GRID.at(20))
     ground_raster(tmp_path / "terrain.tif", GRID.at(20), relief="no")
     corrected, report = correct(tmp_path, boa)
-    assert corrected.read_bytes() == boa.read_bytes()
+    for band in ("B02", "B08"):
+        expected = np.floor(read(boa, UNROUNDED_BOA, band).astype("f8") + 0.5)
+        np.testing.assert_array_equal(read(corrected, BOA, band), expected)
     assert report["applied"] is False
+
+
+def test_rounded_once_after_the_division(tmp_path, atmosphere):
+    """Where little light falls, numbers that differ by a fraction before differ by more than one after."""
+    grid = GRID.at(20)
+    stored = np.zeros(grid.shape, "f4") + 1400
+    stored[::2] += 0.4
+    ground_raster(tmp_path / "terrain.tif", grid, sky_view=4000, cast_shadow=1)
+    write(tmp_path / "boa.tif", UNROUNDED_BOA, grid, {"B02": stored})
+    corrected, _ = correct(tmp_path, tmp_path / "boa.tif", min_cos_incidence=0.01)
+    got = read(corrected, BOA, "B02")[200:400, 200:400] - 1000.0
+    assert got[0, 0] / 400 > 4
+    np.testing.assert_allclose(got[::2] - got[1::2], 0.4 * got[0, 0] / 400, atol=1)
+    assert (got[::2] > got[1::2]).all()
 
 
 def test_on_without_a_model_is_refused(tmp_path):
@@ -155,7 +171,7 @@ def test_lit_slope_gives_back_the_reflectance_it_was_made_from(tmp_path, atmosph
     light = illumination(a, truth, sun_cosine=np.cos(np.radians(50)), lit=1, terrain=truth, **tilt)
     flat = adjacent_reflectance(terrain_toa_reflectance(truth, a, truth, light), a, truth)
     assert flat.mean() > truth * 1.2
-    write(tmp_path / "boa.tif", BOA, GRID.at(20), {"B02": np.rint(flat * 1e4 + 1000).astype("u2")})
+    write(tmp_path / "boa.tif", UNROUNDED_BOA, GRID.at(20), {"B02": (flat * 1e4 + 1000).astype("f4")})
     corrected, _ = correct(tmp_path, tmp_path / "boa.tif")
     error = values(corrected, BOA, "B02") - truth
     assert abs(error.mean()) < 1e-3
@@ -191,12 +207,12 @@ def test_shadow_is_lifted_within_the_limits(tmp_path, atmosphere):
 def test_any_blocks_of_rows_give_the_same(tmp_path):
     random = np.random.default_rng(4)
     shape = (300, 70)
-    boa = random.integers(0, 9000, shape).astype("u2")
+    boa = random.uniform(1, 9000, shape).astype("f4")
     ground = tuple(random.integers(0, 5000, shape).astype("i2") for _ in range(4)) + (np.zeros(shape, "i2"),)
     nodes = np.stack([np.full((3, 2), v, "f4") for v in (0.6, 0.9, 1e-5, 0, 0.7, 1e-5, 0, 0.1, 0, 0)])
     nodes[1] += random.uniform(0, 0.05, (3, 2))
     around = random.uniform(0, 1, (100, 24)).astype("f4")
-    whole, pieces = np.empty_like(boa), np.empty_like(boa)
+    whole, pieces = np.empty(shape, "u2"), np.empty(shape, "u2")
     counts = np.empty((300, 3), np.int64)
     correct_terrain(boa, ground, 0, nodes, 150, around, 3, 0.2, whole, counts)
     for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
@@ -224,8 +240,8 @@ def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     describe(metadata, angles, *terrains(tmp_path, at=10), dem)
     a = near_infrared(zenith)
     flat = surface_reflectance(toa["B8A"].astype("f8"), a)
-    stored = np.where(np.isfinite(flat), np.clip(np.rint(flat * 1e4 + 1000), 1, 65535), 0).astype("u2")
-    write(tmp_path / "boa.tif", BOA, grid, {"B8A": stored})
+    stored = np.where(np.isfinite(flat), np.clip(flat * 1e4 + 1000, 1, 65535), 0).astype("f4")
+    write(tmp_path / "boa.tif", UNROUNDED_BOA, grid, {"B8A": stored})
     corrected, _ = correct(tmp_path, tmp_path / "boa.tif")
     # The mask is that of one high-sun date: an index of the date itself picks pixels by their illumination.
     summer = np.load(SHARED / "data/slovenia_patches/full_2015-09-09.npz")

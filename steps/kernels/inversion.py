@@ -43,8 +43,8 @@ THINNESS_HEIGHT = 4.0
 THINNESS_ONE = 50000
 #: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
-#: Stored numbers, see `steps.artefacts.BOA`: that of reflectance 0 and a half to round, what 1 adds, and the limits.
-_ROUNDED, _ONE = np.float32(1000.5), np.float32(10000)
+#: Stored numbers, see `steps.artefacts.BOA`: that of reflectance 0, what 1 adds, and the limits.
+_BLACK, _ONE = np.float32(1000), np.float32(10000)
 _LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
 _HALF, _ONE_F = np.float32(0.5), np.float32(1)
 _MILLI, _NONE, _EXCESS, _LARGEST = np.float32(1e-3), np.float32(0), np.float32(EXCESS_UNIT), np.float32(32767)
@@ -243,21 +243,21 @@ def _signal(toa, excess, i, j, path, change, path_change, curves):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def _boa(toa, surroundings, near, i, j, signal, total, root, albedo):
-    # The formula, in stored numbers.
-    loss = total + albedo * signal
+def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
+    # The formula, in stored numbers of the type of `like`: integers cut off what is below 1, so they want a half more.
+    loss, black = total + albedo * signal, _BLACK + _HALF - np.float32(type(like)(0.5))
     if surroundings is None:
-        number = signal / max(loss, _HALF * total) + _ROUNDED  # a far too dark pixel stays dark
+        number = signal / max(loss, _HALF * total) + black  # a far too dark pixel stays dark
     else:
         upper, lower, weight = near
         around = surroundings[upper, j] + (surroundings[lower, j] - surroundings[upper, j]) * weight
-        number = (signal - around * loss) * root * root + (around + _ROUNDED)
-    number = np.uint16(np.int32(min(max(number, _LOWEST), _HIGHEST)))
-    return number if toa[i, j] != 0 else np.uint16(0)
+        number = (signal - around * loss) * root * root + (around + black)
+    number = type(like)(min(max(number, _LOWEST), _HIGHEST))
+    return number if toa[i, j] != 0 else type(like)(0)
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, boa):
+def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, like, boa):
     # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
     # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
     # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
@@ -278,10 +278,10 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, b
             third = _signal(toa, excess, c, j, p[2], m[2], n[2], curves)
             fourth = _signal(toa, excess, d, j, p[3], m[3], n[3], curves)
             s, u, r = _three(air, _at(albedo, t), x), _five(air, _at(total, t), x), _five(air, _at(root, t), x)
-            one = _boa(toa, surroundings, near[0], a, j, first, u[0], r[0], s[0])
-            two = _boa(toa, surroundings, near[1], b, j, second, u[1], r[1], s[1])
-            three = _boa(toa, surroundings, near[2], c, j, third, u[2], r[2], s[2])
-            boa[d, j] = _boa(toa, surroundings, near[3], d, j, fourth, u[3], r[3], s[3])
+            one = _boa(toa, surroundings, near[0], a, j, first, u[0], r[0], s[0], like)
+            two = _boa(toa, surroundings, near[1], b, j, second, u[1], r[1], s[1], like)
+            three = _boa(toa, surroundings, near[2], c, j, third, u[2], r[2], s[2], like)
+            boa[d, j] = _boa(toa, surroundings, near[3], d, j, fourth, u[3], r[3], s[3], like)
             boa[a, j], boa[b, j], boa[c, j] = one, two, three
 
 
@@ -291,7 +291,7 @@ def _count(boa, counts):
     for j in range(boa.size):
         none = np.uint16(none + np.uint16(boa[j] == 0))
         below = np.uint16(below + np.uint16(boa[j] < np.uint16(1000)))
-        total = np.uint32(total + np.uint32(boa[j]))
+        total = np.uint32(total + np.uint32(boa[j] + boa.dtype.type(0.5)))
     counts[0], counts[1], counts[2] = boa.size - none, below - none, total
 
 
@@ -321,7 +321,8 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
     first_row
         Row of the scene that the block begins with, a multiple of `rows_together`.
     boa
-        Output: stored surface reflectance (uint16, 0 = no data, limited to 1-32767), shape of `toa`.
+        Output: stored surface reflectance (uint16, or float32 to keep fractions; 0 = no data, limited to 1-32767),
+        shape of `toa`.
     counts
         Output, shape (rows, 3), int64: valid pixels of each row, those below zero reflectance, and the sum of their
         stored numbers.
@@ -331,7 +332,7 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
     buffers, held = np.empty((8, toa.shape[1]), np.float32), np.full(8, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
     none = np.uint64(0), np.uint64(0), _ONE_F
-    together = rows_together(cell)
+    together, like = rows_together(cell), boa.dtype.type(0)
     for i in range(0, toa.shape[0], together):
         last = min(i + together, toa.shape[0]) - 1  # it comes again if there are fewer than four, as at 60 m
         a, b, c, d = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
@@ -339,7 +340,7 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
         _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
             near = none, none, none, none
-            _rows(toa, air, excess, None, near, rows, line, slope, cell, ramp, boa)
+            _rows(toa, air, excess, None, near, rows, line, slope, cell, ramp, like, boa)
         else:
             near = (
                 _bracket(environment, first_row + a, ratio, buffers, held),
@@ -347,6 +348,6 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
                 _bracket(environment, first_row + c, ratio, buffers, held),
                 _bracket(environment, first_row + d, ratio, buffers, held),
             )
-            _rows(toa, air, excess, buffers, near, rows, line, slope, cell, ramp, boa)
+            _rows(toa, air, excess, buffers, near, rows, line, slope, cell, ramp, like, boa)
         for k in range(i, last + 1):
             _count(boa[k], counts[k])

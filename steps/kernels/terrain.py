@@ -138,9 +138,10 @@ def relative_irradiance(cosine_ratio, lit, sky_view, transmittance, direct, albe
     """
     level = transmittance / (1 - albedo * surroundings)
     diffuse = level - direct
-    from_sun = lit * cosine_ratio * (direct + diffuse * direct)
-    from_sky = diffuse * (1 - lit * direct) * sky_view
-    return (from_sun + from_sky) / level + surroundings * (1 - sky_view)
+    # What is more and less than on level ground, so that there it is 1 to the last digit.
+    from_sun = lit * (cosine_ratio - 1) * (direct + diffuse * direct) - (1 - lit) * direct
+    hidden_sky = diffuse * (1 - lit * direct) * (1 - sky_view)
+    return 1 + (from_sun - hidden_sky) / level + surroundings * (1 - sky_view)
 
 
 @njit(cache=True, nogil=True)
@@ -150,7 +151,7 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
     Parameters
     ----------
     boa
-        (rows, columns) uint16, stored surface reflectance, 0 = no data.
+        (rows, columns) float32, stored surface reflectance with its fractions, 0 = no data.
     ground
         The terrain raster's stored bands of these rows: elevation, slope, cos_incidence, sky_view, cast_shadow.
     row
@@ -168,7 +169,7 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
     limit
         Lower limit of the cosine of incidence in sunlight, and of the irradiance relative to level ground.
     result
-        (rows, columns) uint16, as `boa`.
+        (rows, columns) uint16, stored surface reflectance, 0 = no data.
     counts
         (rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
@@ -210,8 +211,9 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
                 around[j // ratio],
             )
             at_limit |= relative < limit
-            stored = (np.float32(boa[i, j]) - np.float32(1000)) / max(relative, limit) + np.float32(1000)
-            highest = max(np.float32(boa[i, j]), HIGHEST)
+            more = one / max(relative, limit) - one
+            stored = boa[i, j] + (boa[i, j] - np.float32(1000)) * more
+            highest = max(boa[i, j], HIGHEST)
             at_limit |= stored > highest + one
             result[i, j] = np.uint16(max(min(stored, highest), one) + np.float32(0.5))
             valid += 1

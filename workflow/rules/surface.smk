@@ -30,6 +30,7 @@ rule reflectance:
         workers=WORKERS,
     params:
         code=step("reflectance"),
+        unrounded="--unrounded" if CORRECT_TERRAIN else "",
         adjacency=(
             "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
         ),
@@ -39,7 +40,8 @@ rule reflectance:
         " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
         " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
         " --scene-means {input.scene_means:q} --report {output.report:q} {params.adjacency}"
-        " --adjacency-km {params.adjacency_km} --threads {threads} {resources.workers} --log {log:q}"
+        " --adjacency-km {params.adjacency_km} {params.unrounded} --threads {threads} {resources.workers}"
+        " --log {log:q}"
 
 
 rule uncertainty:
