@@ -91,7 +91,7 @@ rule dem:
         kept("benchmarks/dem.tsv")
     conda:
         CONDA
-    threads: (2 if ROI else half(2)) if config["dem"] else 1
+    threads: 2 if config["dem"] else 1
     resources:
         mem_mb=memory(1800),
         workers=WORKERS,

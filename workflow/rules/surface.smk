@@ -102,7 +102,7 @@ rule terrain:
         CONDA
     threads: 2
     resources:
-        mem_mb=memory(1200),
+        mem_mb=memory(1700),
         workers=WORKERS,
     params:
         code=step("terrain"),
