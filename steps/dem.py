@@ -99,11 +99,8 @@ class _Ground:
 
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
     """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
-    margin, dem, tile = (
-        1 if coarse else max(1, math.ceil(ground.reach / grid.resolution)),
-        ground.dem,
-        ground.tile(grid),
-    )
+    margin = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution))
+    dem, tile = ground.dem, ground.tile(grid)
     # The horizon of a part may be anywhere in the tile.
     seen = grid if coarse else tile
     wide, names = read_elevation(dem, seen, margin, tile, threads)

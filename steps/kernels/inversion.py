@@ -288,10 +288,11 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, l
 @njit(cache=True, nogil=True, fastmath=_FUSED)
 def _count(boa, counts):
     none, below, total = np.uint16(0), np.uint16(0), np.uint32(0)  # narrow: more of them in a vector
+    half = boa.dtype.type(0.5)  # 0 of integers
     for j in range(boa.size):
         none = np.uint16(none + np.uint16(boa[j] == 0))
         below = np.uint16(below + np.uint16(boa[j] < np.uint16(1000)))
-        total = np.uint32(total + np.uint32(boa[j] + boa.dtype.type(0.5)))
+        total = np.uint32(total + np.uint32(boa[j] + half))
     counts[0], counts[1], counts[2] = boa.size - none, below - none, total
 
 
