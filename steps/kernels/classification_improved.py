@@ -331,14 +331,15 @@ def ground_by_vapour(scl: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.
         return
     ratio = b09 / np.maximum(b8a, np.float32(1e-6))
     labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
-    size = np.bincount(labels.ravel(), minlength=count + 1)
+    labelled = np.nonzero(labels)
+    of_clouds = labels[labelled]
+    size = np.bincount(of_clouds, minlength=count + 1)
     ground = size * resolution**2 <= VAPOUR_AREA
     for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
         of_land = image[land].astype(np.float64)
-        total = np.bincount(labels.ravel(), image.ravel(), minlength=count + 1)
+        total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
         ground &= total < size * (of_land.mean() + deviations * of_land.std())
-    ground[0] = False
-    scl[ground[labels]] = SOIL
+    scl[labelled] = np.where(ground[of_clouds], SOIL, scl[labelled])
 
 
 def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
