@@ -49,7 +49,7 @@ def run(
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
 
     That part is the region with what is around it, pixels that shine into it. Only near the region are they decoded
-    in full, farther away at 80 m.
+    in full, farther away at 80 m; masks are read for the region alone.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def run(
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
-        flags = _mask_flags(product, masks, grid.at(20), run_all)
+        flags, product_20m = np.zeros(grid.at(20).shape, "u1"), (scene.roi or grid).at(20)
+        flags[product_20m.within(grid.at(20))] = _mask_flags(product, masks, product_20m, run_all)
         part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
         for band, stored, found in _overview(product, run_all):
             distant[band] = stored
