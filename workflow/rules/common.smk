@@ -106,18 +106,28 @@ def l1c_products():
     return touched(products) if ROI else products
 
 
+# Products whose region of interest is larger than this, pixels of 10 m.
+LARGE = 2e6
+large_parts = set()
+
+
 def touched(products):
     """The products that the region of interest touches; the others are named on standard error."""
     from steps.sentinel2.l1c import tile_grid
     from steps.sentinel2.roi import part_of
     from steps.sentinel2.safe import Safe
 
-    missed = {
-        name: path
+    parts = {
+        name: part_of(ROI, tile_grid(Safe(Path(path))))
         for name, path in products.items()
-        # The demo does not exist before it is made; its import says so.
-        if path != DEMO and part_of(ROI, tile_grid(Safe(Path(path)))) is None
+        if path != DEMO  # which does not exist before it is made; its import says so
     }
+    missed = {name: products[name] for name, part in parts.items() if part is None}
+    large_parts.update(
+        name
+        for name, part in parts.items()
+        if part and part.width * part.height > LARGE
+    )
     if len(missed) == len(products):
         raise StepError(
             f"{config['input']}: the region of interest {ROI} does not touch it; correct `roi`"
@@ -215,6 +225,13 @@ def half(most):
         return max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own
         return most
+
+
+def unless_small(threads):
+    """Threads of a stage that writes images; one for a small part, beside which the other ones can be written."""
+    return lambda wildcards: (
+        1 if ROI and wildcards.product not in large_parts else threads
+    )
 
 
 def memory(megabytes):

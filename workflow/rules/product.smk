@@ -84,7 +84,7 @@ rule write_images:
     priority: 1
     conda:
         CONDA
-    threads: 4
+    threads: unless_small(4)
     resources:
         mem_mb=memory(1800),
     params:
@@ -141,7 +141,7 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    threads: 1 if ROI else 4  # a part takes half a second, in which pictures can be drawn beside it
+    threads: unless_small(4)
     resources:
         mem_mb=memory(1200),
     params:
