@@ -48,7 +48,7 @@ class _Tile:
         return t.c, t.f + self.height * t.e, t.c + self.width * t.a, t.f
 
 
-def padded(grid: Grid, margin: int) -> Grid:
+def _padded(grid: Grid, margin: int) -> Grid:
     """Return the grid with `margin` more pixels on each side."""
     left, top = grid.left - margin * grid.resolution, grid.top + margin * grid.resolution
     return Grid(grid.epsg, left, top, grid.resolution, grid.width + 2 * margin, grid.height + 2 * margin)
@@ -88,7 +88,7 @@ def read_elevation(
     StepError
         If there is no elevation model at `dem`, it cannot be used, or it does not touch the scene.
     """
-    target, part = padded(tile or grid, margin), padded(grid, margin)
+    target, part = _padded(tile or grid, margin), _padded(grid, margin)
     rows, columns = part.within(target)
     result = np.empty(part.shape, np.float32)
 

@@ -103,31 +103,25 @@ def l1c_products():
                 f"{path}: the same product as {products[name]}; remove one of them"
             )
         products[name] = DEMO if path == "demo" else path
-    return touched(products) if ROI else products
+    return products
 
 
-# Products whose region of interest is larger than this, pixels of 10 m.
-LARGE = 2e6
-large_parts = set()
-
-
-def touched(products):
-    """The products that the region of interest touches; the others are named on standard error."""
+def parts_of(products):
+    """The region of interest in the grid of each product, None where it does not touch it."""
     from steps.sentinel2.l1c import tile_grid
     from steps.sentinel2.roi import part_of
     from steps.sentinel2.safe import Safe
 
-    parts = {
+    return {
         name: part_of(ROI, tile_grid(Safe(Path(path))))
         for name, path in products.items()
         if path != DEMO  # which does not exist before it is made; its import says so
     }
+
+
+def touched(products, parts):
+    """The products that the region of interest touches; the others are named on standard error."""
     missed = {name: products[name] for name, part in parts.items() if part is None}
-    large_parts.update(
-        name
-        for name, part in parts.items()
-        if part and part.width * part.height > LARGE
-    )
     if len(missed) == len(products):
         raise StepError(
             f"{config['input']}: the region of interest {ROI} does not touch it; correct `roi`"
@@ -140,8 +134,12 @@ def touched(products):
     return {name: path for name, path in products.items() if name not in missed}
 
 
+PARTS = {}
 try:
     L1C = l1c_products()
+    if ROI:
+        PARTS = parts_of(L1C)
+        L1C = touched(L1C, PARTS)
 except StepError as problem:
     refuse(problem)
 
@@ -227,11 +225,18 @@ def half(most):
         return most
 
 
+# A part of fewer pixels of 10 m is small.
+SMALL = 2e6
+
+
 def unless_small(threads):
     """Threads of a stage that writes images; one for a small part, beside which the other ones can be written."""
-    return lambda wildcards: (
-        1 if ROI and wildcards.product not in large_parts else threads
-    )
+
+    def of_product(wildcards):
+        part = PARTS.get(wildcards.product)  # none is known of the demo, which is small
+        return 1 if ROI and not (part and part.width * part.height > SMALL) else threads
+
+    return of_product
 
 
 def memory(megabytes):
