@@ -1,6 +1,7 @@
 """Scenes whose truth is known: top-of-atmosphere rasters computed point by point from the atmosphere package."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -38,13 +39,17 @@ from steps.sentinel2.scene import Auxiliary, Band, Scene
 OZONE = 0.3
 
 
-@cache
-def table(aerosol="continental") -> LookUpTable:
-    """A look-up table, built when the cache folder lacks it."""
+def table_path(aerosol="continental") -> Path:
+    """Where a look-up table is, which is built when the cache folder lacks it."""
     path = lut_path(aerosol)
     if not path.exists():
         write_table(path, build_table(aerosol, 2))
-    return load_table(path)
+    return path
+
+
+@cache
+def table(aerosol="continental") -> LookUpTable:
+    return load_table(table_path(aerosol))
 
 
 class SyntheticScene:
@@ -159,5 +164,5 @@ class SyntheticScene:
             "classification": self.folder / "scl.tif",
             "metadata": self.metadata,
             "angles": self.angles,
-            "lut": lut_path("continental"),
+            "lut": table_path(),
         }

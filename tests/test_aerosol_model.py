@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from synthetic import OZONE, SyntheticScene, table
+from synthetic import OZONE, SyntheticScene, table_path
 
 from steps import aerosol
 from steps.artefacts import TOA, write
@@ -14,12 +14,6 @@ from steps.sentinel2.scene import Auxiliary
 
 DARK = {"B02": 0.0175, "B04": 0.025, "B8A": 0.25, "B12": 0.05}
 SEA_SALT = {f"{name}aod550": ((share,),) for name, share in (("ss", 0.2), ("su", 0.05), ("om", 0.05), ("bc", 0.002))}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tables():
-    for model in VEGETATION_MODELS:
-        table(model)
 
 
 def retrieve(tmp_path, truth, surface=DARK, auxiliary=None):
@@ -36,7 +30,7 @@ def retrieve(tmp_path, truth, surface=DARK, auxiliary=None):
         terrain=scene.terrain(20),
         metadata=scene.metadata,
         angles=scene.angles,
-        lut=[lut_path(model) for model in VEGETATION_MODELS],
+        lut=[table_path(model) for model in VEGETATION_MODELS],
         aot=tmp_path / "aot.tif",
         table=tmp_path / "table.npz",
         report=tmp_path / "report.json",

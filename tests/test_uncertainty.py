@@ -8,7 +8,7 @@ import pystac
 import pytest
 import rasterio
 from small_scene import write_small_scene
-from synthetic import SyntheticScene, table
+from synthetic import SyntheticScene, table, table_path
 from test_write_stac import KEYS, QUALITY
 
 from steps import uncertainty, write_cog, write_stac
@@ -33,7 +33,6 @@ from steps.atmosphere import (
     BandAtmosphere,
     adjacent_reflectance,
     band_atmosphere,
-    lut_path,
     reference_response,
     surface_reflectance,
     toa_reflectance,
@@ -302,9 +301,7 @@ class Layer:
 
 
 def other_luts():
-    for model in MODELS:
-        table(model)
-    return [lut_path(model) for model in MODELS]
+    return [table_path(model) for model in MODELS]
 
 
 def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
