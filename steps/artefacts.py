@@ -165,6 +165,14 @@ def atomic(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_json(path: Path, document: Mapping) -> None:
     """Write a JSON document atomically, with sorted keys so that equal documents are equal files."""
     with atomic(path) as part:

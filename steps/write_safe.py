@@ -1,19 +1,20 @@
 """Stage: the L2A product as a SAFE folder."""
 
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from lxml import etree
 
-from steps.artefacts import atomic, read_json
+from steps.artefacts import atomic, link, read_json
 from steps.cli import cli
 from steps.errors import StepError
+from steps.parallel import workers
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
+from steps.sentinel2.l1c import masks_of
 from steps.sentinel2.l2a_elements import Auxiliary, Identity, parse, serialise, specification, text_of
+from steps.sentinel2.l2a_masks import write_masks
 from steps.sentinel2.l2a_part import cut_inspire, cut_product, cut_tile
 from steps.sentinel2.l2a_quality import content_percentages, quality_file
 from steps.sentinel2.l2a_xml import (
@@ -39,10 +40,11 @@ def run(
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
+    threads: int = 1,
 ) -> None:
     """Assemble the L2A SAFE: images, masks and auxiliary data, metadata, quality reports, manifest.
 
-    The product of a part of a tile has metadata of that part, without the L1C product's masks that are images.
+    The product of a part of a tile has metadata and masks of that part. Masks that are polygons become images.
     The product is of class USER and has our own baseline. All times of generation are that of the L1C product, so
     that equal inputs make equal files.
 
@@ -64,6 +66,8 @@ def run(
         Folder that is made.
     water_bodies, land_cover, snow_condition
         Maps that the classification used. Only their names are written into the metadata.
+    threads
+        Tiles of masks decoded side by side.
     """
     scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
     used = Auxiliary(
@@ -88,7 +92,7 @@ def run(
     identity = Identity.of(scene.product, granule, tile)
     with atomic(safe) as folder:
         _link_images(images, identity, folder)
-        masks = _copy_masks(source, granule, tile, identity, folder, images=not scene.roi)
+        masks = _write_masks(source, tile, identity, scene, folder, threads)
         _copy_companions(source, granule, identity, folder)
         _write(folder, f"{identity.granule}/MTD_TL.xml", tile_metadata(tile, identity, report, masks))
         _write(
@@ -133,30 +137,17 @@ def _link_images(images: Path, identity: Identity, folder: Path) -> None:
             raise StepError(f"{name}: is not in {images}; run write_images again")
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(images / name, target)
-        except OSError:
-            shutil.copyfile(images / name, target)
+        link(images / name, target)
 
 
-def _copy_masks(
-    source: Safe, granule: str, tile: etree._Element, identity: Identity, folder: Path, images: bool
+def _write_masks(
+    source: Safe, tile: etree._Element, identity: Identity, scene: Scene, folder: Path, threads: int
 ) -> list[tuple[str, Mapping[str, str]]]:
-    """Copy the masks that the L1C metadata name, and return the names and attributes of these and of our own.
-
-    Those that are `images` have the pixels of the whole tile and are left out of a part.
-    """
-    masks = []
-    for entry in tile.iter("MASK_FILENAME"):
-        name = PurePosixPath(entry.text.strip()).name
-        if name.endswith(".jp2") and not images:
-            continue
-        if source.exists(f"GRANULE/{granule}/QI_DATA/{name}"):
-            content = source.read(f"GRANULE/{granule}/QI_DATA/{name}")
-            _write_bytes(folder, f"{identity.granule}/QI_DATA/{name}", content)
-            masks.append((name, dict(entry.attrib)))
-        else:
-            logger.warning("%s: the mask %s is missing; the L2A product goes without", source.path, name)
+    """Write the masks that stem from the L1C product, and return names and attributes of these and of our own."""
+    place = folder / identity.granule / "QI_DATA"
+    place.mkdir(parents=True, exist_ok=True)
+    with workers("threads", threads) as run_all:
+        masks = write_masks(source, masks_of(tile, source.label("MTD_TL.xml")), scene, place, run_all)
     own = (name for resolution in RESOLUTIONS for name in names.probability_masks(resolution))
     return masks + [(name, {"type": name[:10]}) for name in own]
 

@@ -150,7 +150,7 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
         defaults=(*angle_defaults, *defaults),
     )
     nodata, saturated = special.get("NODATA", 0), special.get("SATURATED", 65535)
-    return L1C(safe, scene, angles, nodes, images, _masks(tile), nodata, saturated)
+    return L1C(safe, scene, angles, nodes, images, masks_of(tile.root, tile.label), nodata, saturated)
 
 
 def internal_numbers(product: L1C, band: str, dn: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -192,8 +192,9 @@ def _images(product: _Xml) -> dict[str, str]:
     return images
 
 
-def _masks(tile: _Xml) -> tuple[Mask, ...]:
-    masks = []
+def masks_of(root: etree._Element, label: str) -> tuple[Mask, ...]:
+    """Return the masks that tile metadata name; `label` is what the file is called in messages."""
+    tile, masks = _Xml(root, label), []
     for element in tile.root.iterfind(".//{*}MASK_FILENAME"):
         band = tile.band(element, "bandId") if "bandId" in element.attrib else None
         masks.append(Mask(element.get("type", ""), band, (element.text or "").strip()))
