@@ -5,6 +5,7 @@ have polygons (GML), which are rasterised into the same images: MSK_DETFOO (numb
 MSK_QUALIT (eight layers, see `steps.sentinel2.masks`) and MSK_CLASSI (opaque cloud, cirrus, snow).
 """
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -71,12 +72,12 @@ def write_masks(
             given[mask.kind, mask.band] = mask
         else:
             logger.warning("%s: is missing; the L2A product goes without", source.label(mask.name))
-    images, result = _Images(source, scene, folder, run_all), []
+    images, result = _Images(source, given, scene, folder, run_all), []
     for index, band in enumerate(BANDS):
         for kind, write in (("MSK_DETFOO", images.detectors), ("MSK_QUALIT", images.quality)):
-            if write(f"{kind}_{band}.jp2", given, band):
+            if write(f"{kind}_{band}.jp2", band):
                 result.append((f"{kind}_{band}.jp2", {"type": kind, "bandId": str(index)}))
-    if images.classes("MSK_CLASSI_B00.jp2", given):
+    if images.classes("MSK_CLASSI_B00.jp2"):
         result.append(("MSK_CLASSI_B00.jp2", {"type": "MSK_CLASSI"}))
     return result
 
@@ -84,13 +85,15 @@ def write_masks(
 class _Images:
     """Writer of the mask images of one product; its methods tell whether the L1C product has what they need."""
 
-    def __init__(self, source: Safe, scene: Scene, folder: Path, run_all: Callable):
-        self._source, self._scene, self._folder, self._run_all = source, scene, folder, run_all
+    def __init__(
+        self, source: Safe, given: Mapping[tuple[str, str | None], Mask], scene: Scene, folder: Path, run_all: Callable
+    ):
+        self._source, self._given, self._scene, self._folder, self._run_all = source, given, scene, folder, run_all
         self._empty: dict[tuple[Grid, int], Path] = {}
 
-    def detectors(self, name: str, given: Mapping, band: str) -> bool:
+    def detectors(self, name: str, band: str) -> bool:
         """Write MSK_DETFOO of a band."""
-        mask = given.get(("MSK_DETFOO", band))
+        mask = self._given.get(("MSK_DETFOO", band))
         if mask is None:
             return False
         if _is_image(mask):
@@ -101,21 +104,21 @@ class _Images:
             self._write(name, grid, 1, [(0, _rasterised(shapes, grid))] if shapes else ())
         return True
 
-    def quality(self, name: str, given: Mapping, band: str) -> bool:
+    def quality(self, name: str, band: str) -> bool:
         """Write MSK_QUALIT of a band."""
-        if mask := given.get(("MSK_QUALIT", band)):
+        if mask := self._given.get(("MSK_QUALIT", band)):
             self._copy_or_cut(name, mask, PIXEL_SIZE[band], QUALITY_LAYERS)
             return True
-        masks = [given[kind, band] for kind in POLYGON_KINDS if (kind, band) in given]
+        masks = [self._given[kind, band] for kind in POLYGON_KINDS if (kind, band) in self._given]
         features = (item for mask in masks for item in layer_polygons(self._source, mask))
         if masks:
             self._write_polygons(name, PIXEL_SIZE[band], QUALITY_LAYERS, features)
         return bool(masks)
 
-    def classes(self, name: str, given: Mapping) -> bool:
+    def classes(self, name: str) -> bool:
         """Write MSK_CLASSI."""
-        mask = given.get(("MSK_CLASSI", None)) or given.get(("MSK_CLASSI", "B00"))
-        clouds = given.get(("MSK_CLOUDS", None))
+        mask = self._given.get(("MSK_CLASSI", None))
+        clouds = self._given.get(("MSK_CLOUDS", None))
         if mask:
             self._copy_or_cut(name, mask, _CLASSES_SIZE, _CLASSES_LAYERS)
         elif clouds:
@@ -147,19 +150,26 @@ class _Images:
 
     def _cut_quality(self, mask: Mask, grid: Grid) -> Layers:
         """Return the layers of MSK_QUALIT in a part; as a rule none of its tiles holds anything."""
-        area = grid.at(20).within(self._scene.tile_grid.at(20))
         rows, columns = grid.within(self._scene.tile_grid.at(round(grid.resolution)))
         pixels = np.zeros((QUALITY_LAYERS, *grid.shape), "u1")
-        found = False
-        for _, row, column, tile in tiles_with_pixels(self._source, [mask], area, self._run_all):
+        for row, column, tile in self._quality_tiles.get(mask.name, ()):
             target, seen = [], []
             for start, part, length in zip((row, column), (rows, columns), tile.shape[1:], strict=True):
                 first, last = max(start, part.start), min(start + length, part.stop)
                 target.append(slice(first - part.start, last - part.start))
                 seen.append(slice(first - start, last - start))
             pixels[:, *target] = tile[:, *seen]
-            found = True
-        return enumerate(pixels) if found else ()
+        return enumerate(pixels) if mask.name in self._quality_tiles else ()
+
+    @functools.cached_property
+    def _quality_tiles(self) -> dict[str, list[tuple[int, int, np.ndarray]]]:
+        """Place and layers of the tiles of MSK_QUALIT that hold anything in the part, by file."""
+        images = [m for m in self._given.values() if m.kind == "MSK_QUALIT"]
+        area = self._grid(20).within(self._scene.tile_grid.at(20))
+        result: dict[str, list] = {}
+        for mask, *tile in tiles_with_pixels(self._source, images, area, self._run_all):
+            result.setdefault(mask.name, []).append(tile)
+        return result
 
     def _write_polygons(self, name: str, size: int, count: int, features: Iterator[tuple[int, dict]]) -> None:
         """Write an image of `count` layers of 0 and 1 from pairs of a layer and a polygon in it."""

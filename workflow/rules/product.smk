@@ -109,15 +109,17 @@ rule write_safe:
         kept("benchmarks/write_safe.tsv")
     conda:
         CONDA
+    threads: 2
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory(800),
     params:
         code=step("write_safe"),
         safe=f"{OUT}/{{product}}.SAFE",
         layers=LAYER_OPTIONS,
     shell:
         "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {params.safe:q} {params.layers} --log {log:q}"
+        " --quality {input.quality:q} --safe {params.safe:q} {params.layers}"
+        " --threads {threads} --log {log:q}"
 
 
 rule write_cog:
