@@ -367,12 +367,17 @@ def run(
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
         if path and grid_of(path, kind) != grid:
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+    flags = read(mask, MASK, "mask") if mask else np.zeros(grid.shape, np.uint8)
+    missing = np.zeros(grid.shape, np.bool_)
     water = _warped(water_bodies, grid, "cubic_spline")
     sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
     ground = tags_of(terrain, TERRAIN)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands = _read_bands(stack, rows, grid.width, names)
+        missing[rows] |= bands.nodata
+        # No rule shall draw conclusions from what is defective, for its neighbours.
+        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
         heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
@@ -394,9 +399,7 @@ def run(
         from scipy import ndimage
 
         scl = ndimage.median_filter(scl, median_filter)
-    if mask:
-        defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
-        scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
+    scl[(flags & (MASK_SATURATED | MASK_DEFECTIVE) != 0) & ~missing] = SATURATED_DEFECTIVE
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}

@@ -12,16 +12,28 @@ import l1c_products
 import numpy as np
 import pytest
 import rasterio
-from l1c_products import CELLS, GRANULE, NAME, PIXEL, gml, image_name, mask_name, pixels, write_jp2, write_product
+from l1c_products import (
+    CELLS,
+    GRANULE,
+    NAME,
+    PIXEL,
+    gml,
+    image_name,
+    mask_name,
+    pixels,
+    write_jp2,
+    write_product,
+)
 
 from steps import artefacts, import_l1c
-from steps.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA
+from steps.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA, Grid
 from steps.errors import StepError
 from steps.kernels.levels import internal_scale
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.jp2_reader import codestream, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.masks import quality_flags
+from steps.sentinel2.overview import any_within, clear_unreliable
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
 
@@ -154,6 +166,21 @@ def test_a_dark_pixel_of_the_cirrus_band_is_not_missing(tmp_path):
     assert artefacts.read(out / "toa_60m.tif", TOA, "B10")[3:6, 4].tolist() == [1001, 1001, 0]
     flags = artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA
     assert flags[9:24, 12:15].astype(bool).any(axis=1).tolist() == [False] * 6 + [True] * 6 + [False] * 3
+
+
+def test_what_is_lost_is_no_data_in_the_overview():
+    """A flag takes all bands of the overview within two of its pixels, whose grid begins 30 m outside the tile."""
+    grid, target = Grid(32631, 0, 0, 20, 90, 60), Grid(32631, -30, 30, 80, 23, 15)
+    flags, expected = np.zeros(grid.shape, "u1"), np.zeros(target.shape, bool)
+    for row, column in ((7, 40), (59, 89), (30, 0)):
+        flags[row, column] = MASK_DEFECTIVE
+        for y, x in np.ndindex(target.shape):
+            distance = np.abs([y - (row * 20 + 10 + 30) // 80, x - (column * 20 + 10 + 30) // 80])
+            expected[y, x] |= distance.max() <= 2
+    bands = {band: np.full(target.shape, 2000, "u2") for band in ("B02", "B09")}
+    clear_unreliable(bands, any_within(flags, grid, target))
+    for stored in bands.values():
+        np.testing.assert_array_equal(stored == 0, expected)
 
 
 def test_internal_scale_of_another_quantification():
@@ -368,6 +395,7 @@ def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
     old_granule = old.split("<IMAGE_FILE>GRANULE/")[1].split("/")[0]
     (safe / "GRANULE" / granule).rename(safe / "GRANULE" / old_granule)
     folder = safe / "GRANULE" / old_granule
+    shutil.rmtree(folder / "AUX_DATA")  # of the other place
     for path in (folder / "IMG_DATA").glob("*_B*.jp2"):
         with rasterio.open(path) as image:
             values, size = image.read(1), image.res[0]
@@ -399,7 +427,7 @@ def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
     assert scene.grid == artefacts.Grid(32632, 499980, 4700040, 10, 360, 360)
     with rasterio.open(folder / "IMG_DATA/T32TNM_20170226T102021_B04.jp2") as image:
         assert (artefacts.read(out / "toa_10m.tif", TOA, "B04") == image.read(1) + 1000).all()
-    assert "Masks: 49 of 52 mask files are missing" in scene.defaults[0]
+    assert "Masks: 49 of 52 mask files are missing" in scene.defaults[-1]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import rasterio
 from scipy import ndimage
 
 import steps.scene_classification as step
-from steps.artefacts import CLASSIFICATION, MASK, TERRAIN, TOA, Grid, read, write
+from steps.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels import classification_rules as rules
@@ -464,6 +464,23 @@ def test_step_equals_function(product):
     assert (coarse["SCL"] == median).mean() > 0.999
     mean = ndimage.uniform_filter(cloud.astype("f8"), 3)[1::3, 1::3]
     np.testing.assert_array_equal(coarse["CLD"], np.floor(mean + 0.5 + 1e-9))
+
+
+def test_defective_pixels_have_no_say_in_others(product):
+    """Whatever a lost block holds, as bright as cloud or as dark as shadow, classes elsewhere are the same."""
+    folder, grid, _, _ = product
+    lost = np.s_[60:90, 80:110]
+    flags = read(folder / "mask.tif", MASK, "mask")
+    flags[lost] = MASK_DEFECTIVE
+    write(folder / "mask.tif", MASK, grid, {"mask": flags})
+    stored, found = {b: read(folder / "stack.tif", TOA, b) for b in STACK_BANDS}, []
+    for value in (1020, 9000):
+        stored["B02"][lost] = stored["B04"][lost] = value
+        write(folder / "stack.tif", TOA, grid, stored)
+        fine, _ = run_in(folder)
+        assert (fine["SCL"][lost] == 1).all()
+        found.append(fine["SCL"])
+    np.testing.assert_array_equal(*found)
 
 
 def test_step_with_dem_and_maps(product):
