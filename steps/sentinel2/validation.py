@@ -1,0 +1,278 @@
+"""Whether what an L1C product says of itself is plausible and agrees, before anything is computed from it.
+
+What the processing can do without is set aside with a sentence, anything else is refused. The limits contain all real
+products with some room; of known baselines the constants are known.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from steps.sentinel2.documents import Xml
+from steps.sentinel2.geometry import earth_sun_factor
+from steps.sentinel2.scene import Band, Scene
+
+#: The newest processing baseline whose format is known, and the first whose numbers have an offset.
+NEWEST_BASELINE, FIRST_WITH_OFFSET = "05.12", "04.00"
+#: Element to its least and greatest plausible value.
+_RANGES = {
+    "NROWS": (1, 10980),
+    "NCOLS": (1, 10980),
+    "ULX": (0, 1e6),
+    "ULY": (0, 1e7),
+    "COL_STEP": (1000, 20000),
+}
+#: Central wavelength (nm) and solar irradiance (W/m2/um) of each band; the satellites differ by 17 nm and 3 %.
+_BANDS = {
+    "B01": (443, 1885),
+    "B02": (492, 1960),
+    "B03": (560, 1823),
+    "B04": (665, 1512),
+    "B05": (704, 1425),
+    "B06": (740, 1288),
+    "B07": (781, 1163),
+    "B08": (833, 1041),
+    "B8A": (865, 955),
+    "B09": (945, 813),
+    "B10": (1375, 367),
+    "B11": (1612, 246),
+    "B12": (2194, 86),
+}
+#: Greatest zenith angle, and greatest step of the zenith between neighbouring nodes (0.05 and 0.4 in real products),
+#: degrees: of the sun, which has to be above the horizon, and of the view.
+SUN, VIEW = (89.99, 0.1), (20, 0.6)
+#: Greatest step of the direction between neighbouring nodes, degrees; that of the sun's is the largest near the poles.
+_STEP = 0.6
+#: Greatest distance between the mean direction of the sun and that of its grid, degrees.
+_MEAN_SUN = 2
+
+#: Identifiers, by what they tell. The dates of creation in them differ.
+_IDENTIFIERS = {
+    "PRODUCT_URI": r"(?P<satellite>S2[A-Z])_MSIL1C_(?P<datatake>\d{8}T\d{6})_N(?P<baseline>\d{4})"
+    r"_R(?P<relative_orbit>\d{3})_(?P<tile>T\d\d[A-Z]{3})_\d{8}T\d{6}",
+    "TILE_ID": r"(?P<satellite>S2[A-Z])_[A-Z]{4}_MSI_L1C_TL_\w{4}_\d{8}T\d{6}_A(?P<orbit>\d{6})"
+    r"_(?P<tile>T\d\d[A-Z]{3})_N\d\d\.\d\d",
+    "datatakeIdentifier": r"G(?P<satellite>S2[A-Z])_(?P<datatake>\d{8}T\d{6})_(?P<orbit>\d{6})_N\d\d\.\d\d",
+    "IMAGE_FILE": r"GRANULE/(?P<granule>[\w.-]+)/IMG_DATA/(?P<tile>T\d\d[A-Z]{3})_(?P<datatake>\d{8}T\d{6})_B\w\w\.jp2",
+}
+#: Letters of 100 km columns in zones 1, 2, 3, 4, ..., of rows, and of bands of latitude from 80 degrees south on.
+_COLUMNS, _ROWS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ"), "ABCDEFGHJKLMNPQRSTUV"
+_LATITUDES = "CDEFGHJKLMNPQRSTUVWX"
+_LAUNCH, _ORBIT = dt.datetime(2015, 6, 23, tzinfo=dt.UTC), dt.timedelta(hours=2)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+
+
+def validate(
+    product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str], nodata: int, saturated: int
+) -> tuple[str, ...]:
+    """Check what a product says of itself: numbers, identifiers, times, place; its angles are checked when read.
+
+    Parameters
+    ----------
+    product, tile
+        Its documents.
+    scene
+        What was read from them.
+    images
+        Band to path inside the product.
+    nodata, saturated
+        Special values of the DN.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for everything implausible that nothing depends on.
+
+    Raises
+    ------
+    StepError
+        If a number is implausible, or two parts of the product contradict each other.
+    """
+    _check_levels(product, scene, nodata, saturated)
+    for name, band in scene.bands.items():
+        _check_spectrum(product, name, band)
+    _check_identity(product, tile, scene, images)
+    _check_times(product, tile, scene)
+    return _place(scene)
+
+
+def check_range(xml: Xml, name: str, value: float, limits: tuple[float, float] | None = None, of: str = "") -> float:
+    """Return a value; raise `StepError` if it is outside of what is plausible for the element."""
+    low, high = limits or _RANGES[name]
+    if not low <= value <= high:
+        expected = f"it is {low:g}" if low == high else f"{low:g} to {high:g} is plausible"
+        raise xml.wrong(f"{name}{of} is {value:g}, and {expected}")
+    return value
+
+
+def fault_of_angles(zenith: np.ndarray, azimuth: np.ndarray, limits: tuple[float, float]) -> str:
+    """Return in words what is implausible in a grid of angles (degrees; rows, columns; may have NaN), or nothing.
+
+    Parameters
+    ----------
+    zenith, azimuth
+        The tables.
+    limits
+        `SUN` or `VIEW`.
+    """
+    for name, table, high in (("zenith", zenith, limits[0]), ("azimuth", azimuth, 360)):
+        outside = table[(table < 0) | (table > high)]
+        if outside.size:
+            return f"{name} {outside[0]:g} degrees, and 0 to {high:g} is plausible"
+    z, a = np.radians(zenith), np.radians(azimuth)
+    directions = np.array([np.sin(z) * np.sin(a), np.sin(z) * np.cos(a), np.cos(z)])
+    for axis in (0, 1):
+        steps = np.abs(np.diff(zenith, axis=axis))
+        turns = np.degrees(np.sqrt((np.diff(directions, axis=axis + 1) ** 2).sum(axis=0)))
+        if (steps > limits[1]).any() or (turns > _STEP).any():
+            return "a jump between neighbouring nodes"
+    return ""
+
+
+def mean_sun(xml: Xml, mean: tuple[float, float], nodes: tuple[float, float]) -> tuple[tuple[float, float], str]:
+    """Return mean zenith and azimuth of the sun, and a sentence if those of the nodes stand in.
+
+    Parameters
+    ----------
+    xml
+        The tile's document.
+    mean
+        What it gives as means, degrees.
+    nodes
+        Zenith and azimuth of the mean direction at the nodes.
+
+    Raises
+    ------
+    StepError
+        If both are plausible and contradict each other.
+    """
+    if not (0 <= mean[0] <= SUN[0] and 0 <= mean[1] <= 360):
+        words = "{:g} and {:g} degrees".format(*mean)
+        return nodes, f"Mean_Sun_Angle: {words} are implausible; the mean of Sun_Angles_Grid."
+    (z, a), (zenith, azimuth) = np.radians(mean), np.radians(nodes)
+    cosine = np.cos(z) * np.cos(zenith) + np.sin(z) * np.sin(zenith) * np.cos(a - azimuth)
+    if np.degrees(np.arccos(min(cosine, 1))) > _MEAN_SUN:
+        words = "Mean_Sun_Angle is {:.1f} and {:.1f} degrees, and Sun_Angles_Grid has {:.1f} and {:.1f}"
+        raise xml.wrong(words.format(*mean, *nodes))
+    return mean, ""
+
+
+def _check_levels(product: Xml, scene: Scene, nodata: int, saturated: int) -> None:
+    """Check what turns digital numbers into reflectance."""
+    baseline = scene.baseline
+    if not re.fullmatch(r"\d\d\.\d\d", baseline, re.ASCII):
+        raise product.wrong(f"PROCESSING_BASELINE is '{baseline[:40]}', which is none")
+    if baseline >= FIRST_WITH_OFFSET and product.root.find(".//{*}RADIO_ADD_OFFSET") is None:
+        raise product.wrong(f"has no RADIO_ADD_OFFSET, and products of baseline {baseline} have one")
+    offset = -1000 if baseline >= FIRST_WITH_OFFSET else 0
+    levels = [
+        ("QUANTIFICATION_VALUE", scene.quantification, 10000, (1000, 65535)),
+        ("SPECIAL_VALUE_INDEX of NODATA", nodata, 0, (0, 65535)),
+        ("SPECIAL_VALUE_INDEX of SATURATED", saturated, 65535, (0, 65535)),
+        *((f"RADIO_ADD_OFFSET of {name}", band.offset, offset, (-10000, 0)) for name, band in scene.bands.items()),
+    ]
+    for name, value, constant, limits in levels:
+        known = (constant, constant) if baseline <= NEWEST_BASELINE else limits
+        check_range(product, name, value, known, f" in a product of baseline {baseline}")
+    if nodata == saturated:
+        raise product.wrong(f"NODATA and SATURATED are both {nodata}")
+
+
+def _check_spectrum(product: Xml, name: str, band: Band) -> None:
+    centre, irradiance = _BANDS[name]
+    check_range(product, "SOLAR_IRRADIANCE", band.solar_irradiance, (0.9 * irradiance, 1.1 * irradiance), f" of {name}")
+    check_range(product, "STEP", band.response.step, (0.1, 10), f" of Spectral_Response of {name}")
+    values = np.array(band.response.values)
+    if not (1 < len(values) < 2000 and (values >= 0).all() and 0 < values.max() <= 1000):
+        raise product.wrong(f"Spectral_Response of {name} is no table of numbers from 0 on")
+    mean = (band.response.wavelength * values).sum() / values.sum()
+    check_range(product, "mean wavelength", mean, (0.97 * centre, 1.03 * centre), f" of Spectral_Response of {name}")
+
+
+def _check_identity(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) -> None:
+    """Check that all names and identifiers in the product are those of one product."""
+    said: dict[str, tuple[str, str]] = {}
+    for source, claims in _claims(product, tile, scene, images):
+        for what, value in claims.items():
+            first, other = said.setdefault(what, (source, value))
+            if value != other:
+                what = what.replace("_", " ")
+                raise product.wrong(f"the {what} is {other} by {first} and {value} by {source}: of different products")
+
+
+def _claims(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each source of the product's identity, and what it tells."""
+
+    def identifier(xml: Xml, name: str, text: str) -> tuple[str, dict[str, str]]:
+        if not (found := re.fullmatch(_IDENTIFIERS[name], text, re.ASCII)):
+            raise xml.wrong(f"{name} is '{text[:120]}', which is none of a product in the compact format")
+        return name, found.groupdict()
+
+    yield identifier(product, "PRODUCT_URI", scene.product)
+    yield "SPACECRAFT_NAME", {"satellite": scene.satellite}
+    yield "PROCESSING_BASELINE", {"baseline": scene.baseline.replace(".", "")}
+    yield "SENSING_ORBIT_NUMBER", {"relative_orbit": f"{product.whole('.//{*}SENSING_ORBIT_NUMBER'):03}"}
+    yield identifier(tile, "TILE_ID", tile.text(".//{*}TILE_ID"))
+    for datatake in product.root.iterfind(".//{*}Datatake"):
+        yield identifier(product, "datatakeIdentifier", datatake.get("datatakeIdentifier", ""))
+    for path in images.values():
+        yield identifier(product, "IMAGE_FILE", path)
+    for granule in product.root.iterfind(".//{*}Granule"):
+        for key, name in (("granuleIdentifier", "TILE_ID"), ("datastripIdentifier", "DATASTRIP_ID")):
+            yield key, {name: granule.get(key, "")}
+            yield name, {name: tile.text(f".//{{*}}{name}")}
+
+
+def _check_times(product: Xml, tile: Xml, scene: Scene) -> None:
+    """Check that times are times, in the time of the mission, and those of the acquisition within one orbit."""
+    start = dt.datetime.strptime(scene.product.split("_")[2] + "Z", "%Y%m%dT%H%M%S%z")
+    names = ("PRODUCT_START_TIME", "PRODUCT_STOP_TIME", "DATATAKE_SENSING_START")
+    for xml, name in ((tile, "SENSING_TIME"), *((product, name) for name in (*names, "GENERATION_TIME"))):
+        text = xml.text(".//{*}" + name)
+        time = _time(text)
+        if time is None or time < _LAUNCH:
+            raise xml.wrong(f"{name} is '{text[:40]}', which is no time of the mission")
+        if time < start - _ORBIT or (time > start + _ORBIT and name != "GENERATION_TIME"):
+            raise xml.wrong(f"{name} is {text}, and the datatake began at {start:%Y-%m-%dT%H:%M:%SZ}")
+    expected = earth_sun_factor(start)
+    check_range(product, "U", scene.earth_sun, (expected - 0.003, expected + 0.003), " at the time of the datatake")
+
+
+def _time(text: str) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _place(scene: Scene) -> tuple[str, ...]:
+    """Return a sentence if the grid does not lie in the tile's area, which reaches 10 km beyond its 100 km square."""
+    grid, (epsg, left, bottom) = scene.grid, square(scene.tile)
+    east = grid.left - left, grid.left - left + grid.width * grid.resolution
+    north = grid.top - bottom - grid.height * grid.resolution, grid.top - bottom
+    if (
+        grid.epsg == epsg
+        and -100 <= min(east)
+        and max(east) <= 110000
+        and -10000 <= min(north)
+        and max(north) <= 100100
+    ):
+        return ()
+    corner = f"EPSG:{grid.epsg}, upper left corner {grid.left:.0f}, {grid.top:.0f}"
+    return (f"Grid: it does not lie in tile {scene.tile} ({corner}); the images agree with the grid, which counts.",)
+
+
+def square(tile: str) -> tuple[int, float, float]:
+    """Return EPSG code and lower left corner (m) of the 100 km square of an MGRS tile (`T31TCJ`).
+
+    Columns are lettered anew every three zones, rows every 2000 km, from F in even zones (NGA.STND.0037, appendix B).
+    """
+    zone, latitude, column, row = int(tile[1:3]), *tile[3:]
+    south = latitude < "N"
+    left = 1e5 * (_COLUMNS[(zone - 1) % 3].find(column) + 1)
+    bottom = 1e5 * ((_ROWS.find(row) - (5 if zone % 2 == 0 else 0)) % 20)
+    # The middle of the band of latitude is less than 1000 km from any square in it.
+    middle = 110900 * (8 * _LATITUDES.find(latitude) - 76) + (1e7 if south else 0)
+    return 32700 + zone if south else 32600 + zone, left, bottom + 2e6 * round((middle - 5e4 - bottom) / 2e6)
