@@ -5,6 +5,7 @@ products with some room; of known baselines the constants are known.
 """
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 
@@ -40,11 +41,9 @@ _BANDS = {
     "B11": (1612, 246),
     "B12": (2194, 86),
 }
-#: Greatest zenith angle, and greatest step of the zenith between neighbouring nodes (0.05 and 0.4 in real products),
-#: degrees: of the sun, which has to be above the horizon, and of the view.
-SUN, VIEW = (89.99, 0.1), (20, 0.6)
-#: Greatest step of the direction between neighbouring nodes, degrees; that of the sun's is the largest near the poles.
-_STEP = 0.6
+#: Greatest zenith angle of the sun, which has to be above the horizon, and of the view; greatest first and second
+#: difference of the direction along a grid (in real products .27 and .002 for the sun, .40 and .034 for the view), deg.
+SUN, VIEW = (89.99, 0.6, 0.02), (20, 0.6, 0.1)
 #: Greatest distance between the mean direction of the sun and that of its grid, degrees.
 _MEAN_SUN = 2
 
@@ -107,7 +106,7 @@ def check_range(xml: Xml, name: str, value: float, limits: tuple[float, float] |
     return value
 
 
-def fault_of_angles(zenith: np.ndarray, azimuth: np.ndarray, limits: tuple[float, float]) -> str:
+def fault_of_angles(zenith: np.ndarray, azimuth: np.ndarray, limits: tuple[float, float, float]) -> str:
     """Return in words what is implausible in a grid of angles (degrees; rows, columns; may have NaN), or nothing.
 
     Parameters
@@ -123,10 +122,9 @@ def fault_of_angles(zenith: np.ndarray, azimuth: np.ndarray, limits: tuple[float
             return f"{name} {outside[0]:g} degrees, and 0 to {high:g} is plausible"
     z, a = np.radians(zenith), np.radians(azimuth)
     directions = np.array([np.sin(z) * np.sin(a), np.sin(z) * np.cos(a), np.cos(z)])
-    for axis in (0, 1):
-        steps = np.abs(np.diff(zenith, axis=axis))
-        turns = np.degrees(np.sqrt((np.diff(directions, axis=axis + 1) ** 2).sum(axis=0)))
-        if (steps > limits[1]).any() or (turns > _STEP).any():
+    for order, axis in itertools.product((1, 2), (1, 2)):
+        steps = np.degrees(np.sqrt((np.diff(directions, order, axis) ** 2).sum(axis=0)))
+        if (steps > limits[order]).any():
             return "a jump between neighbouring nodes"
     return ""
 
@@ -250,15 +248,9 @@ def _time(text: str) -> dt.datetime | None:
 def _place(scene: Scene) -> tuple[str, ...]:
     """Return a sentence if the grid does not lie in the tile's area, which reaches 10 km beyond its 100 km square."""
     grid, (epsg, left, bottom) = scene.grid, square(scene.tile)
-    east = grid.left - left, grid.left - left + grid.width * grid.resolution
-    north = grid.top - bottom - grid.height * grid.resolution, grid.top - bottom
-    if (
-        grid.epsg == epsg
-        and -100 <= min(east)
-        and max(east) <= 110000
-        and -10000 <= min(north)
-        and max(north) <= 100100
-    ):
+    west, north = grid.left - left, grid.top - bottom - 1e5
+    east, south = west + grid.width * grid.resolution, north - grid.height * grid.resolution
+    if grid.epsg == epsg and west >= -100 and east <= 110000 and north <= 100 and south >= -110000:
         return ()
     corner = f"EPSG:{grid.epsg}, upper left corner {grid.left:.0f}, {grid.top:.0f}"
     return (f"Grid: it does not lie in tile {scene.tile} ({corner}); the images agree with the grid, which counts.",)
