@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -147,8 +148,12 @@ def _copy_companions(source: Safe, sources: Sources, folder: Path) -> None:
         path = PurePosixPath(name)
         for pattern, place in places.items():
             # decoders leave indexes and statistics beside the files
-            if path.match(pattern) and not name.endswith((".idx", ".aux.xml")):
+            if not path.match(pattern) or name.endswith((".idx", ".aux.xml")):
+                continue
+            if re.fullmatch(r"[\w.-]+", path.name, re.ASCII):
                 _write_bytes(folder, f"{place}/{path.name}", source.read(name))
+            else:
+                logger.warning("%s: %a is no name of a product's file; the L2A product goes without", source.path, name)
 
 
 if __name__ == "__main__":

@@ -94,8 +94,12 @@ def _each(template, items):
     return "".join(template(item) for item in items)
 
 
-def product_xml(*, baseline="05.10", offset=-1000, satellite="S2A", name=None):
-    """MTD_MSIL1C.xml; lists are in falling order of the id, so that only who reads the id gets them right."""
+def product_xml(*, baseline=None, offset=-1000, satellite="S2A", name=None):
+    """MTD_MSIL1C.xml, by default of a baseline that has the offset.
+
+    Lists are in falling order of the id, so that only who reads the id gets them right.
+    """
+    baseline = baseline or {0: "02.04", -1000: "05.10"}.get(offset, "06.00")
     name = name or NAME.replace("N0510", f"N{baseline.replace('.', '')}").replace("S2A", satellite)
     satellite, _, datatake, _, orbit = name.split("_")[:5]
     order = list(enumerate(PIXEL))[::-1]

@@ -15,7 +15,8 @@ from steps import demo, write_images, write_safe
 from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, read, write, write_json
 from steps.errors import StepError
 from steps.sentinel2.bands import OUTPUT_BANDS, SCL_CLASSES
-from steps.sentinel2.l2a_elements import Auxiliary, Identity, parse, serialise, text_of
+from steps.sentinel2.documents import parse
+from steps.sentinel2.l2a_elements import Auxiliary, Identity, serialise, text_of
 from steps.sentinel2.l2a_quality import retrieval_values
 from steps.sentinel2.l2a_xml import product_metadata, tile_metadata
 from steps.sentinel2.names import image_prefix, l2a_identifier, l2a_name

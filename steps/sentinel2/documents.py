@@ -81,12 +81,13 @@ class Xml:
             raise self.wrong(f"has no {_name(path)}")
         return found.strip()
 
-    def number(self, path: str, element: etree._Element | None = None, *, nan: bool = False) -> float:
-        """Return the number in the first element at a path; it is finite, or NaN where that is allowed."""
+    def number(self, path: str, element: etree._Element | None = None, *, finite: bool = True) -> float:
+        """Return the number in the first element at a path."""
         text = self.text(path, element)
-        value = self.parse(float, text, path)
-        if math.isinf(value) or (math.isnan(value) and not nan):
-            raise self.wrong(f"{_name(path)} is '{text[:40]}', which is no number")
+        what = path if element is None or path != "." else etree.QName(element).localname
+        value = self.parse(float, text, what)
+        if finite and not math.isfinite(value):
+            raise self.wrong(f"{_name(what)} is '{text[:40]}', which is no number")
         return value
 
     def whole(self, path: str, element: etree._Element | None = None) -> int:

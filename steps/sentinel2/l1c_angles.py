@@ -52,7 +52,7 @@ def read_angles(tile: Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tup
         raise tile.wrong(f"Sun_Angles_Grid has {fault}")
     vectors = _filled(_vectors(*sun)[None])
     angles = dict(zip(("sun_zenith", "sun_azimuth"), _angles_of(vectors), strict=True))
-    means = [tile.number(f".//{{*}}Mean_Sun_Angle/{{*}}{name}_ANGLE", nan=True) for name in ("ZENITH", "AZIMUTH")]
+    means = [tile.number(f".//{{*}}Mean_Sun_Angle/{{*}}{name}_ANGLE", finite=False) for name in ("ZENITH", "AZIMUTH")]
     sun_angles, sentence = mean_sun(tile, means, tuple(map(float, _angles_of(vectors.mean(axis=(1, 2))))))
     views, sentences = _views(tile, shape, step)
     nodes = Grid(grid.epsg, grid.left - step / 2, grid.top + step / 2, step, shape[1], shape[0])
@@ -65,10 +65,11 @@ def read_angles(tile: Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tup
 def _views(tile: Xml, shape: tuple[int, int], step: float) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return view angles of all bands at the nodes, and sentences on what stood in."""
     detectors: dict[str, dict[str, np.ndarray]] = {band: {} for band in BANDS}
-    faults = {}
+    faults, total = {}, 0
     for element in tile.root.iterfind(".//{*}Viewing_Incidence_Angles_Grids"):
         tables, view_step = _tables(tile, element, "Viewing_Incidence_Angles_Grids")
         band, detector = tile.band(element, "bandId"), element.get("detectorId", "")
+        total += 1
         if tables.shape[1:] != shape or view_step != step:
             continue  # some real products have a single zero
         if fault := fault_of_angles(*tables, VIEW):
@@ -82,14 +83,16 @@ def _views(tile: Xml, shape: tuple[int, int], step: float) -> tuple[dict[str, np
     for band, seen in detectors.items():
         direction = _filled(np.array(list(seen.values()))) if seen else _mean_view(tile, means, band, shape)
         angles[f"view_zenith_{band}"], angles[f"view_azimuth_{band}"] = _angles_of(direction)
-    return angles, _sentences(detectors, faults)
+    return angles, _sentences(detectors, faults, total)
 
 
-def _sentences(detectors: dict[str, dict[str, np.ndarray]], faults: dict[str, str]) -> list[str]:
+def _sentences(detectors: dict[str, dict[str, np.ndarray]], faults: dict[str, str], total: int) -> list[str]:
     sentences = []
     if faults:
         which, fault = next(iter(faults.items()))
-        sentences.append(f"View angles: {len(faults)} grids are implausible and set aside ({which}: {fault}).")
+        sentences.append(
+            f"View angles: {len(faults)} of {total} grids are implausible and set aside ({which}: {fault})."
+        )
     if unseen := [band for band, seen in detectors.items() if not seen]:
         sentences.append(f"View angles: the product has no grid of {', '.join(unseen)}; its mean angles, else nadir.")
     every = set().union(*detectors.values())
@@ -104,7 +107,7 @@ def _mean_view(tile: Xml, means: dict[str, etree._Element], band: str, shape: tu
     """Return the mean view direction of a band at every node; nadir where there is none either."""
     zenith = azimuth = 0.0
     if band in means:
-        angles = [tile.number("{*}" + name, means[band], nan=True) for name in ("ZENITH_ANGLE", "AZIMUTH_ANGLE")]
+        angles = [tile.number("{*}" + name, means[band], finite=False) for name in ("ZENITH_ANGLE", "AZIMUTH_ANGLE")]
         if 0 <= angles[0] <= VIEW[0] and 0 <= angles[1] <= 360:
             zenith, azimuth = angles
     return _vectors(np.full(shape, zenith), np.full(shape, azimuth))

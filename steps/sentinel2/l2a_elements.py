@@ -139,7 +139,10 @@ def l2a_root(l1c_root: etree._Element) -> etree._Element:
     namespace = f"https://psd-{specification(l1c_root)}.sentinel2.eo.esa.int/PSD/{document}"
     name = etree.QName(l1c_root).localname.replace("Level-1C", "Level-2A")
     # readers look for the prefix n1
-    return etree.Element(f"{{{namespace}}}{name}", nsmap={"n1": namespace})
+    root = etree.Element(f"{{{namespace}}}{name}", nsmap={"n1": namespace})
+    # messages name the file from which what is missing should have come
+    root.getroottree().docinfo.URL = l1c_root.getroottree().docinfo.URL
+    return root
 
 
 def add_section(root: etree._Element, l1c_section: etree._Element, *parts: Part) -> None:

@@ -101,8 +101,8 @@ def check_range(xml: Xml, name: str, value: float, limits: tuple[float, float] |
     """Return a value; raise `StepError` if it is outside of what is plausible for the element."""
     low, high = limits or _RANGES[name]
     if not low <= value <= high:
-        expected = f"it is {low:g}" if low == high else f"{low:g} to {high:g} is plausible"
-        raise xml.wrong(f"{name}{of} is {value:g}, and {expected}")
+        expected = f"not {low:g}" if low == high else f"and {low:g} to {high:g} is plausible"
+        raise xml.wrong(f"{name}{of} is {value:g}, {expected}")
     return value
 
 
@@ -161,7 +161,7 @@ def _check_levels(product: Xml, scene: Scene, nodata: int, saturated: int) -> No
     """Check what turns digital numbers into reflectance."""
     baseline = scene.baseline
     if not re.fullmatch(r"\d\d\.\d\d", baseline, re.ASCII):
-        raise product.wrong(f"PROCESSING_BASELINE is '{baseline[:40]}', which is none")
+        raise product.wrong(f"PROCESSING_BASELINE is '{baseline[:40]}', which is no baseline")
     if baseline >= FIRST_WITH_OFFSET and product.root.find(".//{*}RADIO_ADD_OFFSET") is None:
         raise product.wrong(f"has no RADIO_ADD_OFFSET, and products of baseline {baseline} have one")
     offset = -1000 if baseline >= FIRST_WITH_OFFSET else 0
@@ -197,7 +197,7 @@ def _check_identity(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, 
             first, other = said.setdefault(what, (source, value))
             if value != other:
                 what = what.replace("_", " ")
-                raise product.wrong(f"the {what} is {other} by {first} and {value} by {source}: of different products")
+                raise product.wrong(f"the {what} is {other[:80]} by {first} and {value[:80]} by {source}")
 
 
 def _claims(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
