@@ -90,7 +90,9 @@ def test_an_implausible_number_is_named_with_its_file(product, tmp_path, name, e
         assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("values", ["0 0 0", "-0.25 -1 0", "NaN 1 1", "1e300 1e300 1e300", "1", "0.5 " * 200000])
+@pytest.mark.parametrize(
+    "values", ["0 0 0", "-0.25 -1 0", "NaN 1 1", "0.5 8.96 1", "1e300 1e300 1e300", "1", "0.5 " * 200000]
+)
 def test_an_implausible_spectral_response(product, tmp_path, values):
     safe = edited(product, tmp_path, PRODUCT, (r"<VALUES>[^<]*", f"<VALUES>{values}"))
     with pytest.raises(StepError, match="Spectral_Response of B01 is no table"):

@@ -43,7 +43,7 @@ _BANDS = {
 }
 #: Greatest zenith angle of the sun, which has to be above the horizon, and of the view; greatest first and second
 #: difference of the direction along a grid (in real products .27 and .002 for the sun, .40 and .034 for the view), deg.
-SUN, VIEW = (89.99, 0.6, 0.02), (20, 0.6, 0.1)
+SUN, VIEW = (89.99, 0.6, 0.01), (20, 0.6, 0.1)
 #: Greatest distance between the mean direction of the sun and that of its grid, degrees.
 _MEAN_SUN = 2
 
@@ -183,8 +183,8 @@ def _check_spectrum(product: Xml, name: str, band: Band) -> None:
     check_range(product, "SOLAR_IRRADIANCE", band.solar_irradiance, (0.9 * irradiance, 1.1 * irradiance), f" of {name}")
     check_range(product, "STEP", band.response.step, (0.1, 10), f" of Spectral_Response of {name}")
     values = np.array(band.response.values)
-    if not (1 < len(values) < 2000 and (values >= 0).all() and 0 < values.max() <= 1000):
-        raise product.wrong(f"Spectral_Response of {name} is no table of numbers from 0 on")
+    if not (1 < len(values) < 2000 and (values >= 0).all() and 0 < values.max() <= 1.001):
+        raise product.wrong(f"Spectral_Response of {name} is no table of numbers from 0 to 1")
     mean = (band.response.wavelength * values).sum() / values.sum()
     check_range(product, "mean wavelength", mean, (0.97 * centre, 1.03 * centre), f" of Spectral_Response of {name}")
 
