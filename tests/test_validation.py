@@ -111,6 +111,26 @@ def test_offsets_are_required_from_0400_on(product, tmp_path):
         read(safe)
 
 
+@pytest.mark.parametrize("value", ["NaN", "-1", "1e308", ""])
+def test_an_implausible_number_that_is_merely_copied_is_told(product, tmp_path, value, caplog):
+    element = "DEGRADED_MSI_DATA_PERCENTAGE"
+    scene = read(edited(product, tmp_path, TILE, (f"<{element}>0", f"<{element}>{value}"))).scene
+    assert scene.defaults == (f"{element}: '{value}' is implausible; it is copied as it is.",)
+    assert scene.defaults[0] in caplog.text
+
+
+@pytest.mark.parametrize(("name", "element"), [(TILE, "Tile_Geocoding"), (PRODUCT, "Reflectance_Conversion")])
+def test_a_section_that_is_there_twice(product, tmp_path, name, element):
+    """Copies agree; contradictions have no right one."""
+    text = (product / name).read_text()
+    section = re.search(f"<{element}>.*</{element}>", text, re.DOTALL)[0]
+    safe = shutil.copytree(product, tmp_path / NAME, ignore=shutil.ignore_patterns("*.jp2"))
+    other = re.sub(r"(<(ULX|U)>)[^<]*", r"\g<1>1.0335", section)
+    (safe / name).write_text(text.replace(section, section + other))
+    with pytest.raises(StepError, match="has several different|is given twice"):
+        read(Safe(safe))
+
+
 # ------------------------------------------------------------------------------------------- one product
 
 

@@ -75,14 +75,15 @@ class Xml:
         return StepError(f"{self.label}: {what}; {AGAIN}")
 
     def text(self, path: str, element: etree._Element | None = None) -> str:
-        """Return the text of the first element at a path."""
-        found = (self.root if element is None else element).findtext(path)
-        if not found or not found.strip():
-            raise self.wrong(f"has no {_name(path)}")
-        return found.strip()
+        """Return the text of the element at a path; where there are several they have to agree."""
+        found = (self.root if element is None else element).iterfind(path)
+        texts = {(item.text or "").strip() for item in found} - {""}
+        if len(texts) != 1:
+            raise self.wrong(f"has {'several different' if texts else 'no'} {_name(path)}")
+        return texts.pop()
 
     def number(self, path: str, element: etree._Element | None = None, *, finite: bool = True) -> float:
-        """Return the number in the first element at a path."""
+        """Return the number in the element at a path."""
         text = self.text(path, element)
         what = path if element is None or path != "." else etree.QName(element).localname
         value = self.parse(float, text, what)
@@ -91,7 +92,7 @@ class Xml:
         return value
 
     def whole(self, path: str, element: etree._Element | None = None) -> int:
-        """Return the whole number in the first element at a path."""
+        """Return the whole number in the element at a path."""
         value = self.number(path, element)
         if value != round(value):
             raise self.wrong(f"{_name(path)} is {value:g}, which is no whole number")
@@ -105,6 +106,12 @@ class Xml:
             return kind(text)
         except ValueError as problem:
             raise self.wrong(f"{_name(what)} is '{text[:40]}', which is no number") from problem
+
+    def section(self, path: str) -> etree._Element:
+        """Return the only element at a path."""
+        if len(found := self.root.findall(path)) != 1:
+            raise self.wrong(f"has {len(found) or 'no'} {_name(path)}")
+        return found[0]
 
     def by_band(self, path: str, key: str) -> dict[str, etree._Element]:
         """Return the elements at a path by the band that their attribute `key` tells; one for each band at most."""

@@ -43,7 +43,7 @@ def read_angles(tile: Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tup
     StepError
         If the tables of the sun are missing, incomplete or implausible, or the sun is below the horizon.
     """
-    sun, step = _tables(tile, tile.root.find(".//{*}Sun_Angles_Grid"), "Sun_Angles_Grid")
+    sun, step = _tables(tile, tile.section(".//{*}Sun_Angles_Grid"), "Sun_Angles_Grid")
     shape = sun[0].shape
     if min(shape) < 2 or not np.isfinite(sun).all(axis=0).any():
         raise tile.wrong("Sun_Angles_Grid is empty")
@@ -113,10 +113,8 @@ def _mean_view(tile: Xml, means: dict[str, etree._Element], band: str, shape: tu
     return _vectors(np.full(shape, zenith), np.full(shape, azimuth))
 
 
-def _tables(tile: Xml, element: etree._Element | None, what: str) -> tuple[np.ndarray, float]:
+def _tables(tile: Xml, element: etree._Element, what: str) -> tuple[np.ndarray, float]:
     """Return zenith and azimuth of one angle grid (degrees; 2, rows, columns), and the nodes' distance in m."""
-    if element is None:
-        raise tile.wrong(f"has no {what}")
     tables = []
     for name in ("Zenith", "Azimuth"):
         rows = [row.text.split() for row in element.iterfind(f"{{*}}{name}/{{*}}Values_List/{{*}}VALUES") if row.text]

@@ -25,6 +25,16 @@ _RANGES = {
     "ULY": (0, 1e7),
     "COL_STEP": (1000, 20000),
 }
+#: The same of what is merely copied to the L2A product.
+_COPIED = {
+    **dict.fromkeys(("RED_CHANNEL", "GREEN_CHANNEL", "BLUE_CHANNEL"), (0, 12)),
+    "RESOLUTION": (10, 60),
+    **dict.fromkeys(("MAX", "CENTRAL"), (400, 2400)),
+    "PHYSICAL_GAINS": (0.1, 1000),
+    **dict.fromkeys(("DEGRADED_ANC_DATA_PERCENTAGE", "DEGRADED_MSI_DATA_PERCENTAGE"), (0, 100)),
+    **dict.fromkeys(("Cloud_Coverage_Assessment", "Snow_Coverage_Assessment"), (0, 100)),
+    **dict.fromkeys(("CLOUDY_PIXEL_PERCENTAGE", "SNOW_PIXEL_PERCENTAGE"), (0, 100)),
+}
 #: Central wavelength (nm) and solar irradiance (W/m2/um) of each band; the satellites differ by 17 nm and 3 %.
 _BANDS = {
     "B01": (443, 1885),
@@ -94,7 +104,7 @@ def validate(
         _check_spectrum(product, name, band)
     _check_identity(product, tile, scene, images)
     _check_times(product, tile, scene)
-    return _place(scene)
+    return tuple(itertools.chain(_place(scene), _copied(product), _copied(tile)))
 
 
 def check_range(xml: Xml, name: str, value: float, limits: tuple[float, float] | None = None, of: str = "") -> float:
@@ -245,15 +255,29 @@ def _time(text: str) -> dt.datetime | None:
         return None
 
 
-def _place(scene: Scene) -> tuple[str, ...]:
-    """Return a sentence if the grid does not lie in the tile's area, which reaches 10 km beyond its 100 km square."""
+def _copied(xml: Xml) -> Iterator[str]:
+    """Yield a sentence for each element with an implausible value that is merely copied to the L2A product."""
+    for name, (low, high) in _COPIED.items():
+        for element in xml.root.iterfind(".//{*}" + name):
+            text = (element.text or "").strip()
+            try:
+                plausible = low <= float(text) <= high
+            except ValueError:
+                plausible = False
+            if not plausible:
+                yield f"{name}: '{text[:40]}' is implausible; it is copied as it is."
+                break
+
+
+def _place(scene: Scene) -> Iterator[str]:
+    """Yield a sentence if the grid does not lie in the tile's area, which reaches 10 km beyond its 100 km square."""
     grid, (epsg, left, bottom) = scene.grid, square(scene.tile)
     west, north = grid.left - left, grid.top - bottom - 1e5
     east, south = west + grid.width * grid.resolution, north - grid.height * grid.resolution
     if grid.epsg == epsg and west >= -100 and east <= 110000 and north <= 100 and south >= -110000:
-        return ()
+        return
     corner = f"EPSG:{grid.epsg}, upper left corner {grid.left:.0f}, {grid.top:.0f}"
-    return (f"Grid: it does not lie in tile {scene.tile} ({corner}); the images agree with the grid, which counts.",)
+    yield f"Grid: it does not lie in tile {scene.tile} ({corner}); the images agree with the grid, which counts."
 
 
 def square(tile: str) -> tuple[int, float, float]:
