@@ -300,6 +300,11 @@ def test_a_document_that_is_refused(content, words):
         parse(content, "a.xml")
 
 
+def test_a_document_at_an_odd_place():
+    for label in ("/tmp/\udcff/a.xml", "/tmp/a\nb%s{x}#/ä.xml", "d" * 3000):
+        assert parse(b"<a>1</a>", label).text == "1"
+
+
 @pytest.mark.parametrize(("number", "expected"), [("12", 12), ("14", 14), ("15", 15), ("15.1", 15), ("16", 16)])
 def test_the_specification_is_the_namespaces(number, expected):
     root = etree.Element(f"{{https://psd-{number}.sentinel2.eo.esa.int/PSD/User_Product_Level-1C.xsd}}a")

@@ -41,7 +41,7 @@ def parse(content: bytes, label: str) -> etree._Element:
         remove_blank_text=True,
     )
     try:
-        root = etree.fromstring(content, parser, base_url=label)
+        root = etree.fromstring(content, parser, base_url=label.encode(errors="backslashreplace"))
     except (etree.XMLSyntaxError, ValueError) as problem:
         raise StepError(f"{label}: is not valid XML ({problem}); {AGAIN}") from problem
     if root.getroottree().docinfo.internalDTD is not None:

@@ -113,8 +113,8 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     for sentence in implausible:
         logger.warning("%s: %s", tile.label, sentence)
     if scene.baseline > NEWEST_BASELINE:
-        words = "baseline %s is newer than any known (%s); it is processed by what its metadata say"
-        logger.warning(f"%s: {words}", product.label, scene.baseline, NEWEST_BASELINE)
+        words = f"baseline {scene.baseline} is newer than any known ({NEWEST_BASELINE})"
+        logger.warning("%s: %s; it is processed by what its metadata say", product.label, words)
     auxiliary, defaults = read_auxiliary(safe, granule, ozone)
     scene = replace(scene, auxiliary=auxiliary, defaults=(*implausible, *angle_defaults, *defaults))
     return L1C(safe, scene, str(granule), angles, nodes, images, _masks(tile), nodata, saturated)

@@ -63,6 +63,7 @@ _IDENTIFIERS = {
     r"_R(?P<relative_orbit>\d{3})_(?P<tile>T\d\d[A-Z]{3})_\d{8}T\d{6}",
     "TILE_ID": r"(?P<satellite>S2[A-Z])_[A-Z]{4}_MSI_L1C_TL_\w{4}_\d{8}T\d{6}_A(?P<orbit>\d{6})"
     r"_(?P<tile>T\d\d[A-Z]{3})_N\d\d\.\d\d",
+    "DATASTRIP_ID": r"(?P<satellite>S2[A-Z])_[A-Z]{4}_MSI_L1C_DS_\w{4}_\d{8}T\d{6}_S\d{8}T\d{6}_N\d\d\.\d\d",
     "datatakeIdentifier": r"G(?P<satellite>S2[A-Z])_(?P<datatake>\d{8}T\d{6})_(?P<orbit>\d{6})_N\d\d\.\d\d",
     "IMAGE_FILE": r"GRANULE/(?P<granule>[\w.-]+)/IMG_DATA/(?P<tile>T\d\d[A-Z]{3})_(?P<datatake>\d{8}T\d{6})_B\w\w\.jp2",
 }
@@ -222,7 +223,8 @@ def _claims(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) ->
     yield "SPACECRAFT_NAME", {"satellite": scene.satellite}
     yield "PROCESSING_BASELINE", {"baseline": scene.baseline.replace(".", "")}
     yield "SENSING_ORBIT_NUMBER", {"relative_orbit": f"{product.whole('.//{*}SENSING_ORBIT_NUMBER'):03}"}
-    yield identifier(tile, "TILE_ID", tile.text(".//{*}TILE_ID"))
+    for name in ("TILE_ID", "DATASTRIP_ID"):
+        yield identifier(tile, name, tile.text(f".//{{*}}{name}"))
     for datatake in product.root.iterfind(".//{*}Datatake"):
         yield identifier(product, "datatakeIdentifier", datatake.get("datatakeIdentifier", ""))
     for path in images.values():
@@ -235,7 +237,9 @@ def _claims(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) ->
 
 def _check_times(product: Xml, tile: Xml, scene: Scene) -> None:
     """Check that times are times, in the time of the mission, and those of the acquisition within one orbit."""
-    start = dt.datetime.strptime(scene.product.split("_")[2] + "Z", "%Y%m%dT%H%M%S%z")
+    datatake = scene.product.split("_")[2]
+    if (start := _time(re.sub(r"(....)(..)(..T..)(..)(..)", r"\1-\2-\3:\4:\5Z", datatake))) is None:
+        raise product.wrong(f"PRODUCT_URI tells of the datatake {datatake}, which is no time")
     names = ("PRODUCT_START_TIME", "PRODUCT_STOP_TIME", "DATATAKE_SENSING_START")
     for xml, name in ((tile, "SENSING_TIME"), *((product, name) for name in (*names, "GENERATION_TIME"))):
         text = xml.text(".//{*}" + name)
