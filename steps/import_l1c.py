@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, TOA, Grid, check_space, create, write
+from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.mesh import nearest
@@ -17,6 +17,7 @@ from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
+from steps.sentinel2.l2a_documents import check_documents
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
 from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
@@ -85,6 +86,7 @@ def run(
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
+    check_documents(product.safe, product.granule, scene)
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     with contextlib.ExitStack() as stack:
@@ -108,6 +110,7 @@ def run(
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
+        _check_data(product, flags[product_20m.within(grid.at(20))], roi)
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
@@ -143,6 +146,13 @@ def _check_images(product: L1C, masks: list[Mask], run_all: RunAll) -> dict[str,
     grid = product.scene.grid
     rows = list(run_all(lambda f: jp2_reader.check(product.safe, f[0], grid.at(PIXEL_SIZE[f[1]]), f[2]), files))
     return dict(zip(product.images, rows[: len(product.images)], strict=True))
+
+
+def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:
+    """Raise `StepError` unless some pixel has data in all bands."""
+    if (flags & MASK_NODATA).all():
+        what, mend = (f"the region of interest {roi}", "correct `roi`") if roi else ("it", "leave it out")
+        raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {mend}")
 
 
 def _chunks(height: int, block: int) -> list[slice]:

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from steps.errors import StepError
+from steps.sentinel2.documents import parse
 
 PRODUCT_XML = "MTD_MSIL1C.xml"
-_NAME = re.compile(r"S2[A-Z]_MSIL1C_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
+_NAME = re.compile(r"S2[A-Z]_MSIL1C_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}", re.ASCII)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _OLD_FORMAT = (
     "is in the old format with many granules (before December 2016), which is not supported; "
@@ -125,18 +126,14 @@ class Safe:
         return functools.lru_cache(maxsize=3)(self.read)
 
     def xml(self, name: str) -> etree._Element:
-        """Return the root element of an XML file; entities are not resolved and nothing is fetched.
+        """Return the root element of an XML file, see `documents.parse`.
 
         Raises
         ------
         StepError
             If it is missing or broken.
         """
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        try:
-            return etree.fromstring(self.read(name), parser)
-        except etree.XMLSyntaxError as problem:
-            raise StepError(f"{self.label(name)}: is not valid XML ({problem}); {_AGAIN}") from problem
+        return parse(self.read(name), self.label(name))
 
 
 def _check_format(path: Path, names: list[str]) -> None:
