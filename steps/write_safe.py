@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from steps.artefacts import atomic, read_json
+from steps.checksums import check_folder
 from steps.cli import cli
 from steps.errors import StepError
 from steps.sentinel2 import names
@@ -66,6 +67,7 @@ def run(
         Maps that the classification used. Only their names are written into the metadata.
     """
     scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
+    check_folder(images)
     used = Auxiliary(
         dem=report["dem_source"],
         lut=report["lut"],
