@@ -1,7 +1,8 @@
 """Checksums of the files between the stages, so that a stage never computes from a file that has decayed.
 
-A file carries its own: `seal` appends a trailer, which readers of GeoTIFF do not look at. A folder holds a list. Within
-a run what the run itself wrote is not read twice: only files from before its beginning are checked.
+A file carries its own: `seal` appends a trailer, which readers of GeoTIFF do not look at. Beside a folder lies a list,
+`<folder>.checksums.json`. Within a run what the run itself wrote is not read twice: only files from before its
+beginning are checked.
 """
 
 import errno
@@ -19,7 +20,6 @@ from steps.errors import StepError
 #: Of Snakemake's process and its steps: process id of the former, and the time of its start in ns, `PID TIME`.
 RUN = "SEN2FLOW_RUN"
 _TRAILER, _MAGIC = struct.Struct("<8sQI"), b"SEN2FLOW"
-_LIST = "checksums.json"
 #: Problems that say nothing about the content of a file.
 _NOT_DAMAGE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTDIR}
 
@@ -52,9 +52,9 @@ def check(path: Path) -> None:
         _check_once(path.absolute())
 
 
-def seal_folder(folder: Path) -> None:
-    """Put a list of lengths and checksums of the files in a folder into it."""
-    (folder / _LIST).write_text(json.dumps(_listed(folder), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def seal_folder(written: Path, folder: Path) -> None:
+    """Write the lengths and checksums of the files in `written` beside `folder`, which it is to become."""
+    _list_of(folder).write_text(json.dumps(_listed(written), indent=1) + "\n", encoding="utf-8")
 
 
 def check_folder(folder: Path) -> None:
@@ -64,7 +64,7 @@ def check_folder(folder: Path) -> None:
     """
     folder, start = Path(folder), _start_of_run()
     try:
-        expected = json.loads((folder / _LIST).read_text(encoding="utf-8"))
+        expected = json.loads(_list_of(folder).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if RUN not in os.environ:
             return
@@ -105,4 +105,8 @@ def _check_once(path: Path) -> None:
 
 
 def _listed(folder: Path) -> dict[str, list[int]]:
-    return {p.name: [p.stat().st_size, _crc(p)] for p in sorted(folder.iterdir()) if p.name != _LIST}
+    return {path.name: [path.stat().st_size, _crc(path)] for path in sorted(folder.iterdir())}
+
+
+def _list_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.checksums.json")

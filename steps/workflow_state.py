@@ -2,7 +2,7 @@
 
 Snakemake's own memory lies in the working directory, so it knows nothing of results that another checkout made, and it
 compares folders by their time alone. So what each result was made from lies beside it, in a file that is an input of
-its rule: `<product>/provenance/<rule>.json`, written anew when something has changed.
+its rule: `<product>/logs/provenance/<rule>.json`, written anew when something has changed.
 """
 
 import atexit
@@ -66,7 +66,7 @@ class Provenance:
         StepError
             If another run is at work on the product or the file cannot be written.
         """
-        path = self._output / product / "provenance" / f"{rule}.json"
+        path = self._output / product / "logs" / "provenance" / f"{rule}.json"
         if mode == "job":
             return str(path)
         facts = {"parameters": dict(parameters), "inputs": {Path(name).name: fingerprint(name) for name in inputs}}

@@ -117,7 +117,7 @@ def run(
             raise StepError(
                 f"{cogs}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
             ) from problem
-        seal_folder(folder)
+        seal_folder(folder, cogs)
 
 
 def _size(asset: Asset, scene: Scene) -> int:

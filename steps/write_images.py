@@ -48,7 +48,7 @@ def run(
         folder.mkdir()
         for path in boa:
             _write_images(folder, prefix, path, aot, wvp, classes)
-        seal_folder(folder)
+        seal_folder(folder, images)
 
 
 def _write_images(folder: Path, prefix: str, boa: Path, aot: Path, wvp: Path, classes: dict[int, Path]) -> None:
