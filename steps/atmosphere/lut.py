@@ -22,11 +22,12 @@ from steps.atmosphere.scattering import delta_m, legendre_moments
 from steps.atmosphere.solver import solve
 from steps.atmosphere.tables import STANDARD_PRESSURE, aerosol_model, pressure, rayleigh_thickness
 from steps.checksums import damaged
+from steps.errors import StepError
 
 logger = logging.getLogger(__name__)
 
 #: What reading a damaged file raises.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (StepError, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 #: Nodes of the axes. Pressure (elevation in km), aerosol optical thickness, sun and view zenith angle (degrees).
 ELEVATION = np.array([9.0, 5.5, 3.0, 1.0, -0.5])
 AOT = np.array([0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.6, 2.2, 3.0])
@@ -156,7 +157,8 @@ def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    # The name holds a digest of the code: a table that other code has made is not this one.
+    digest = hashlib.blake2b(lut_path(str(arrays["aerosol"])).name.encode(), digest_size=16)
     for name, values in sorted(arrays.items()):
         digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
