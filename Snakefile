@@ -10,6 +10,11 @@ include: "workflow/rules/product.smk"
 include: "workflow/rules/benchmark.smk"
 
 
+for stage in workflow.rules:
+    if stage.name not in OTHER_RULES and "product" in stage.wildcard_names:
+        stage.set_input(provenance=provenance(stage))
+
+
 # On a cluster these run where Snakemake runs: half a second each.
 localrules:
     all,

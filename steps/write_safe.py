@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from steps.artefacts import atomic, link, read_json
+from steps.checksums import check_folder
 from steps.cli import cli
 from steps.errors import StepError
 from steps.parallel import workers
@@ -64,6 +65,7 @@ def run(
         Tiles of masks decoded side by side.
     """
     scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
+    check_folder(images)
     used = Auxiliary(
         dem=report["dem_source"],
         lut=report["lut"],

@@ -16,6 +16,7 @@ from steps.errors import StepError
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.safe import product_name
+from steps.workflow_state import Provenance, begin_run
 
 min_version("9.20")
 
@@ -56,6 +57,7 @@ os.environ.update(
 )
 if config["cache"]:
     os.environ.update(SEN2FLOW_CACHE=config["cache"])
+begin_run()
 
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
@@ -265,6 +267,40 @@ def product_files(product):
     if "cog" in config["formats"]:
         files.append(f"{folder}/cog/item.json")
     return files
+
+
+# Rules of a workflow that takes this one as a module.
+OTHER_RULES = {one.name for one in workflow.rules}
+PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
+
+
+def provenance(stage):
+    """Input function of a rule for a product: the file that says what the results are made from."""
+    files = [
+        str(path)
+        for path in stage.input
+        if isinstance(path, str) and not path.is_ancient and "{product}" not in path
+    ]
+    of_l1c = "l1c" in stage.input.keys()
+    parameters = {name: str(v) for name, v in stage.params.items() if not callable(v)}
+    # What is put where does not matter: results may be moved, and be made from another folder.
+    for path, name in {OUT: "", **{path: Path(path).name for path in files}}.items():
+        parameters = {key: text.replace(path, name) for key, text in parameters.items()}
+
+    def of_product(wildcards):
+        l1c = L1C[wildcards.product]
+        inputs = files + ([l1c] if of_l1c and l1c != DEMO else [])
+        mode = "job" if not workflow.is_main_process else "look"
+        if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
+            mode = "run"
+        try:
+            return PROVENANCE.record(
+                wildcards.product, stage.name, parameters, inputs, mode
+            )
+        except StepError as problem:
+            refuse(problem)
+
+    return of_product
 
 
 # Workers of the steps that take them: a resource, not a parameter of the rules, since results do not depend on it.

@@ -21,6 +21,7 @@ rule demo:
 rule import_l1c:
     input:
         l1c=lambda wildcards: L1C[wildcards.product],
+        region=ROI if ROI and not isinstance(config["roi"], list) else [],
     output:
         metadata=work("import/metadata.json"),
         angles=work("import/angles.tif"),

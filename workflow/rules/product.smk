@@ -77,6 +77,7 @@ rule write_images:
         metadata=final("import/metadata.json"),
     output:
         images=work("images", directory),
+        checksums=work("images.checksums.json"),
     log:
         kept("logs/write_images.log"),
     benchmark:
@@ -99,6 +100,7 @@ rule write_safe:
     input:
         l1c=lambda wildcards: L1C[wildcards.product],
         images=of("images"),
+        checksums=of("images.checksums.json"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
@@ -136,6 +138,7 @@ rule write_cog:
         ),
     output:
         cogs=work("cog", directory),
+        checksums=work("cog.checksums.json"),
     log:
         kept("logs/write_cog.log"),
     benchmark:
@@ -160,6 +163,7 @@ rule write_cog:
 rule write_stac:
     input:
         cogs=of("cog"),
+        checksums=of("cog.checksums.json"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
