@@ -248,7 +248,7 @@ def test_implausible_view_angles_are_set_aside(product, tmp_path, zenith):
     implausible, unseen, lacking = l1c.scene.defaults
     assert implausible.startswith("View angles: 1 of 4 grids are implausible and set aside (B01 detector 0: zenith")
     assert "no grid of B03, B04" in unseen
-    assert lacking == "View angles: B01 lack detectors that other bands have; the nearest nodes."
+    assert lacking == "View angles: grids of detectors that other bands have are missing in B01; the nearest nodes."
 
 
 def test_a_jump_between_nodes():

@@ -98,7 +98,7 @@ def _sentences(detectors: dict[str, dict[str, np.ndarray]], faults: dict[str, st
     every = set().union(*detectors.values())
     if lacking := [band for band, seen in detectors.items() if seen and set(seen) < every]:
         # in real products all bands have the same detectors
-        words = f"{', '.join(lacking)} lack detectors that other bands have; the nearest nodes"
+        words = f"grids of detectors that other bands have are missing in {', '.join(lacking)}; the nearest nodes"
         sentences.append(f"View angles: {words}.")
     return sentences
 

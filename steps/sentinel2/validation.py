@@ -70,7 +70,8 @@ _IDENTIFIERS = {
 #: Letters of 100 km columns in zones 1, 2, 3, 4, ..., of rows, and of bands of latitude from 80 degrees south on.
 _COLUMNS, _ROWS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ"), "ABCDEFGHJKLMNPQRSTUV"
 _LATITUDES = "CDEFGHJKLMNPQRSTUVWX"
-_LAUNCH, _ORBIT = dt.datetime(2015, 6, 23, tzinfo=dt.UTC), dt.timedelta(hours=2)
+#: Launch of the first satellite, and more than the longest datatake.
+_LAUNCH, _DATATAKE = dt.datetime(2015, 6, 23, tzinfo=dt.UTC), dt.timedelta(hours=2)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
 
@@ -236,7 +237,7 @@ def _claims(product: Xml, tile: Xml, scene: Scene, images: Mapping[str, str]) ->
 
 
 def _check_times(product: Xml, tile: Xml, scene: Scene) -> None:
-    """Check that times are times, in the time of the mission, and those of the acquisition within one orbit."""
+    """Check that times are times, in the time of the mission, and those of the acquisition within one datatake."""
     datatake = scene.product.split("_")[2]
     if (start := _time(re.sub(r"(....)(..)(..T..)(..)(..)", r"\1-\2-\3:\4:\5Z", datatake))) is None:
         raise product.wrong(f"PRODUCT_URI tells of the datatake {datatake}, which is no time")
@@ -246,7 +247,7 @@ def _check_times(product: Xml, tile: Xml, scene: Scene) -> None:
         time = _time(text)
         if time is None or time < _LAUNCH:
             raise xml.wrong(f"{name} is '{text[:40]}', which is no time of the mission")
-        if time < start - _ORBIT or (time > start + _ORBIT and name != "GENERATION_TIME"):
+        if time < start - _DATATAKE or (time > start + _DATATAKE and name != "GENERATION_TIME"):
             raise xml.wrong(f"{name} is {text}, and the datatake began at {start:%Y-%m-%dT%H:%M:%SZ}")
     expected = earth_sun_factor(start)
     check_range(product, "U", scene.earth_sun, (expected - 0.003, expected + 0.003), " at the time of the datatake")
