@@ -316,9 +316,7 @@ DUSTY = (0.42, 0.43, 0.46, 0.50, 0.51, 0.50, 0.49, 0.46, 0.30, 0.002, 0.08, 0.07
 ONE_KIND = [(SALT, 5), (CLOUD, 9), (DUSTY, 11), (SNOW, 11), (LAKE, 6), (BEACH, 5), (FIELD, 4)]
 
 
-@pytest.mark.parametrize(
-    ("spectrum", "expected"), ONE_KIND, ids=["salt", "cloud", "dusty", "snow", "water", "sand", "field"]
-)
+@pytest.mark.parametrize(("spectrum", "expected"), ONE_KIND)
 @pytest.mark.parametrize("gain", [0.8, 1, 1.15])
 @pytest.mark.parametrize("vapour", [0.6, 1, 1.4])
 def test_scene_of_one_kind(spectrum, expected, gain, vapour):
@@ -337,7 +335,8 @@ def test_scene_of_one_kind(spectrum, expected, gain, vapour):
 def test_clouds_over_a_salt_flat(resolution):
     rng = np.random.default_rng(6)
     shape = (120, 150)
-    salt = np.array(SALT) * (1 + 0.03 * ndimage.gaussian_filter(rng.normal(size=shape), 1))[..., None]
+    salt = np.array(SALT) * (1 + 0.1 * ndimage.gaussian_filter(rng.normal(size=(*shape, 1)), (1, 1, 0)))
+    salt *= rng.lognormal(0, 0.005, (*shape, 12))
     y, x = np.indices(shape)
     cloud = np.hypot(y - 40, x - 40) < 15
     lumps = 1 + ndimage.gaussian_filter(rng.normal(size=shape), 1.5)

@@ -47,8 +47,8 @@ THIN_WINDOW = 9
 SURF_REACH, SURF_AROUND, SURF_WATER, SURF_LAND = 100, 700, 0.25, 0.01
 #: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
 #: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
-#: that.
-EARTH_WINDOW, STILL_WINDOW, STILL_DISPLACED, EARTH_B09 = 5, 15, 0.1, 2
+#: that, which are at least the last of these.
+EARTH_WINDOW, STILL_WINDOW, STILL_DISPLACED, EARTH_B09, LEAST_SPREAD = 5, 15, 0.1, 2, 0.005
 #: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
 #: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
 VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
@@ -364,7 +364,7 @@ def ground_by_vapour(
     if earth.any():
         of_ground = ratio[ground]
         middle = np.median(of_ground)
-        highest = middle + EARTH_B09 * 1.48 * np.median(np.abs(of_ground - middle))
+        highest = middle + EARTH_B09 * max(1.48 * np.median(np.abs(of_ground - middle)), LEAST_SPREAD)
         scl[earth & (ndimage.uniform_filter(ratio, EARTH_WINDOW, mode="nearest") < highest)] = SOIL
 
 
