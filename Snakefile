@@ -29,3 +29,8 @@ rule all:
 onsuccess:
     for product in L1C:
         print(f"{product}: {OUT}/{product}/report/quality.json")
+
+
+onerror:
+    for sentence in failures(Path(OUT), L1C):
+        print(f"ERROR: {sentence}", file=sys.stderr)
