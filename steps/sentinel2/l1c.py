@@ -111,7 +111,7 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     )
     implausible = validate(product, tile, scene, images, nodata, saturated)
     for sentence in implausible:
-        logger.warning("%s: %s", tile.label, sentence)
+        logger.warning("%s: %s", safe.path, sentence)
     if scene.baseline > NEWEST_BASELINE:
         words = f"baseline {scene.baseline} is newer than any known ({NEWEST_BASELINE})"
         logger.warning("%s: %s; it is processed by what its metadata say", product.label, words)
