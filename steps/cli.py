@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steps.checksums import RUN
+from steps.environment import leave_foreign_variables
 from steps.errors import StepError
 
 _MENDS = {
@@ -119,10 +120,13 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     if "threads" in inspect.signature(run).parameters:
         arguments["threads"] = threads
     os.environ["GDAL_NUM_THREADS"] = str(threads)
+    foreign = leave_foreign_variables()
     start = time.perf_counter()
     _end_with_run()
     try:
         _set_up_log(log, parser(run).prog.removeprefix("python -m "))
+        for sentence in foreign:
+            logger.warning("%s", sentence)
         run(**arguments)
     except StepError as problem:
         logger.error("%s", " ".join(str(problem).split()))

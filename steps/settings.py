@@ -22,7 +22,7 @@ def completed(config: dict) -> dict:
     Raises
     ------
     StepError
-        If a path has characters that no stage could pass on, or a number is not finite.
+        If a path has characters that no stage could pass on, or does not lead to what it has to.
     """
     # `--config key=true` arrives as text, only `True` as a boolean.
     result = {key: value == "true" if value in ("true", "false") else value for key, value in config.items()}
@@ -36,15 +36,23 @@ def completed(config: dict) -> dict:
     if isinstance(result.get("formats"), str):
         result["formats"] = [result["formats"]]
     result["roi"] = _numbers(result.get("roi"))
-    for name, value in _numbers_in(result):
-        if not math.isfinite(value):
-            raise StepError(f"configuration at {name}: {value} is no number to compute with; see config/README.md")
     output = result.get("output")
     if isinstance(output, str) and set("{}") & set(output):
         raise StepError(
             f"output: {output} has braces, in which Snakemake looks for wildcards; choose another output folder"
         )
+    if isinstance(output, str):
+        places = (Path(output), *Path(output).absolute().parents)
+        if not next(place for place in places if place.exists()).is_dir():
+            raise StepError(f"output: {output} is not a folder; choose another")
     return result
+
+
+def check_finite(config: dict) -> None:
+    """Raise `StepError` if a number among valid settings is infinite or none."""
+    for name, value in _numbers_in(config):
+        if not math.isfinite(value):
+            raise StepError(f"configuration at {name}: {value} is no number to compute with; see config/README.md")
 
 
 def _path(name: str, value: str) -> str | None:

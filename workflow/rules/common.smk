@@ -20,7 +20,7 @@ from steps.product_list import distinct, end_with_failure, failures, is_list, re
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.safe import product_name
-from steps.settings import completed, literal, option
+from steps.settings import check_finite, completed, literal, option
 from steps.workflow_state import Provenance, begin_run
 
 min_version("9.20")
@@ -44,6 +44,10 @@ except WorkflowError as problem:
         len("On instance") : -1
     ]
     refuse(f"configuration{where}: {lines[1]}; see config/README.md")
+try:
+    check_finite(config)
+except StepError as problem:
+    refuse(problem)
 
 for sentence in leave_foreign_variables():
     print(f"WARNING: {sentence}", file=sys.stderr)
