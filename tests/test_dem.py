@@ -11,12 +11,18 @@ from rasterio.warp import transform
 
 from steps.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
 from steps.dem import run
-from steps.elevation import read_elevation
+from steps.elevation import elevation_model
 from steps.errors import StepError
 from steps.sentinel2.scene import Scene
 
 #: 12 km at 46 N 15 E (the central meridian of the zone, where grid north is true north).
 GRID = Grid(32633, 494_000, 5_100_000, 10, 1200, 1200)
+
+
+def read_elevation(dem, grid, margin=0):
+    """Heights on the grid, the files they come from, and what was assumed."""
+    with elevation_model(dem, grid, margin * grid.resolution) as model:
+        return model.read(grid, margin), list(model.names), model.notes
 
 
 def surface(longitude, latitude):
@@ -66,7 +72,7 @@ def tiles(folder, skip=()):
 
 
 def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
-    got, names = read_elevation(tiles(tmp_path), GRID.at(20), 5)
+    got, names, _ = read_elevation(tiles(tmp_path), GRID.at(20), 5)
     expected = surface(*coordinates(GRID.at(20)))
     assert len(names) == 4
     assert not np.isnan(got).any()
@@ -99,7 +105,7 @@ def test_void_of_integer_tiles_is_sea_level(tmp_path):
         return np.where((longitude > 15.0) & (longitude < 15.02), -32768, surface(longitude, latitude))
 
     dem = write_tile(tmp_path / "srtm.tif", 14.75, 46.25, 600, 3 / 3600, holed, dtype="int16")
-    got, _ = read_elevation(dem, GRID.at(20), 0)
+    got, _, _ = read_elevation(dem, GRID.at(20), 0)
     longitude, _ = coordinates(GRID.at(20))
     assert np.isnan(got[(longitude > 15.002) & (longitude < 15.018)]).all()
     assert np.nanmin(got) >= 499
@@ -109,7 +115,7 @@ def test_companions_and_distant_tiles_are_not_used(tmp_path):
     tiles(tmp_path)
     write_tile(tmp_path / "AUXFILES/tile_a_HEM.tif", 14.75, 46.25, 900, 1 / 3600, lambda x, y: x * 0 + 9000)
     (tmp_path / "Copernicus_DSM_COG_10_S42_00_W070_00_DEM.tif").write_text("far away: not even opened")
-    got, names = read_elevation(tmp_path, GRID.at(60))
+    got, names, _ = read_elevation(tmp_path, GRID.at(60))
     assert len(names) == 4
     assert got.max() < 1200
 
@@ -122,7 +128,7 @@ def test_projected_model_of_another_zone(tmp_path):
         return 500 + 0.01 * (x - 9.5e5) + 50 * np.sin(y / 900)
 
     dem = write_tile(tmp_path / "utm32.tif", x.min() - 2000, y.max() + 2000, 800, 25, hills, "EPSG:32632")
-    got, _ = read_elevation(dem, grid)
+    got, _, _ = read_elevation(dem, grid)
     np.testing.assert_allclose(got, hills(x, y), atol=0.2)
 
 
@@ -130,7 +136,7 @@ def test_fine_model_is_averaged_to_the_pixels(tmp_path):
     grid = Grid(32633, 494_000, 5_100_000, 60, 40, 40)
     noise = np.random.default_rng(0).normal(0, 100, (600, 600))
     dem = write_tile(tmp_path / "fine.tif", 493_800, 5_100_200, 600, 5, lambda x, y: 300 + noise, "EPSG:32633")
-    got, _ = read_elevation(dem, grid)
+    got, _, _ = read_elevation(dem, grid)
     assert got.std() < 20
     assert got.mean() == pytest.approx(300, abs=3)
 
@@ -155,7 +161,7 @@ def test_date_line(tmp_path, whole):
         dem = tmp_path
         write_tile(tmp_path / "N10E179.tif", 179.9, 10.1, 240, 3 / 3600, hills)
         write_tile(tmp_path / "N10W180.tif", -180, 10.1, 240, 3 / 3600, hills)
-    got, names = read_elevation(dem, grid)
+    got, names, _ = read_elevation(dem, grid)
     assert len(names) == 1 if whole else 2
     np.testing.assert_allclose(got, hills(*coordinates(grid)), atol=8 if whole else 3)
 
