@@ -83,12 +83,12 @@ def run(
 
 @dataclass(frozen=True)
 class _Ground:
-    """An elevation model, the scene, how far around a pixel the model matters (m), its mean, and tags of the tile."""
+    """An elevation model, the scene, how far around a pixel the model matters (m), its level elsewhere, and tags."""
 
     model: ElevationModel
     scene: Scene
     reach: float
-    mean: float
+    level: float
     facts: dict[str, str]
 
     def tile(self, grid: Grid) -> Grid:
@@ -106,7 +106,7 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     rows, columns = grid.within(seen)
     elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
-    _fill(wide, margin, ground.mean)
+    _fill(wide, margin, ground.level)
     tags = ground.facts | _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
     tags.update(dem=",".join(model.names), missing_percent=f"{model.missing:.3f}")
     if model.notes:
@@ -183,24 +183,25 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
 
 
 def _look(model: ElevationModel, tile: Grid, sun: _Sun) -> tuple[float, float, dict[str, str]]:
-    """Return how far around a pixel (m) the ground matters, its mean height, and tags of a tile, from a coarse look."""
+    """Return how far around a pixel (m) the ground matters, its level where it is unknown, and tags of a tile."""
     step = 200
     columns, rows = (math.ceil(n * tile.resolution / step) for n in (tile.width, tile.height))
     margin = _FARTHEST // step
     around = model.read(Grid(tile.epsg, tile.left, tile.top, step, columns, rows), margin)
     inside = around[margin:-margin, margin:-margin]
     difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
-    mean = float(np.nanmean(inside, dtype="f8"))
-    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), mean, _tile_facts(relief >= RELIEF, mean)
+    mean = float(np.nanmean(np.where(np.isnan(inside), model.beyond, inside), dtype="f8"))
+    level = mean if math.isnan(model.beyond) else model.beyond
+    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), level, _tile_facts(relief >= RELIEF, mean)
 
 
-def _fill(elevation: np.ndarray, margin: int, mean: float) -> None:
-    """Put the mean height where a tile around a region has no elevation, and nothing that could be a horizon around.
+def _fill(elevation: np.ndarray, margin: int, level: float) -> None:
+    """Put a level where a tile around a region has no elevation, and nothing that could be a horizon around.
 
     Beside its border the scene goes on level, so that a model cut to the scene makes no slopes there.
     """
     inside = elevation[margin:-margin, margin:-margin]
-    inside[np.isnan(inside)] = mean
+    inside[np.isnan(inside)] = level
     near = elevation[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None]
     for ring, border in (
         (near[:, 0], near[:, 1]),

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -46,11 +46,14 @@ class ElevationModel:
         Share of the scene for which the model has no elevation, percent.
     notes
         Sentences: what was assumed, for the user and for the product.
+    beyond
+        Elevation where the tile around a part has none, m: 0 at sea, else NaN.
     """
 
     names: tuple[str, ...]
     missing: float
     notes: tuple[str, ...]
+    beyond: float
     _lattice: Lattice
     _file: str
 
@@ -128,15 +131,15 @@ def elevation_model(
     with rasterio.Env(GDAL_CACHEMAX=128 * 2**20):
         try:
             tiles, notes = _tiles(dem, target)
-            lattice = lattice_of(tiles, target, BRIDGED)
+            lattice = lattice_of(tiles, target, part or tile, BRIDGED)
             heights = mosaic(tiles, lattice, threads)
-            missing, found = _complete(dem, heights, lattice, tile, part or tile, threads)
-            notes += found
+            filled = _complete(dem, heights, lattice, tile, part or tile, threads)
+            notes += filled.notes
             names = tuple(sorted({tile.path.name for tile, _ in tiles}))
             with MemoryFile(ext=".tif") as file:
                 _store(file, heights, lattice)
                 del heights
-                yield ElevationModel(names, missing, tuple(notes), lattice, file.name)
+                yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
         except RASTER_ERRORS as problem:
             raise StepError(f"{dem}: the elevation model cannot be read ({problem}); check its files") from problem
 
@@ -187,43 +190,27 @@ def _nowhere(dem: Path, tiles: Sequence[Tile] = ()) -> StepError:
     )
 
 
-def _complete(
-    dem: Path, heights: np.ndarray, lattice: Lattice, tile: Grid, part: Grid, threads: int
-) -> tuple[float, list[str]]:
-    """Fill what is no height, in place; return its share of the part in percent, and what is assumed."""
+@dataclass
+class _Filled:
+    """What was done about voids, as `ElevationModel` tells it."""
+
+    missing: float = 0.0
+    beyond: float = math.nan
+    notes: list[str] = field(default_factory=list)
+
+
+def _complete(dem: Path, heights: np.ndarray, lattice: Lattice, tile: Grid, part: Grid, threads: int) -> _Filled:
+    """Fill what is no height, in place, and look whether the rest can be heights in metres."""
     from steps.kernels import voids
 
-    notes = []
-    size = max(lattice.pixel)
+    filled = _Filled()
     if voids.level_sea(heights):
-        notes.append(f"depths of the sea in {dem.name} are taken as sea level")
-    if voids.false_zeros(heights, _CLIFF + _STEEP * size):
-        notes.append(f"areas of 0 m amid higher ground in {dem.name} are taken as without data")
+        filled.notes.append(f"depths of the sea in {dem.name} are taken as sea level")
+    if voids.false_zeros(heights, _CLIFF + _STEEP * max(lattice.pixel)):
+        filled.notes.append(f"areas of 0 m amid higher ground in {dem.name} are taken as without data")
     void = np.isnan(heights)
-    if void.all():
-        raise _nowhere(dem)
-    inside = wanted = None
-    missing = 0.0
     if void.any():
-        inside = _within(lattice, tile)
-        wanted = _within(lattice, part) if part != tile else inside
-        void &= inside
-        if not np.any(wanted & ~void):
-            raise _nowhere(dem)
-        at_sea = voids.sea(void, heights, inside & ~void, tuple(2 * BRIDGED / n for n in lattice.pixel))
-        heights[at_sea] = 0
-        land = void & ~at_sea
-        missing, share_at_sea = (100 * float(np.mean(mask[wanted])) for mask in (void, at_sea))
-        if missing - share_at_sea <= MOST_BRIDGED:
-            voids.bridge(heights, land, lattice.pixel, BRIDGED, threads)
-        left = np.isnan(heights) & wanted
-        share = missing - share_at_sea
-        if share > MOST_BRIDGED or left.any():
-            raise StepError(
-                f"{dem}: {max(share, 0.001):.3f} % of the scene has no elevation, too much to fill in from around, and "
-                f"the model does not end at the sea there; {_REMEDY}"
-            )
-        notes += _notes(dem, share_at_sea, share)
+        _fill_voids(dem, heights, void, lattice, tile, part, threads, filled)
     if voids.steepness(heights, lattice.pixel, _SLOPE_BASE) > _STEEPEST:
         raise StepError(
             f"{dem}: most of it is steeper than 45 degrees, so that its heights are in other units than metres or it "
@@ -232,8 +219,34 @@ def _complete(
     different = voids.few(heights, _FEW)
     if different is not None:
         values = " and ".join(f"{value:g}" for value in different)
-        notes.append(f"{dem.name} has no other heights than {values} m around the scene")
-    return missing, notes
+        filled.notes.append(f"{dem.name} has no other heights than {values} m around the scene")
+    return filled
+
+
+def _fill_voids(dem: Path, heights, void, lattice: Lattice, tile: Grid, part: Grid, threads: int, filled: _Filled):
+    """Fill voids in place; raise if too much of the part has no elevation."""
+    from steps.kernels import voids
+
+    inside = _within(lattice, tile)
+    wanted = inside if part == tile else _within(lattice, part)
+    void &= inside
+    if not np.any(wanted & ~void):
+        raise _nowhere(dem)
+    at_sea = voids.sea(void, heights, inside & ~void, tuple(2 * BRIDGED / n for n in lattice.pixel))
+    heights[at_sea] = 0
+    land = void & ~at_sea
+    if at_sea.any() and not any(edge.any() for edge in (land[0], land[-1], land[:, 0], land[:, -1])):
+        filled.beyond = 0.0
+    share_at_sea, share = (100 * float(np.mean(mask[wanted])) for mask in (at_sea, land))
+    if share <= MOST_BRIDGED:
+        voids.bridge(heights, land, lattice.pixel, BRIDGED, threads)
+    if share > MOST_BRIDGED or np.isnan(heights[wanted]).any():
+        raise StepError(
+            f"{dem}: {share:.3f} % of the scene has no elevation, too much to fill in from around, and the model does "
+            f"not end at the sea there; {_REMEDY}"
+        )
+    filled.missing = share_at_sea + share
+    filled.notes += _notes(dem, share_at_sea, share)
 
 
 def _notes(dem: Path, at_sea: float, bridged: float) -> list[str]:

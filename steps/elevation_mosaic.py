@@ -95,8 +95,8 @@ def turn_of(tile: Tile, box: Sequence[float] | None) -> list[float]:
     return [turn for turn in turns if west + turn < box[2] + reach and east + turn > box[0] - reach]
 
 
-def lattice_of(tiles: Sequence[tuple[Tile, float]], target: Grid, around: float) -> Lattice:
-    """Return the lattice of the finest tile over the target, no farther than `around` (m) from the tiles' bounds."""
+def lattice_of(tiles: Sequence[tuple[Tile, float]], target: Grid, part: Grid, around: float) -> Lattice:
+    """Return the lattice of the finest tile: over the target, as far as `around` (m) beside the tiles or the part."""
     tile, turn = min(tiles, key=lambda pair: (not pair[0].regular, round(pair[0].step, 3), abs(pair[0].transform.a)))
     crs, t = tile.crs, tile.transform
     west, south, east, north = box_in(target, crs)
@@ -109,7 +109,7 @@ def lattice_of(tiles: Sequence[tuple[Tile, float]], target: Grid, around: float)
         crs, t.c + turn + first[0] * dx, t.f - first[1] * dy, dx, dy,
         int((east - west) / dx) + 16, int((north - south) / dy) + 16,
     )  # fmt: skip
-    bounds = [_bounds_in(tile, turn, crs) for tile, turn in tiles]
+    bounds = [box_in(part, crs), *(_bounds_in(tile, turn, crs) for tile, turn in tiles)]
     union = *np.min(bounds, axis=0)[:2], *np.max(bounds, axis=0)[2:]
     rows, columns = whole.part(union, math.ceil(around / min(whole.pixel)))
     west, _, _, north = whole.bounds(rows, columns)

@@ -55,7 +55,7 @@ def _check_all_references(path: Path, remedy: str) -> None:
 
 
 def _check_references(path: Path, remedy: str, seen: set[Path]) -> None:
-    """Refuse a virtual raster, or one in it, that refers to other than local files; XML and JSON are told by content."""
+    """Refuse a virtual raster, or one in it, that refers to other than local files, and other XML and JSON."""
     seen.add(path)
     with path.open("rb") as file:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
