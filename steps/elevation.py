@@ -228,7 +228,7 @@ def _fill_voids(dem: Path, heights, void, lattice: Lattice, tile: Grid, part: Gr
     from steps.kernels import voids
 
     inside = _within(lattice, tile)
-    wanted = inside if part == tile else _within(lattice, part)
+    wanted = inside if part == tile else inside & _within(lattice, part)
     void &= inside
     if not np.any(wanted & ~void):
         raise _nowhere(dem)

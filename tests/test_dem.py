@@ -63,11 +63,16 @@ def write_scene(folder, grid=GRID, zenith=50.0, azimuth=160.0):
     return metadata, angles
 
 
-def tiles(folder, skip=()):
+def coast(longitude, latitude):
+    """Land that comes down to a sea in the south-east, m."""
+    return 20_000 * np.maximum(0, np.maximum(14.99 - longitude, latitude - 46.01))
+
+
+def tiles(folder, skip=(), function=surface):
     """Four tiles of a quarter of a degree around the scene, at one second, named as Copernicus names its tiles."""
     for name, west, north in (("a", 14.75, 46.25), ("b", 15.0, 46.25), ("c", 14.75, 46.0), ("d", 15.0, 46.0)):
         if name not in skip:
-            write_tile(folder / f"deep/{name}/tile_{name}_DEM.TIF", west, north, 900, 1 / 3600)
+            write_tile(folder / f"deep/{name}/tile_{name}_DEM.TIF", west, north, 900, 1 / 3600, function)
     return folder
 
 
@@ -87,12 +92,12 @@ def outputs(folder):
 
 def test_missing_tile_is_sea_level_and_told(tmp_path):
     metadata, angles = write_scene(tmp_path)
-    run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", skip="d"))
+    run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", "d", coast))
     elevation = read(tmp_path / "terrain_20.tif", TERRAIN, "elevation")
     longitude, latitude = coordinates(GRID.at(20))
     sea = (longitude > 15.001) & (latitude < 45.999)
     assert (elevation[sea] == 0).all()
-    assert (elevation[(longitude < 14.999) | (latitude > 46.001)] >= 500).all()
+    np.testing.assert_allclose(elevation, coast(longitude, latitude), atol=6)
     tags = tags_of(tmp_path / "terrain_20.tif", TERRAIN)
     assert float(tags["missing_percent"]) == pytest.approx(100 * sea.mean(), abs=1)
     assert "sea level" in tags["default"]
@@ -100,15 +105,21 @@ def test_missing_tile_is_sea_level_and_told(tmp_path):
     assert tags["dem"].count("_DEM.TIF") == 3
 
 
-def test_void_of_integer_tiles_is_sea_level(tmp_path):
+def test_missing_tile_inland_is_refused(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    with pytest.raises(StepError, match=r"dem: 2\d.\d+ % of the scene has no elevation"):
+        run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", skip="d"))
+    assert not (tmp_path / "terrain_20.tif").exists()
+
+
+def test_void_of_integer_tiles_is_filled_from_around(tmp_path):
     def holed(longitude, latitude):
-        return np.where((longitude > 15.0) & (longitude < 15.02), -32768, surface(longitude, latitude))
+        return np.where((longitude > 15.0) & (longitude < 15.01), -32768, surface(longitude, latitude))
 
     dem = write_tile(tmp_path / "srtm.tif", 14.75, 46.25, 600, 3 / 3600, holed, dtype="int16")
-    got, _, _ = read_elevation(dem, GRID.at(20), 0)
-    longitude, _ = coordinates(GRID.at(20))
-    assert np.isnan(got[(longitude > 15.002) & (longitude < 15.018)]).all()
-    assert np.nanmin(got) >= 499
+    got, _, told = read_elevation(dem, GRID.at(20), 0)
+    assert np.abs(got - surface(*coordinates(GRID.at(20)))).max() < 100  # the hills have a period of 0.04 degrees
+    assert "filled in from around" in told[0]
 
 
 def test_companions_and_distant_tiles_are_not_used(tmp_path):
