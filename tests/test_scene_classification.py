@@ -10,6 +10,7 @@ from scipy import ndimage
 
 import steps.scene_classification as step
 from steps.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
+from steps.cci_layers import read_layer
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels import classification_rules as rules
@@ -506,7 +507,7 @@ def test_step_with_dem_and_maps(product):
     fine, _ = run_in(folder, **paths)
     shade = kernels.hillshade(terrain["slope"] * F(0.01), terrain["aspect"] * F(0.02), 40.0, 150.0)
     given = {"dem": terrain["elevation"], "slope": terrain["slope"] * F(0.01), "hillshade": shade}
-    water = step._warped(paths["water_bodies"], grid, "cubic_spline")
+    water = read_layer(paths["water_bodies"], "water_bodies", grid)[0]
     others = {name: maps[name] for name in names[1:]}
     expected = classify_scene(toa, 20, 40, 150, water_bodies=water, **given, **others)
     fine["SCL"][3, 20:22] = expected[0][3, 20:22]
