@@ -26,7 +26,15 @@ from steps.kernels.classification_rules import (
     VEGETATION,
     WATER,
 )
-from steps.kernels.classification_signs import HIGH_ICE, LIKE_EARTH, LIKE_LAND, LIKE_SNOW, LIKE_SURF, LIKE_VEIL
+from steps.kernels.classification_signs import (
+    HIGH_ICE,
+    LIKE_EARTH,
+    LIKE_LAND,
+    LIKE_SNOW,
+    LIKE_SURF,
+    LIKE_VEIL,
+    LIKE_WATER,
+)
 from steps.kernels.cloud_shadow import ShadowLimits, in_shadow, shadow_limits
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
@@ -288,7 +296,7 @@ def drop_single_pixels(scl: np.ndarray) -> None:
 
 
 def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
-    """Turn clouds that are not displaced between the bands into bare ground, in place.
+    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
 
     The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
     scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
@@ -311,7 +319,8 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     if earth.any():
         moved = (displaced == 1).view(np.uint8) * np.uint8(200)
         earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
-    scl[ground[labels] | earth] = SOIL
+    still = ground[labels] | earth
+    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
 
 
 def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
