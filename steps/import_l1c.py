@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from steps.kernels.mesh import nearest
 from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
+from steps.sentinel2.checksums import Setting
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
-from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
+from steps.sentinel2.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
@@ -27,6 +28,15 @@ logger = logging.getLogger(__name__)
 
 #: Bands of 10 and 20 m; those of 60 m are small files.
 _FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
+#: What else the L2A product takes from the product, and what decoders leave beside it.
+_COPIED = (
+    "INSPIRE.xml",
+    "DATASTRIP/*/MTD_DS.xml",
+    "DATASTRIP/*/QI_DATA/*.xml",
+    "GRANULE/*/AUX_DATA/AUX_*",
+    "GRANULE/*/QI_DATA/*.xml",
+)
+_LEFT = (".idx", ".aux.xml")
 #: Rows and columns of an image.
 Window = tuple[slice, slice]
 
@@ -44,6 +54,7 @@ def run(
     roi: str | None = None,
     roi_margin_km: float = 6.0,
     roi_clouds: bool = False,
+    checksums: Setting = "refuse",
     threads: int = 1,
 ) -> None:
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
@@ -73,6 +84,8 @@ def run(
         How far around the region surroundings are looked at.
     roi_clouds
         Whether clouds towards the sun belong to them too: classic rules find shadows by them, not from the overview.
+    checksums
+        What to do with a file of the product that does not fit its checksum in `manifest.safe`.
     threads
         Bands decoded side by side.
 
@@ -81,7 +94,7 @@ def run(
     StepError
         If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
-    product = read_l1c(Safe(l1c), ozone)
+    product = read_l1c(Safe(l1c, checksums), ozone)
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
@@ -89,7 +102,7 @@ def run(
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     with contextlib.ExitStack() as stack:
         run_all = stack.enter_context(workers("threads", threads))
-        blocks = _check_images(product, masks, run_all)
+        blocks = _check_files(product, run_all)
         rasters = {
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
@@ -111,7 +124,7 @@ def run(
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
-    dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
+    dataclasses.replace(scene, defaults=scene.defaults + defaults + product.safe.unverified()).write(metadata)
 
 
 def _part(product: L1C, roi: str, margin_km: float, clouds: bool) -> Scene:
@@ -136,13 +149,19 @@ def _present_masks(product: L1C) -> tuple[list[Mask], tuple[str, ...]]:
     return present, (sentence,)
 
 
-def _check_images(product: L1C, masks: list[Mask], run_all: RunAll) -> dict[str, int]:
-    """Check every image and mask before the long work, and return the rows of the blocks of each band's image."""
-    files = [(name, band, 1) for band, name in product.images.items()]
-    files += [(m.name, m.band, QUALITY_LAYERS) for m in masks if m.kind == "MSK_QUALIT"]
-    grid = product.scene.grid
-    rows = list(run_all(lambda f: jp2_reader.check(product.safe, f[0], grid.at(PIXEL_SIZE[f[1]]), f[2]), files))
-    return dict(zip(product.images, rows[: len(product.images)], strict=True))
+def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
+    """Check all files to be read or copied before the long work; return the rows of the blocks of each band's image."""
+    safe, grid = product.safe, product.scene.grid
+    bands = list(product.images)
+    rows = run_all(lambda b: jp2_reader.check(safe, product.images[b], grid.at(PIXEL_SIZE[b])), bands)
+    blocks = dict(zip(bands, rows, strict=True))
+    check_masks(safe, product.masks, grid, run_all)
+    for name in safe.names():
+        if any(PurePosixPath(name).match(pattern) for pattern in _COPIED) and not name.endswith(_LEFT):
+            safe.verify(name)
+    for sentence in safe.unverified() if safe.checksums != "ignore" else ():
+        logger.warning("%s: %s", safe.path, sentence)
+    return blocks
 
 
 def _chunks(height: int, block: int) -> list[slice]:
