@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ def run(
     with contextlib.ExitStack() as stack:
         run_all = stack.enter_context(workers("threads", threads))
         blocks = _check_files(product, run_all)
+        defaults += _equal_images(product) + product.safe.unverified()
         rasters = {
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
@@ -124,7 +126,7 @@ def run(
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
-    dataclasses.replace(scene, defaults=scene.defaults + defaults + product.safe.unverified()).write(metadata)
+    dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
 
 
 def _part(product: L1C, roi: str, margin_km: float, clouds: bool) -> Scene:
@@ -162,6 +164,24 @@ def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
     for sentence in safe.unverified() if safe.checksums != "ignore" else ():
         logger.warning("%s: %s", safe.path, sentence)
     return blocks
+
+
+def _equal_images(product: L1C) -> tuple[str, ...]:
+    """Return a sentence if images of several bands are one and the same file: one lies under another's name."""
+    safe, bands = product.safe, {}
+    for band, name in product.images.items():
+        bands.setdefault(safe.size(name), []).append(band)
+    equal = [
+        f"{one} and {other}"
+        for group in bands.values()
+        for one, other in itertools.combinations(group, 2)
+        if safe.view(product.images[one])[:] == safe.view(product.images[other])[:]
+    ]
+    if not equal:
+        return ()
+    sentence = f"Images: those of {', '.join(equal)} are equal; one of each pair may be another band's."
+    logger.warning("%s: %s", safe.path, sentence)
+    return (sentence,)
 
 
 def _chunks(height: int, block: int) -> list[slice]:

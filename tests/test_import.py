@@ -466,6 +466,14 @@ def test_nothing_beside_an_image_is_used(product, copy, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_a_band_under_the_name_of_another(copy, tmp_path):
+    """Of the same size, and with a manifest that fits: told, since two bands are never equal to the last byte."""
+    shutil.copy(copy / image_name("B03"), copy / image_name("B02"))
+    out = imported(renew_manifest(copy), tmp_path / "out")
+    sentence = "Images: those of B02 and B03 are equal; one of each pair may be another band's."
+    assert Scene.read(out / "metadata.json").defaults == [sentence]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

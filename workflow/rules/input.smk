@@ -41,6 +41,7 @@ rule import_l1c:
     params:
         code=step("import_l1c"),
         ozone=config["ozone"],
+        checksums=config["checksums"],
         roi=optional("--roi", ROI),
         roi_margin_km=config["reflectance"]["adjacency_km"],
         roi_clouds="" if SHADOWS_MATCHED else "--roi-clouds",
@@ -48,6 +49,7 @@ rule import_l1c:
         "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
         " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi}"
+        " --checksums {params.checksums}"
         " --roi-margin-km {params.roi_margin_km} {params.roi_clouds} --threads {threads} --log {log:q}"
 
 
