@@ -259,6 +259,9 @@ def test_other_things_are_named_for_what_they_are(tmp_path, files, words, as_zip
 def test_missing_path_other_file_and_broken_zip(product, tmp_path):
     with pytest.raises(StepError, match="does not exist"):
         product_name(tmp_path / "no.SAFE")
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
+        product_name(tmp_path / "pipe.zip")
     (tmp_path / "a.tif").write_bytes(b"II*")
     with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
         product_name(tmp_path / "a.tif")

@@ -21,8 +21,9 @@ from steps.errors import StepError
 from steps.sentinel2.safe import Safe
 
 _SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
-#: So many tiles a codestream can number; more boxes, markers of the header or parts of tiles than these has no product.
-_TILES, _PARTS, _PIECES = 65535, 2**18, 1000
+#: Tiles, parts of tiles, and boxes or markers before them, of which no product has as many: 121 tiles are usual. Each
+#: tile is sought from the beginning, so that the time grows with the square of their number.
+_TILES, _PARTS, _PIECES = 4096, 2**16, 1000
 #: Bytes of a file that are not pixels, at the most.
 _OVERHEAD = 2**20
 #: Nothing beside the image is looked at: neither overviews, masks, world files nor what GDAL has written there before.

@@ -66,7 +66,10 @@ class Safe:
         self._zipped = not self.path.is_dir()
         self._folder = PurePosixPath(".")
         self._lock, self._lock_of_manifest = threading.Lock(), threading.Lock()
-        names = self._archive.namelist() if self._zipped else [p.name for p in self.path.iterdir()]
+        try:
+            names = self._archive.namelist() if self._zipped else [p.name for p in self.path.iterdir()]
+        except OSError as problem:
+            raise StepError(f"{path}: cannot be read ({problem.strerror}); check its permissions") from problem
         _check_format(self.path, names)
         if self._zipped:
             found = {PurePosixPath(n).parent for n in names if PurePosixPath(n).name == PRODUCT_XML}
@@ -76,7 +79,7 @@ class Safe:
 
     @functools.cached_property
     def _archive(self) -> zipfile.ZipFile:
-        if not (self.path.suffix.lower() == ".zip" or zipfile.is_zipfile(self.path)):
+        if not self.path.is_file() or not (self.path.suffix.lower() == ".zip" or zipfile.is_zipfile(self.path)):
             raise StepError(f"{self.path}: is neither a SAFE folder nor a zip; give the path of an L1C product")
         if _directory_size(self.path) > _DIRECTORY_LIMIT:
             raise StepError(f"{self.path}: holds far more files than a product; {_AGAIN}")
