@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from steps.kernels.mesh import nearest
 from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
+from steps.sentinel2.checksums import Setting
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
 from steps.sentinel2.l2a_documents import check_documents
-from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
+from steps.sentinel2.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
@@ -28,6 +30,15 @@ logger = logging.getLogger(__name__)
 
 #: Bands of 10 and 20 m; those of 60 m are small files.
 _FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
+#: What else the L2A product takes from the product, and what decoders leave beside it.
+_COPIED = (
+    "INSPIRE.xml",
+    "DATASTRIP/*/MTD_DS.xml",
+    "DATASTRIP/*/QI_DATA/*.xml",
+    "GRANULE/*/AUX_DATA/AUX_*",
+    "GRANULE/*/QI_DATA/*.xml",
+)
+_LEFT = (".idx", ".aux.xml")
 #: Rows and columns of an image.
 Window = tuple[slice, slice]
 
@@ -45,6 +56,7 @@ def run(
     roi: str | None = None,
     roi_margin_km: float = 6.0,
     roi_clouds: bool = False,
+    checksums: Setting = "refuse",
     threads: int = 1,
 ) -> None:
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
@@ -74,6 +86,8 @@ def run(
         How far around the region surroundings are looked at.
     roi_clouds
         Whether clouds towards the sun belong to them too: classic rules find shadows by them, not from the overview.
+    checksums
+        What to do with a file of the product that does not fit its checksum in `manifest.safe`.
     threads
         Bands decoded side by side.
 
@@ -82,7 +96,7 @@ def run(
     StepError
         If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
-    product = read_l1c(Safe(l1c), ozone)
+    product = read_l1c(Safe(l1c, checksums), ozone)
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
@@ -91,7 +105,8 @@ def run(
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     with contextlib.ExitStack() as stack:
         run_all = stack.enter_context(workers("threads", threads))
-        blocks = _check_images(product, masks, run_all)
+        blocks = _check_files(product, run_all)
+        defaults += _equal_images(product) + product.safe.unverified()
         rasters = {
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
@@ -139,13 +154,37 @@ def _present_masks(product: L1C) -> tuple[list[Mask], tuple[str, ...]]:
     return present, (sentence,)
 
 
-def _check_images(product: L1C, masks: list[Mask], run_all: RunAll) -> dict[str, int]:
-    """Check every image and mask before the long work, and return the rows of the blocks of each band's image."""
-    files = [(name, band, 1) for band, name in product.images.items()]
-    files += [(m.name, m.band, QUALITY_LAYERS) for m in masks if m.kind == "MSK_QUALIT"]
-    grid = product.scene.grid
-    rows = list(run_all(lambda f: jp2_reader.check(product.safe, f[0], grid.at(PIXEL_SIZE[f[1]]), f[2]), files))
-    return dict(zip(product.images, rows[: len(product.images)], strict=True))
+def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
+    """Check all files to be read or copied before the long work; return the rows of the blocks of each band's image."""
+    safe, grid = product.safe, product.scene.grid
+    bands = list(product.images)
+    rows = run_all(lambda b: jp2_reader.check(safe, product.images[b], grid.at(PIXEL_SIZE[b])), bands)
+    blocks = dict(zip(bands, rows, strict=True))
+    check_masks(safe, product.masks, grid, run_all)
+    for name in safe.names():
+        if any(PurePosixPath(name).match(pattern) for pattern in _COPIED) and not name.endswith(_LEFT):
+            safe.verify(name)
+    for sentence in safe.unverified() if safe.checksums != "ignore" else ():
+        logger.warning("%s: %s", safe.path, sentence)
+    return blocks
+
+
+def _equal_images(product: L1C) -> tuple[str, ...]:
+    """Return a sentence if images of several bands are one and the same file: one lies under another's name."""
+    safe, bands = product.safe, {}
+    for band, name in product.images.items():
+        bands.setdefault(safe.size(name), []).append(band)
+    equal = [
+        f"{one} and {other}"
+        for group in bands.values()
+        for one, other in itertools.combinations(group, 2)
+        if safe.view(product.images[one])[:] == safe.view(product.images[other])[:]
+    ]
+    if not equal:
+        return ()
+    sentence = f"Images: those of {', '.join(equal)} are equal; one of each pair may be another band's."
+    logger.warning("%s: %s", safe.path, sentence)
+    return (sentence,)
 
 
 def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:

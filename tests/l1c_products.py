@@ -1,5 +1,6 @@
 """A small synthetic L1C product in the compact format, for tests of what reads it."""
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def image_name(band):
 def pixels(band):
     """DN of a band: distinct values, some without data at the upper left, one saturated."""
     n = CELLS * 60 // PIXEL[band]
-    dn = np.random.default_rng(sum(map(ord, band))).integers(1, 15000, (n, n)).astype("u2")
+    dn = np.random.default_rng(int.from_bytes(band.encode())).integers(1, 15000, (n, n)).astype("u2")
     if band == "B03":
         dn[:3, :5] = 0
     if band == "B09":
@@ -228,6 +229,22 @@ WEATHER = {(128, 137): 21.0, (128, 151): 101325.0, (128, 206): 0.0064245, (128, 
 AEROSOL = {(128, 129): 100.0, (210, 213): 0.3, (210, 207): 0.25, (210, 209): 0.0625}
 
 
+def renew_manifest(safe, algorithm="SHA3-256"):
+    """Write the manifest that fits the files of a product as they are; return the product."""
+    entries = ""
+    for path in sorted(p for p in safe.rglob("*") if p.is_file() and p.name != "manifest.safe"):
+        content = path.read_bytes()
+        digest = hashlib.new({"MD5": "md5", "SHA3-256": "sha3_256"}[algorithm], content).hexdigest().upper()
+        entries += f"""<dataObject><byteStream mimeType="application/octet-stream" size="{len(content)}">
+          <fileLocation href="./{path.relative_to(safe).as_posix()}" locatorType="URL"/>
+          <checksum checksumName="{algorithm}">{digest}</checksum></byteStream></dataObject>\n"""
+    (safe / "manifest.safe").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">'
+        f"<dataObjectSection>{entries}</dataObjectSection></xfdu:XFDU>"
+    )
+    return safe
+
+
 def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, **metadata) -> Path:
     """Write a product of 1.5 km a side and return its SAFE folder."""
     safe = folder / f"{NAME}.SAFE"
@@ -245,4 +262,4 @@ def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, **me
         (safe / GRANULE / "AUX_DATA").mkdir()
         (safe / GRANULE / "AUX_DATA/AUX_ECMWFT").write_bytes(grib1(WEATHER))
         (safe / GRANULE / "AUX_DATA/AUX_CAMSFO").write_bytes(grib1(AEROSOL))
-    return safe
+    return renew_manifest(safe)

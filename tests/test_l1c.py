@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import tracemalloc
 import zipfile
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import l1c_products
 import numpy as np
 import pytest
-from l1c_products import GRANULE, NAME, PIXEL, product_xml, tile_xml, write_product
+from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml, write_product
 
 from steps.artefacts import Grid
 from steps.errors import StepError
@@ -122,6 +123,113 @@ def test_no_file_outside_of_the_product_is_read(product, tmp_path):
             safe.read(name)
 
 
+def test_links(product, tmp_path):
+    """A link inside the product is followed, one that leads out of it or to a folder is refused."""
+    (tmp_path / "secret").write_text("secret")
+    folder = shutil.copytree(product, tmp_path / "safe")
+    name, other = f"{GRANULE}/AUX_DATA/AUX_ECMWFT", f"{GRANULE}/AUX_DATA/AUX_CAMSFO"
+    (folder / name).unlink()
+    (folder / name).symlink_to("AUX_CAMSFO")
+    (tmp_path / "link").symlink_to(folder)
+    safe = Safe(tmp_path / "link")
+    assert safe.read(name) == safe.read(other)
+    assert name in safe.names()
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "secret")
+    for read in (safe.read, safe.source, safe.view, safe.verify, lambda _: Safe(folder).names()):
+        with pytest.raises(StepError, match=r"AUX_ECMWFT: is a link that leads out of the product"):
+            read(name)
+    (folder / name).unlink()
+    (folder / "GRANULE/loop").symlink_to(folder)
+    with pytest.raises(StepError, match="loop: is a link to a folder"):
+        Safe(folder).names()
+
+
+def test_what_is_no_file_is_missing(product, tmp_path):
+    """A folder, a pipe, a device, a link to nothing, a name that no file can have."""
+    folder = shutil.copytree(product, tmp_path / "safe")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "device").symlink_to("/dev/zero")
+    (folder / "nothing").symlink_to("nothing")
+    (folder / "control\x01").touch()
+    (folder / os.fsdecode(b"\xff")).touch()
+    safe = Safe(folder)
+    assert all(name.isprintable() for name in safe.names())
+    for name in ("folder", "pipe", "device", "nothing", "n" * 300, "a\0b"):
+        with pytest.raises(StepError, match="is missing"):
+            safe.read(name)
+        assert name not in safe.names()
+
+
+def test_a_zip_that_is_not_plain(product, tmp_path):
+    """Links are no files, names that lead out are none of the product's, and nothing is there twice."""
+    path = zipped(product, tmp_path / "a.zip", "x.SAFE/")
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("x.SAFE/link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        for name in ("x.SAFE/../evil", "/x.SAFE/evil", "../evil", "other/evil"):
+            archive.writestr(name, "")
+    assert Safe(path).names() == Safe(product).names()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"x.SAFE/./{image_name('B02')}", "other")
+    with pytest.raises(StepError, match=r"_B02\.jp2: is twice in the zip"):
+        Safe(path).names()
+    path = zipped(product, tmp_path / "b.zip", "x.SAFE/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y.SAFE/MTD_MSIL1C.xml", "")
+    with pytest.raises(StepError, match="holds 2 products"):
+        Safe(path)
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(f"x.SAFE/{number:050000}", "")
+    with pytest.raises(StepError, match="holds far more files"):
+        Safe(tmp_path / "c.zip")
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", image_name("B01"), "MSK_QUALIT_B01.jp2", "AUX_DATA/AUX_CAMSFO"])
+def test_files_larger_than_any_are_not_read(product, tmp_path, name):
+    """A sparse file, and a member of a zip that says what it will become: neither is read."""
+    folder = shutil.copytree(product, tmp_path / "safe")
+    (folder / name).parent.mkdir(exist_ok=True)
+    with (folder / name).open("r+b" if (folder / name).exists() else "wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(StepError, match="has 2147 MB, more than any such file"):
+        Safe(folder, "refuse").verify(name)
+    (folder / name).unlink()
+    path = zipped(folder, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(name, "w") as file:
+        for _ in range(601):
+            file.write(bytes(10**6))
+    with pytest.raises(StepError, match="has 601 MB, more than any such file"):
+        Safe(path).read(name)
+
+
+def test_a_member_that_becomes_longer_than_it_says(product, tmp_path):
+    """A compressed member is taken piece by piece up to the length that the directory tells."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(product / "MTD_MSIL1C.xml", "MTD_MSIL1C.xml")
+        archive.writestr("AUX", bytes(200 * 10**6))
+    content = bytearray(path.read_bytes())
+    length = content.rindex(b"AUX") - 46 + 24
+    content[length : length + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    safe = Safe(path)
+    tracemalloc.start()
+    with pytest.raises(StepError, match="CRC"):
+        safe.read("AUX")
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+def test_xml_of_countless_elements(tmp_path):
+    (tmp_path / "MTD_MSIL1C.xml").write_text("<a>" + "<b/>" * 5_000_000 + "</a>")
+    with pytest.raises(StepError, match="has more elements than any"):
+        product_name(tmp_path)
+
+
 def test_the_name_is_the_metadatas_not_the_folders(product, tmp_path):
     safe = shutil.copytree(product, tmp_path / "renamed by hand")
     assert product_name(safe) == NAME
@@ -153,6 +261,9 @@ def test_other_things_are_named_for_what_they_are(tmp_path, files, words, as_zip
 def test_missing_path_other_file_and_broken_zip(product, tmp_path):
     with pytest.raises(StepError, match="does not exist"):
         product_name(tmp_path / "no.SAFE")
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
+        product_name(tmp_path / "pipe.zip")
     (tmp_path / "a.tif").write_bytes(b"II*")
     with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
         product_name(tmp_path / "a.tif")

@@ -13,6 +13,7 @@ from lxml import etree
 from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.errors import StepError
 from steps.sentinel2.bands import PIXEL_SIZE
+from steps.sentinel2.jp2_reader import check as check_jp2
 from steps.sentinel2.jp2_reader import codestream, opened, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.safe import Safe
@@ -20,6 +21,8 @@ from steps.sentinel2.safe import Safe
 #: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
 #: partially corrected cross-talk, saturated.
 QUALITY_LAYERS = 8
+#: Layers of the masks that are images.
+_IMAGE_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
 #: Flag of each of these layers that has one.
 _FLAGS = {
     2: MASK_DEFECTIVE,
@@ -132,6 +135,36 @@ def tiles_with_pixels(
 
 def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
     return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
+
+
+def check_masks(safe: Safe, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
+    """Check the masks that are there: images are whole and of the tile's size, polygons are sound.
+
+    Parameters
+    ----------
+    masks
+        All of the product.
+    grid
+        The tile's at 10 m.
+    run_all
+        As of `tiles_with_pixels`.
+
+    Raises
+    ------
+    StepError
+        At the first one that is broken or does not fit its checksum.
+    """
+
+    def check(mask: Mask) -> None:
+        if mask.name.endswith(".gml"):
+            for _ in polygons_of(safe, mask):
+                pass
+        elif mask.kind in _IMAGE_LAYERS:
+            size = PIXEL_SIZE[mask.band] if mask.band else 60
+            check_jp2(safe, mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+
+    for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
+        pass
 
 
 def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, column: int, flags: np.ndarray) -> None:

@@ -43,6 +43,7 @@ rule import_l1c:
         code=step("import_l1c"),
         l1c=l1c_of,
         ozone=config["ozone"],
+        checksums=config["checksums"],
         roi=literal(option("--roi", ROI)),
         roi_margin_km=config["reflectance"]["adjacency_km"],
         roi_clouds="" if SHADOWS_MATCHED else "--roi-clouds",
@@ -50,6 +51,7 @@ rule import_l1c:
         "python -m steps.import_l1c --l1c {params.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
         " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi:q}"
+        " --checksums {params.checksums}"
         " --roi-margin-km {params.roi_margin_km} {params.roi_clouds} --threads {threads} --log {log:q}"
 
 
