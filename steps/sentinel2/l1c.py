@@ -131,7 +131,7 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     product, images, granule, tile = _documents(safe)
     grid = _grid(tile)
     angles, nodes, angle_defaults = _angles(tile, grid)
-    auxiliary, defaults = read_auxiliary(safe, granule, ozone)
+    auxiliary, defaults = read_auxiliary(safe, granule, ozone, grid)
     sun_zenith, sun_azimuth = _mean_sun(tile, angles)
     special = _special_values(product)
     scene = Scene(
