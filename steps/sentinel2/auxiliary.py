@@ -81,7 +81,8 @@ def read_auxiliary(
         And a sentence for each default, and for all that was set aside.
     """
     defaults: list[str] = []
-    files = {name: dict(_fields(safe, name, grid, defaults)) for name in _files(safe, granule)}
+    tile = grid and _corners(grid)
+    files = {name: dict(_fields(safe, name, tile, defaults)) for name in _files(safe, granule)}
     found = {name: message for fields in reversed(files.values()) for name, message in fields.items()}
     means = {name: float(message.values.mean()) for name, message in found.items()}
     if "tco3" not in means:
@@ -118,7 +119,7 @@ def _table(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in values.tolist())
 
 
-def _fields(safe: Safe, name: str, grid: Grid | None, defaults: list[str]) -> Iterator[tuple[str, Message]]:
+def _fields(safe: Safe, name: str, tile: tuple | None, defaults: list[str]) -> Iterator[tuple[str, Message]]:
     """Yield the known fields of a file by short name; what is set aside is told in a sentence of `defaults`."""
     file = PurePosixPath(name)
     try:
@@ -126,8 +127,8 @@ def _fields(safe: Safe, name: str, grid: Grid | None, defaults: list[str]) -> It
         if file.suffix and content[:4] != b"GRIB":
             return  # what a library left beside a file, as its index
         found = messages(content)
-        for message in found if grid else ():
-            _check_place(message, grid)
+        for message in found if tile else ():
+            _check_place(message, tile)
     except (StepError, ValueError) as problem:
         defaults.append(f"Auxiliary data: {file.name} is not used: {problem}.")
         return
@@ -150,18 +151,23 @@ def _within(values: np.ndarray, field: _Field) -> bool:
     return bool(((values >= field.lowest) & (values <= field.highest)).all())
 
 
-def _check_place(message: Message, grid: Grid) -> None:
-    """Raise `ValueError` unless the points of a message lie around the tile.
+def _corners(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return latitude and longitude of the corners of a tile, and last of its middle, degrees."""
+    from rasterio.warp import transform
+
+    down, right = np.array([0, 0, 1, 1, 0.5]), np.array([0, 1, 0, 1, 0.5])
+    x, y = grid.left + right * grid.width * grid.resolution, grid.top - down * grid.height * grid.resolution
+    east, north = transform(f"EPSG:{grid.epsg}", "EPSG:4326", x, y)
+    return np.array(north), np.array(east)
+
+
+def _check_place(message: Message, tile: tuple[np.ndarray, np.ndarray]) -> None:
+    """Raise `ValueError` unless the points of a message lie around the tile, of which `_corners` is given.
 
     They reach from its upper left to its lower right corner; the other corners lie beside them, far from the central
     meridian and near the poles even farther.
     """
-    from rasterio.warp import transform
-
-    side = np.array([0, 1, 0, 1, 0.5]), np.array([0, 0, 1, 1, 0.5])
-    x, y = grid.left + side[0] * grid.width * grid.resolution, grid.top - side[1] * grid.height * grid.resolution
-    east, north = (np.array(v) for v in transform(f"EPSG:{grid.epsg}", "EPSG:4326", x, y))
-    for at, points in ((north, message.latitude), (east, message.longitude)):
+    for at, points in zip(tile, (message.latitude, message.longitude), strict=True):
         middle, half = (points[0] + points[-1]) / 2, abs(points[-1] - points[0]) / 2
         distance = np.abs((at - middle + 180) % 360 - 180)
         if (distance > 2 * half).any() or distance[-1] > half:
