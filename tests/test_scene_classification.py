@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import real_scenes
 from scipy import ndimage
 
 import steps.scene_classification as step
@@ -209,6 +210,38 @@ def test_reference_case(path, mode):
     if mode == "classic":
         assert (np.abs(cloud.astype(int) - case["cld"]) <= 1).mean() >= 0.9995
         assert (np.abs(snow.astype(int) - case["snw"]) <= 1).mean() >= 0.9995
+
+
+#: Least agreement with the operational classifications of ESA (of another version, with maps that are not at hand).
+OPERATIONAL = {"scl_2016-12-12": 0.95, "scl_2017-01-01": 0.93, "scl_2017-01-11": 0.55}
+
+
+@pytest.mark.parametrize("name", OPERATIONAL)
+def test_operational_classes_of_slovenia(name):
+    path = SHARED / "data/slovenia_patches" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    toa, sun, _, expected = real_scenes.patch(path)
+    scl, *_ = classify_scene(toa, 20, *sun)
+    valid = (scl != 0) & (expected != 0)
+    assert (scl == expected)[valid].mean() >= OPERATIONAL[name]
+
+
+def test_operational_classes_of_the_alps():
+    """Dense vegetation that is darker in blue than in B11, which rule 5.1 would have, is vegetation to ESA as well."""
+    path = SHARED / "data/barbellino_20170703.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    data = np.load(path)
+    toa = {str(b): real_scenes.averaged(image) for b, image in zip(data["toa_bands"], data["toa"], strict=True)}
+    toa["B8A"] = toa["B08"]
+    scl, *_ = classify_scene(toa, 20, float(data["sun_zenith"]), float(data["sun_azimuth"]))
+    assert (scl == data["scl"]).mean() >= 0.9
+    ndvi = (toa["B8A"] - toa["B04"]) / (toa["B8A"] + toa["B04"])
+    dense = (ndvi > 0.42) & (toa["B02"] < 0.15) & (toa["B02"] < 0.7 * toa["B11"])
+    assert np.count_nonzero(dense) == 78
+    assert (data["scl"][dense] == 4).all()
+    assert (scl[dense] == 4).all()
 
 
 @pytest.mark.parametrize("with_maps", [False, True])
