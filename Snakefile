@@ -10,6 +10,11 @@ include: "workflow/rules/product.smk"
 include: "workflow/rules/benchmark.smk"
 
 
+for stage in workflow.rules:
+    if stage.name not in OTHER_RULES and "product" in stage.wildcard_names:
+        stage.set_input(provenance=provenance(stage))
+
+
 # On a cluster these run where Snakemake runs: half a second each.
 localrules:
     all,
@@ -24,3 +29,8 @@ rule all:
 onsuccess:
     for product in L1C:
         print(f"{product}: {OUT}/{product}/report/quality.json")
+
+
+onerror:
+    for sentence in failures(Path(OUT), L1C):
+        print(f"ERROR: {sentence}", file=sys.stderr)

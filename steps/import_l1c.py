@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, TOA, Grid, check_space, create, write
+from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.mesh import nearest
@@ -19,6 +19,7 @@ from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.checksums import Setting
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
+from steps.sentinel2.l2a_documents import check_documents
 from steps.sentinel2.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
@@ -99,6 +100,7 @@ def run(
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
+    check_documents(product.safe, product.granule, scene)
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     with contextlib.ExitStack() as stack:
@@ -123,6 +125,7 @@ def run(
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
+        _check_data(product, flags[product_20m.within(grid.at(20))], roi)
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
@@ -182,6 +185,13 @@ def _equal_images(product: L1C) -> tuple[str, ...]:
     sentence = f"Images: those of {', '.join(equal)} are equal; one of each pair may be another band's."
     logger.warning("%s: %s", safe.path, sentence)
     return (sentence,)
+
+
+def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:
+    """Raise `StepError` unless some pixel has data in all bands."""
+    if (flags & MASK_NODATA).all():
+        what, mend = (f"the region of interest {roi}", "correct `roi`") if roi else ("it", "leave it out")
+        raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {mend}")
 
 
 def _chunks(height: int, block: int) -> list[slice]:

@@ -39,8 +39,6 @@ from steps.kernels.classification_improved import (
     b10_thickness,
     ground_by_vapour,
     mend,
-    snow_evidence,
-    thin_cloud_evidence,
 )
 from steps.kernels.classification_rules import (
     NO_DATA,
@@ -54,6 +52,7 @@ from steps.kernels.classification_scene import (
     doubtful_over_bright_ground,
     geometric_shadow,
 )
+from steps.kernels.classification_signs import signs
 from steps.kernels.cloud_shadow import ShadowLimits, displacement
 from steps.kernels.mesh import nearest_indices
 from steps.kernels.parallax import DISPLACED, REACH, displacement_index
@@ -72,8 +71,9 @@ DIRECTIONS = 24
 ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
-#: Those that the recovery rules and `snow_evidence` need.
-RECOVERY_BANDS = frozenset(("B02", "B03", "B04", "B8A", "B10", "B11", "B12"))
+#: Those that `signs` needs, in its order, and with them the recovery rules.
+SIGN_BANDS = ("b02", "b03", "b04", "b8a", "b10", "b11", "b12")
+RECOVERY_BANDS = frozenset(name.upper() for name in SIGN_BANDS)
 #: Reads rows of these bands; the others may be empty.
 Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
@@ -231,14 +231,14 @@ def classify(
     shadow = None
     if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl, kept, ice, thin = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
+    scl, kept, seen = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
     if mends and mends.by_vapour:
-        ground_by_vapour(scl, kept["b09"], kept["b8a"], kept["b10"], resolution)
+        ground_by_vapour(scl, seen, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
         _by_land_cover(scl, kept, land_cover, resolution)
     shadows = None
     if mends:
-        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
+        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow, shadows
 
@@ -262,13 +262,13 @@ def _by_land_cover(scl: np.ndarray, kept: dict[str, np.ndarray], land_cover: np.
 
 
 def _recovered(
-    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], evidence: bool, threads: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Run the recovery rules by rows; return classes, the named bands and maps, and evidence of snow and thin cloud.
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], with_signs: bool, threads: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Run the recovery rules by rows; return classes, the named bands and maps, and what pixels look like (`signs`).
 
-    The evidence is gathered only if it is wanted, and empty of meaning otherwise.
+    The last is found only if it is wanted, and empty of meaning otherwise.
     """
-    scl, ice, thin = (np.empty_like(first) for _ in range(3))
+    scl, seen = np.empty_like(first), np.empty_like(first)
     kept = {name: np.empty(first.shape, np.float32) for name in names}
     needed = RECOVERY_BANDS | {name.upper() for name in names} & set(BANDS)
 
@@ -276,14 +276,13 @@ def _recovered(
         bands, maps = read_rows(wide, needed)
         shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
         scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
-        if evidence:
-            ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
-            thin[rows] = thin_cloud_evidence(bands.b02, bands.b04, bands.b8a, bands.b11, bands.b12)[inner]
+        if with_signs:
+            seen[rows] = signs(*(getattr(bands, name) for name in SIGN_BANDS))[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
     _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
-    return scl, kept, ice, thin
+    return scl, kept, seen
 
 
 def _mended(read_rows: Reader, mends: Mends) -> Reader:

@@ -1,29 +1,24 @@
 """Stage: the L2A product as a SAFE folder."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from lxml import etree
 
 from steps.artefacts import atomic, link, read_json
+from steps.checksums import check_folder
 from steps.cli import cli
 from steps.errors import StepError
 from steps.parallel import workers
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
-from steps.sentinel2.l1c import masks_of
-from steps.sentinel2.l2a_elements import Auxiliary, Identity, parse, serialise, specification, text_of
+from steps.sentinel2.documents import Xml
+from steps.sentinel2.l1c import granule_of, masks_of
+from steps.sentinel2.l2a_documents import Sources, l2a_documents, read_sources
+from steps.sentinel2.l2a_elements import Auxiliary, Identity, serialise
 from steps.sentinel2.l2a_masks import write_masks
-from steps.sentinel2.l2a_part import cut_inspire, cut_product, cut_tile
-from steps.sentinel2.l2a_quality import content_percentages, quality_file
-from steps.sentinel2.l2a_xml import (
-    datastrip_metadata,
-    inspire_metadata,
-    product_metadata,
-    smallest_datastrip,
-    tile_metadata,
-)
 from steps.sentinel2.manifest import manifest
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
@@ -70,6 +65,7 @@ def run(
         Tiles of masks decoded side by side.
     """
     scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
+    check_folder(images)
     used = Auxiliary(
         dem=report["dem_source"],
         lut=report["lut"],
@@ -83,37 +79,18 @@ def run(
             if path
         },
     )
-    product = _document(source, "MTD_MSIL1C.xml")
-    granule = text_of(product, "IMAGE_FILE").split("/")[1]
-    tile = _document(source, f"GRANULE/{granule}/MTD_TL.xml")
-    if scene.roi:
-        cut_product(product, scene.roi)
-        cut_tile(tile, scene.roi, scene.tile_grid)
-    identity = Identity.of(scene.product, granule, tile)
+    sources = read_sources(source, str(granule_of(source)), scene)
+    identity = sources.identity
+    if sources.datastrip is None:
+        logger.warning("%s: has no datastrip metadata; the L2A product gets the least", source.path)
     with atomic(safe) as folder:
         _link_images(images, identity, folder)
-        masks = _write_masks(source, tile, identity, scene, folder, threads)
-        _copy_companions(source, granule, identity, folder)
-        _write(folder, f"{identity.granule}/MTD_TL.xml", tile_metadata(tile, identity, report, masks))
-        _write(
-            folder,
-            f"{identity.granule}/QI_DATA/L2A_QUALITY.xml",
-            _quality_file(product, tile, scene, report, identity, used),
-        )
-        _write_datastrip(source, product, identity, used, folder)
-        if source.exists("INSPIRE.xml"):
-            inspire = _document(source, "INSPIRE.xml")
-            if scene.roi:
-                cut_inspire(inspire, scene.roi)
-            _write(folder, "INSPIRE.xml", inspire_metadata(inspire, scene.product, identity, report["software"]))
-        l2a = product_metadata(product, identity, report, used)
-        _write(folder, "MTD_MSIL2A.xml", l2a)
-        orbit = int(identity.tile.rpartition("_A")[2][:6])
-        _write(folder, "manifest.safe", manifest(folder, l2a, orbit))
-
-
-def _document(source: Safe, name: str) -> etree._Element:
-    return parse(source.read(name), source.label(name))
+        masks = _write_masks(source, sources.tile, identity, scene, folder, threads)
+        _copy_companions(source, sources, folder)
+        documents = l2a_documents(sources, scene, report, used, masks)
+        for name, root in documents.items():
+            _write(folder, name, root)
+        _write(folder, "manifest.safe", manifest(folder, documents["MTD_MSIL2A.xml"], identity.orbit))
 
 
 def _write(folder: Path, name: str, root: etree._Element) -> None:
@@ -147,43 +124,29 @@ def _write_masks(
     place = folder / identity.granule / "QI_DATA"
     place.mkdir(parents=True, exist_ok=True)
     with workers("threads", threads) as run_all:
-        masks = write_masks(source, masks_of(tile, source.label("MTD_TL.xml")), scene, place, run_all)
+        masks = write_masks(source, masks_of(Xml(tile, source.label("MTD_TL.xml"))), scene, place, run_all)
     own = (name for resolution in RESOLUTIONS for name in names.probability_masks(resolution))
     return masks + [(name, {"type": name[:10]}) for name in own]
 
 
-def _copy_companions(source: Safe, granule: str, identity: Identity, folder: Path) -> None:
+def _copy_companions(source: Safe, sources: Sources, folder: Path) -> None:
     """Copy the auxiliary data and the reports on the quality of the L1C product."""
+    identity = sources.identity
     places = {
-        f"GRANULE/{granule}/AUX_DATA/AUX_*": f"{identity.granule}/AUX_DATA",
-        f"GRANULE/{granule}/QI_DATA/*.xml": f"{identity.granule}/QI_DATA",
-        "DATASTRIP/*/QI_DATA/*.xml": f"DATASTRIP/{names.datastrip_folder(identity.datastrip)}/QI_DATA",
+        f"GRANULE/{sources.granule}/AUX_DATA/AUX_*": f"{identity.granule}/AUX_DATA",
+        f"GRANULE/{sources.granule}/QI_DATA/*.xml": f"{identity.granule}/QI_DATA",
+        f"{sources.datastrip_folder}/QI_DATA/*.xml": f"DATASTRIP/{names.datastrip_folder(identity.datastrip)}/QI_DATA",
     }
     for name in source.names():
         path = PurePosixPath(name)
         for pattern, place in places.items():
             # decoders leave indexes and statistics beside the files
-            if path.match(pattern) and not name.endswith((".idx", ".aux.xml")):
+            if not path.match(pattern) or name.endswith((".idx", ".aux.xml")):
+                continue
+            if re.fullmatch(r"[\w.-]+", path.name, re.ASCII):
                 _write_bytes(folder, f"{place}/{path.name}", source.read(name))
-
-
-def _quality_file(
-    product: etree._Element, tile: etree._Element, scene: Scene, report: Mapping, identity: Identity, used: Auxiliary
-) -> etree._Element:
-    degraded = text_of(tile, "DEGRADED_MSI_DATA_PERCENTAGE")
-    percentages = content_percentages(report, specification(product), degraded)
-    created = text_of(product, "GENERATION_TIME")
-    return quality_file(report, percentages, scene.sun_zenith, created, identity, used.lut)
-
-
-def _write_datastrip(source: Safe, product: etree._Element, identity: Identity, used: Auxiliary, folder: Path) -> None:
-    found = [name for name in source.names() if PurePosixPath(name).match("DATASTRIP/*/MTD_DS.xml")]
-    if found:
-        root = datastrip_metadata(_document(source, found[0]), identity, used)
-    else:
-        logger.warning("%s: has no datastrip metadata; the L2A product gets the least", source.path)
-        root = smallest_datastrip(product, identity)
-    _write(folder, f"DATASTRIP/{names.datastrip_folder(identity.datastrip)}/MTD_DS.xml", root)
+            else:
+                logger.warning("%s: %a is no name of a product's file; the L2A product goes without", source.path, name)
 
 
 if __name__ == "__main__":

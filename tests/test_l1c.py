@@ -5,6 +5,7 @@ import re
 import shutil
 import tracemalloc
 import zipfile
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import l1c_products
@@ -15,6 +16,7 @@ from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml
 from steps.artefacts import Grid
 from steps.errors import StepError
 from steps.sentinel2.auxiliary import read_auxiliary
+from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.l1c import read_l1c
 from steps.sentinel2.safe import Safe, product_name
 from steps.sentinel2.scene import Scene
@@ -301,7 +303,7 @@ def test_an_entity_in_the_metadata_reads_no_file(tmp_path):
         "<n1:Level-1C", f'<!DOCTYPE d [<!ENTITY e SYSTEM "{tmp_path}/secret">]><n1:Level-1C', 1
     )
     (tmp_path / "MTD_MSIL1C.xml").write_text(text.replace(f"{NAME}.SAFE", "&e;"))
-    with pytest.raises(StepError, match="PRODUCT_URI"):
+    with pytest.raises(StepError, match="has a document type declaration"):
         product_name(tmp_path)
 
 
@@ -316,9 +318,9 @@ def test_everything_is_read_by_id(product):
     assert (scene.grid.shape, scene.grid.left, scene.grid.top, scene.grid.epsg) == ((150, 150), 300000, 4900020, 32631)
     assert list(scene.bands) == list(PIXEL)
     assert l1c.images == {band: l1c_products.image_name(band) for band in PIXEL}
-    for i, band in enumerate(scene.bands.values()):
-        assert (band.offset, band.solar_irradiance) == (-1000, l1c_products.IRRADIANCE + i)
-        assert band.response.wavelength.tolist() == [400 + i, 401 + i, 402 + i]
+    for i, (name, band) in enumerate(scene.bands.items()):
+        assert (band.offset, band.solar_irradiance) == (-1000, l1c_products.IRRADIANCE[name])
+        assert band.response.wavelength.tolist() == [l1c_products.CENTRE[name] + step for step in (-1, 0, 1)]
         assert band.response.values == (0.25, 1, float(f"0.{i:02}"))
     assert (l1c.nodata, l1c.saturated) == (0, 65535)
     assert not scene.defaults
@@ -333,12 +335,21 @@ def test_scene_survives_its_file(product, tmp_path):
     assert (again.product, again.grid) == (scene.product, scene.grid)
 
 
-def test_no_offset_list_means_no_offset_and_sentinel_2c_is_one(product, tmp_path):
+@pytest.mark.parametrize("satellite", ["S2B", "S2C", "S2D"])
+def test_no_offset_list_means_no_offset_and_other_satellites_are_some(product, tmp_path, satellite):
     shutil.copytree(product / GRANULE, tmp_path / GRANULE)
-    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(offset=0, baseline="02.04", satellite="Sentinel-2C"))
+    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(offset=0, baseline="02.04", satellite=satellite))
+    (tmp_path / GRANULE / "MTD_TL.xml").write_text(tile_xml(satellite=satellite))
     scene = read_l1c(Safe(tmp_path), 300).scene
-    assert scene.satellite == "S2C"
+    assert scene.satellite == satellite
     assert {band.offset for band in scene.bands.values()} == {0}
+
+
+def test_the_ground_segments_baseline_is_known(product, tmp_path, caplog):
+    shutil.copytree(product / GRANULE, tmp_path / GRANULE)
+    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(baseline="05.12").replace("psd-14", "psd-15"))
+    assert read_l1c(Safe(tmp_path), 300).scene.baseline == "05.12"
+    assert "baseline" not in caplog.text
 
 
 def test_a_newer_baseline_is_read_with_a_warning(product, tmp_path, caplog):
@@ -408,7 +419,9 @@ def test_means_that_are_nan_are_replaced(product, tmp_path):
     l1c = read_l1c(Safe(tmp_path), 300)
     assert (l1c.scene.sun_zenith, l1c.scene.sun_azimuth) == pytest.approx((65.5, 162.5))
     assert not l1c.angles["view_zenith_B01"].any()
-    assert "no grid of B01, B02" in l1c.scene.defaults[0]
+    sun, view = l1c.scene.defaults
+    assert sun == "Mean_Sun_Angle: nan and 162.6 degrees are implausible; the mean of Sun_Angles_Grid."
+    assert "no grid of B01, B02" in view
 
 
 # ------------------------------------------------------------------------------------------- auxiliary data
@@ -576,13 +589,36 @@ def tile_files():
     return sorted(p for p in found if "Tile_ID" in p.read_text()[:400])
 
 
+def write_around(text, folder):
+    """Write a tile's metadata, and a product's to which they belong, whose datatake began as the tile was sensed."""
+    text = text.replace("MSI_L2A", "MSI_L1C")
+    names = ("TILE_ID", "DATASTRIP_ID", "SENSING_TIME")
+    tile_id, datastrip, start = (re.search(rf"<{name}[^>]*>([^<]*)", text)[1] for name in names)
+    time = datetime.fromisoformat(start).replace(microsecond=0)
+    product = product_xml(satellite=tile_id[:3])
+    changes = {
+        l1c_products.TILE_ID.replace("S2A", tile_id[:3]): tile_id,
+        l1c_products.DATASTRIP_ID.replace("S2A", tile_id[:3]): datastrip,
+        "T31TCJ": re.search(r"_(T\d\d[A-Z]{3})_", tile_id)[1],
+        "20240120T105341": f"{time:%Y%m%dT%H%M%S}",
+        "2024-01-20T10:53:41.024Z": start,
+        "2024-01-20T12:52:44.000000Z": start,
+        "044807": re.search(r"_A(\d{6})_", tile_id)[1],
+        ">1.0334<": f">{earth_sun_factor(time)}<",
+    }
+    for old, new in changes.items():
+        product = product.replace(old, new)
+    (folder / "MTD_MSIL1C.xml").write_text(product)
+    granule = re.search("<IMAGE_FILE>(.*?)/IMG_DATA", product)[1]
+    (folder / granule).mkdir(parents=True)
+    (folder / granule / "MTD_TL.xml").write_text(text)
+
+
 @needs_shared
 @pytest.mark.parametrize("path", tile_files(), ids=lambda p: str(p.relative_to(DATA))[:80])
 def test_angles_of_every_real_tile(path, tmp_path):
     """Tile metadata that come alone, or of the L2A product of the same format, given a product around them."""
-    (tmp_path / GRANULE).mkdir(parents=True)
-    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml())
-    shutil.copy(path, tmp_path / GRANULE / "MTD_TL.xml")
+    write_around(path.read_text(), tmp_path)
     l1c = read_l1c(Safe(tmp_path), 300)
     check_angles(l1c)
     # ESA's mean zenith is the mean over all nodes of all detectors. (Its mean azimuth is the mean of the numbers, which

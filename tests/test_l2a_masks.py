@@ -12,6 +12,7 @@ from lxml import etree
 from steps.artefacts import Grid
 from steps.sentinel2 import demo_xml
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.sentinel2.documents import Xml
 from steps.sentinel2.l1c import Mask, masks_of
 from steps.sentinel2.l2a_masks import write_masks
 from steps.sentinel2.safe import Safe
@@ -30,7 +31,7 @@ def scene(whole, roi=None):
 
 
 def masks_in(safe):
-    return masks_of(etree.parse(next(safe.glob("GRANULE/*/MTD_TL.xml"))).getroot(), "MTD_TL.xml")
+    return masks_of(Xml(etree.parse(next(safe.glob("GRANULE/*/MTD_TL.xml"))).getroot(), "MTD_TL.xml"))
 
 
 def pixels(path):

@@ -18,9 +18,10 @@ from lxml import etree
 
 from steps.errors import StepError
 from steps.sentinel2.checksums import MANIFEST, Checksums, Setting, digest_of, listed
+from steps.sentinel2.documents import parse
 
 PRODUCT_XML = "MTD_MSIL1C.xml"
-_NAME = re.compile(r"S2[A-Z]_MSIL1C_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}")
+_NAME = re.compile(r"S2[A-Z]_MSIL1C_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}", re.ASCII)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 #: Bytes of a zip's directory that no product reaches; its reader would take all of it into memory.
 _DIRECTORY_LIMIT = 4 * 2**20
@@ -241,7 +242,7 @@ class Safe:
         return functools.lru_cache(maxsize=3)(self.read)
 
     def xml(self, name: str) -> etree._Element:
-        """Return the root element of an XML file; entities are not resolved and nothing is fetched.
+        """Return the root element of an XML file, see `documents.parse`.
 
         Raises
         ------
@@ -251,11 +252,7 @@ class Safe:
         content = self.read(name)
         if content.count(b"<") + content.count(b"=") > _XML_LIMIT:
             raise StepError(f"{self.label(name)}: has more elements than any product's; {_AGAIN}")
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        try:
-            return etree.fromstring(content, parser)
-        except etree.XMLSyntaxError as problem:
-            raise StepError(f"{self.label(name)}: is not valid XML ({problem}); {_AGAIN}") from problem
+        return parse(content, self.label(name))
 
 
 def _is_file(path: Path) -> bool:

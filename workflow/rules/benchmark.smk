@@ -47,16 +47,18 @@ rule benchmark_study:
         code=step("benchmark.study"),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["sizes"],
-        workers=optional(
-            "--workers", " ".join(map(str, config["study"]["workers"]))
-        ).replace("'", ""),
+        workers=(
+            ["--workers", *map(str, config["study"]["workers"])]
+            if config["study"]["workers"]
+            else []
+        ),
     shell:
         "python -m steps.benchmark.study --toa-10m {input.toa_10m:q} --stack {input.stack:q}"
         " --terrain-10m {input.terrain_10m:q} --terrain-20m {input.terrain_20m:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
         " --scene-means {input.scene_means:q}"
         " --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q} --folder {params.folder:q}"
-        " --sizes {params.sizes} {params.workers} --threads {threads} --log {log:q}"
+        " --sizes {params.sizes} {params.workers:q} --threads {threads} --log {log:q}"
 
 
 rule benchmark_stages:
