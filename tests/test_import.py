@@ -36,7 +36,7 @@ from steps.kernels.levels import internal_scale
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.jp2_reader import codestream, tile_keys
 from steps.sentinel2.l1c import Mask
-from steps.sentinel2.masks import quality_flags
+from steps.sentinel2.masks import polygons_of, quality_flags
 from steps.sentinel2.overview import any_within, clear_unreliable
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
@@ -313,6 +313,24 @@ def test_broken_gml(tmp_path):
     path = safe / mask_name("DEFECT", "B05", "gml")
     path.write_text(gml("QT_DEFECTIVE_PIXELS", [(1, 2)]).replace("7.5", ""))
     assert f"{path}: a polygon is broken" in refused(safe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e308", "12000000"])
+def test_polygon_that_lies_nowhere(tmp_path, number):
+    safe = write_product(tmp_path, masks="gml")
+    path = safe / mask_name("SATURA", "B05", "gml")
+    square = [(300045, 4899975), (300055, 4899975), (300055, 4899965), (300045, number), (300045, 4899975)]
+    path.write_text(gml("QT_SATURATED_PIXELS", square))
+    assert f"{path}: a polygon is broken" in refused(safe, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_polygon_without_area(tmp_path, count):
+    safe = write_product(tmp_path, masks="gml")
+    ring = [(300045 + i, 4899975) for i in range(count)]
+    (safe / mask_name("SATURA", "B05", "gml")).write_text(gml("QT_SATURATED_PIXELS", ring))
+    assert not list(polygons_of(Safe(safe), Mask("MSK_SATURA", "B05", mask_name("SATURA", "B05", "gml"))))
 
 
 def test_level_2a_product(tmp_path):

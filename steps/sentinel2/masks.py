@@ -51,6 +51,8 @@ POLYGON_KINDS = {
     "MSK_SATURA": 7,
     "MSK_TECQUA": 2,
 }
+#: Map coordinates (m) that no point of a tile reaches.
+_FARTHEST = 1.1e7
 
 
 def quality_flags(
@@ -235,17 +237,23 @@ def polygons_of(safe: Safe, mask: Mask) -> Iterator[tuple[etree._Element, dict]]
     """
     for feature in safe.xml(mask.name).iterfind(".//{*}MaskFeature"):
         for polygon in feature.iterfind(".//{*}Polygon"):
-            yield feature, _geometry(polygon, safe.label(mask.name))
+            if shape := _geometry(polygon, safe.label(mask.name)):
+                yield feature, shape
 
 
-def _geometry(polygon: etree._Element, label: str) -> dict:
+def _geometry(polygon: etree._Element, label: str) -> dict | None:
+    """Return a polygon as GeoJSON, None if its outline has no area."""
     rings = []
     for path in ("{*}exterior", "{*}interior"):
         for positions in polygon.iterfind(f"{path}/{{*}}LinearRing/{{*}}posList"):
             try:
                 size = int(positions.get("srsDimension", 2))
                 ring = np.array((positions.text or "").split(), dtype="f8").reshape(-1, size)[:, :2]
+                if not (np.abs(ring) < _FARTHEST).all():
+                    raise ValueError("it lies outside of any tile")
             except ValueError as problem:
                 raise StepError(f"{label}: a polygon is broken ({problem}); download the product again") from problem
             rings.append(ring.tolist())
+    if not rings or len(rings[0]) < 4:
+        return None
     return {"type": "Polygon", "coordinates": rings}

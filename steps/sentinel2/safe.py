@@ -252,7 +252,7 @@ class Safe:
         content = self.read(name)
         if content.count(b"<") + content.count(b"=") > _XML_LIMIT:
             raise StepError(f"{self.label(name)}: has more elements than any product's; {_AGAIN}")
-        return parse(self.read(name), self.label(name))
+        return parse(content, self.label(name))
 
 
 def _is_file(path: Path) -> bool:
