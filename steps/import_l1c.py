@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
+from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.mesh import nearest
@@ -18,7 +18,7 @@ from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
 from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
-from steps.sentinel2.overview import clear_edges, dark_not_missing, interpolated, reduced
+from steps.sentinel2.overview import clear_edges, dark_not_missing, interpolated, overview_pixels, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
@@ -49,7 +49,7 @@ def run(
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
 
     That part is the region with what is around it, pixels that shine into it. Only near the region are they decoded
-    in full, farther away at 80 m; masks are read for the region alone.
+    in full, farther away at 80 m.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def run(
     mask
         Output: flags at 20 m of what any band lacks.
     overview
-        Output: top-of-atmosphere reflectance of all bands of the whole tile at 80 m.
+        Output: top-of-atmosphere reflectance of all bands of the whole tile at 80 m; none near defective pixels.
     ozone
         Ozone column where the product tells none, DU.
     roi
@@ -94,9 +94,9 @@ def run(
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
-        flags, product_20m = np.zeros(grid.at(20).shape, "u1"), (scene.roi or grid).at(20)
-        flags[product_20m.within(grid.at(20))] = _mask_flags(product, masks, product_20m, run_all)
         part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
+        tile_flags = _mask_flags(product, masks, tile.at(20), run_all)
+        flags = tile_flags[part_20m].copy()
         for band, stored, found in _overview(product, run_all):
             distant[band] = stored
             if found is not None:
@@ -107,7 +107,7 @@ def run(
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
-    _write_overview(overview, scene, distant)
+    _write_overview(overview, scene, distant, tile_flags & MASK_DEFECTIVE != 0)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
@@ -177,13 +177,17 @@ def _overview(product: L1C, run_all: RunAll) -> Iterator[tuple[str, np.ndarray, 
         yield band, *pixels
 
 
-def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) -> None:
+def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], defective: np.ndarray) -> None:
+    """Write the overview, without what is near pixels at 20 m that are defective: no stage shall learn from them.
+
+    Saturated pixels stay: that they are bright is true.
+    """
     grid = scene.overview
     bands = {
         band: interpolated(stored, scene.whole.at(60), grid) if PIXEL_SIZE[band] == 60 else stored
         for band, stored in distant.items()
     }
-    clear_edges(bands)
+    clear_edges(bands, overview_pixels(defective, grid.shape))
     write(path, TOA, grid, bands)
 
 

@@ -40,11 +40,21 @@ def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
     return result
 
 
-def clear_edges(bands: Mapping[str, np.ndarray]) -> None:
-    """Take from all bands of an overview, in place, the pixels near those that lack data in one of them."""
+def overview_pixels(chosen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of the overview, of a shape, in which the middle of any of the chosen pixels of 20 m lies."""
+    if not chosen.any():
+        return np.zeros(shape, np.bool_)
+    for axis, size in enumerate(shape):
+        # The first pixel of the overview begins 30 m before the tile.
+        chosen = np.logical_or.reduceat(chosen, np.maximum(4 * np.arange(size) - 2, 0), axis)
+    return chosen
+
+
+def clear_edges(bands: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+    """Take from all bands of an overview, in place, the pixels near those that lack data in one of them or are lost."""
     from scipy.ndimage import maximum_filter
 
-    lacking = np.logical_or.reduce([stored == 0 for stored in bands.values()])
+    lacking = np.logical_or.reduce([lost, *(stored == 0 for stored in bands.values())])
     if lacking.any():
         lacking = maximum_filter(lacking, 2 * _BLURRED + 1, mode="nearest")
         for stored in bands.values():
