@@ -22,6 +22,7 @@ from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.jp2_reader import codestream, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.masks import quality_flags
+from steps.sentinel2.overview import overview_pixels
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
 
@@ -120,6 +121,32 @@ def test_a_zip_gives_the_same_files_with_any_number_of_threads(product, tmp_path
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert sorted(product.rglob("*")) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "download.zip"]
+
+
+def test_overview_lacks_what_is_near_defective_pixels(copy, tmp_path):
+    """All bands alike; saturated pixels stay."""
+    for path in copy.rglob("MSK_QUALIT*"):
+        path.unlink()
+    sound = imported(copy, tmp_path / "sound") / "toa_80m.tif"
+    known = artefacts.read(sound, TOA, "B11") > 0
+    row, column = np.argwhere(known)[np.count_nonzero(known) // 2]
+    for band, layer in (("B11", 4), ("B12", 7)):
+        layers = np.zeros((8, CELLS * 3, CELLS * 3), "u1")
+        layers[layer, 4 * row - (layer == 7) * 8, 4 * column] = 1  # whose middle lies in the overview's pixel
+        l1c_products.write_jp2(copy / mask_name("QUALIT", band, "jp2"), layers, 20)
+    flagged = imported(copy, tmp_path / "flagged") / "toa_80m.tif"
+    for band in PIXEL:
+        expected = artefacts.read(sound, TOA, band)
+        expected[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = 0
+        assert (artefacts.read(flagged, TOA, band) == expected).all()
+
+
+def test_overview_pixels_hold_the_middles_of_those_of_20_m():
+    chosen = np.random.default_rng(1).random((90, 135)) < 0.03
+    expected = np.zeros((23, 34), bool)
+    for row, column in np.argwhere(chosen):
+        expected[(20 * row + 40) // 80, (20 * column + 40) // 80] = True
+    assert (overview_pixels(chosen, expected.shape) == expected).all()
 
 
 def test_polygons_of_gml_masks(product, tmp_path):
@@ -399,7 +426,9 @@ def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
     assert scene.grid == artefacts.Grid(32632, 499980, 4700040, 10, 360, 360)
     with rasterio.open(folder / "IMG_DATA/T32TNM_20170226T102021_B04.jp2") as image:
         assert (artefacts.read(out / "toa_10m.tif", TOA, "B04") == image.read(1) + 1000).all()
-    assert "Masks: 49 of 52 mask files are missing" in scene.defaults[0]
+    *auxiliary, _, masks = scene.defaults
+    assert "Masks: 49 of 52 mask files are missing" in masks
+    assert all("43.74 N, 1.19 E are not the tile's" in sentence for sentence in auxiliary)  # it is that of 31TCJ
 
 
 @pytest.mark.slow
