@@ -27,7 +27,7 @@ SURFACES = {
     "crop": (0.016, 0.017, 0.034, 0.014, 0.063, 0.360, 0.490, 0.491, 0.467, 0.171, 0.061),
     # PROSAIL: chlorophyll 45, water 0.011, leaf area 5, flat leaves.
     "broadleaf forest": (0.021, 0.025, 0.054, 0.019, 0.094, 0.428, 0.548, 0.549, 0.534, 0.260, 0.106),
-    # Norway spruce, boreal (Rautiainen et al. 2018, Remote Sensing 10, 258).
+    # Norway spruce, boreal (Rautiainen et al. 2018, Remote Sensing 10, 207).
     "conifer forest": (0.014, 0.017, 0.032, 0.020, 0.040, 0.125, 0.160, 0.180, 0.185, 0.080, 0.032),
     # earthlib Marsh (dead grass).
     "dry grass": (0.055, 0.072, 0.095, 0.135, 0.154, 0.173, 0.183, 0.230, 0.252, 0.342, 0.247),
@@ -52,7 +52,7 @@ SURFACES = {
     # Grain radii of 0.2 and 1 mm (Wiscombe and Warren 1980, J. Atmos. Sci. 37, 2712).
     "fresh snow": (0.980, 0.980, 0.970, 0.955, 0.945, 0.925, 0.910, 0.880, 0.810, 0.080, 0.060),
     "old snow": (0.970, 0.970, 0.950, 0.910, 0.880, 0.840, 0.800, 0.740, 0.620, 0.020, 0.015),
-    # Clean glacier ice (Zeng et al. 1984, Annals of Glaciology 5, 1) and white sea ice (Grenfell and Maykut 1977, J.
+    # Clean glacier ice (Cutler and Munro 1996, J. Glaciol. 42, 333) and white sea ice (Grenfell and Maykut 1977, J.
     # Glaciol. 18, 445).
     "glacier ice": (0.600, 0.600, 0.570, 0.470, 0.420, 0.360, 0.300, 0.250, 0.200, 0.020, 0.015),
     "sea ice": (0.720, 0.720, 0.700, 0.620, 0.570, 0.500, 0.440, 0.360, 0.280, 0.040, 0.030),
