@@ -105,7 +105,8 @@ def _check_once(path: Path) -> None:
 
 
 def _listed(folder: Path) -> dict[str, list[int]]:
-    return {path.name: [path.stat().st_size, _crc(path)] for path in sorted(folder.iterdir())}
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]  # Snakemake puts one there
+    return {path.name: [path.stat().st_size, _crc(path)] for path in files}
 
 
 def _list_of(folder: Path) -> Path:

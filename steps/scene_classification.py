@@ -24,6 +24,7 @@ from steps.artefacts import (
     values,
     write,
 )
+from steps.cci_layers import read_layers
 from steps.cli import cli
 from steps.cloud_model import MODEL_BANDS, cloud_opinion
 from steps.errors import StepError
@@ -194,8 +195,8 @@ def _sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
     """Return 1 at sea, if the map says that there is some, but little snow on land; else None."""
     if snow_condition is None:
         return None
-    sea = snow_condition == SEA
-    total, count = int(snow_condition.sum(where=~sea, dtype=np.int64)), sea.size - int(sea.sum())
+    sea, land = snow_condition == SEA, snow_condition <= 100  # percent; others are codes of what is not known
+    total, count = int(snow_condition.sum(where=land, dtype=np.int64)), int(land.sum())
     return sea.view(np.uint8) if 0 < total < LITTLE_SNOW * count else None
 
 
@@ -368,8 +369,9 @@ def run(
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
     flags = read(mask, MASK, "mask") if mask else np.zeros(grid.shape, np.uint8)
     missing = np.zeros(grid.shape, np.bool_)
-    water = _warped(water_bodies, grid, "cubic_spline")
-    sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
+    given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
+    layers, defaults = read_layers(given, grid)
+    water, sea = layers["water_bodies"], _sea_without_snow(layers["snow_condition"])
     ground = tags_of(terrain, TERRAIN)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
@@ -392,7 +394,7 @@ def run(
         mends = Mends(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
     scl, cloud, snow, shadows = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
+        land_cover=layers["land_cover"], snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
         from scipy import ndimage
@@ -402,17 +404,18 @@ def run(
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
-        _write(classification_60m, grid.at(60), coarse, mode)
+        _write(classification_60m, grid.at(60), coarse, mode, defaults)
     if shadow_limits:
         _write_limits(shadow_limits, grid, shadows)
-    _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode)
+    _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
 
 
-def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str) -> None:
+def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str, defaults: list[str]) -> None:
     """Write classes and probabilities, which agree in improved mode."""
     if mode == "improved":
         agree(*bands.values())
-    write(path, CLASSIFICATION, grid, bands, compress=True)
+    tags = {"default": "; ".join(defaults)} if defaults else {}
+    write(path, CLASSIFICATION, grid, bands, compress=True, **tags)
 
 
 def _write_limits(path: Path, grid: Grid, shadows: ShadowLimits | None) -> None:
@@ -488,29 +491,6 @@ def _read_terrain(terrain: Path, rows: slice, scene: Scene) -> tuple[np.ndarray,
     """Return elevation, slope and hillshade."""
     elevation, slope, aspect = (values(terrain, TERRAIN, band, rows) for band in ("elevation", "slope", "aspect"))
     return elevation, slope, kernels.hillshade(slope, aspect, scene.sun_zenith, scene.sun_azimuth)
-
-
-def _warped(path: Path | None, grid: Grid, method: str) -> np.ndarray | None:
-    """Return a map on the scene's grid as uint8."""
-    if path is None:
-        return None
-    import rasterio
-    from rasterio.errors import RasterioError
-    from rasterio.warp import Resampling, reproject
-
-    result = np.zeros(grid.shape, np.uint8)
-    try:
-        with rasterio.open(path) as dataset:
-            reproject(
-                rasterio.band(dataset, 1),
-                result,
-                dst_transform=grid.transform,
-                dst_crs=f"EPSG:{grid.epsg}",
-                resampling=Resampling[method],
-            )
-    except RasterioError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); give another map in `classification`") from problem
-    return result
 
 
 if __name__ == "__main__":

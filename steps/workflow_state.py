@@ -69,11 +69,14 @@ class Provenance:
         path = self._output / product / "logs" / "provenance" / f"{rule}.json"
         if mode == "job":
             return str(path)
-        facts = {"parameters": dict(parameters), "inputs": {Path(name).name: fingerprint(name) for name in inputs}}
         try:
             if mode == "run":
                 self._claim(product)
-            if _recorded(path) == facts:
+            recorded = _recorded(path)
+            if not recorded and mode == "look":  # of a table of thousands none is looked at
+                return _something_new()
+            facts = {"parameters": dict(parameters), "inputs": {Path(name).name: fingerprint(name) for name in inputs}}
+            if recorded == facts:
                 return str(path)
             if mode == "look":
                 return _something_new()

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from synthetic import table
 
-from steps.atmosphere import band_atmosphere, reference_response, toa_reflectance
+from steps.atmosphere import band_atmosphere, reference_response, surface_reflectance, toa_reflectance
+from steps.kernels.dark_vegetation import fit_thickness
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 
@@ -164,3 +165,21 @@ def test_no_opaque_cloud_is_as_red_as_earth(monkeypatch, aot):
             toa = dict(zip(STACK_BANDS, seen((0.6,) * 11, "high sun", height), strict=True))
             assert toa["B02"] > 1.01 * toa["B04"]
     atmosphere.cache_clear()
+
+
+@pytest.mark.parametrize("true", [0.1, 0.3])
+@pytest.mark.parametrize("name", ["meadow", "conifer forest"])
+def test_aerosol_over_vegetation(name, true, monkeypatch):
+    """What is vegetation and dark, be it forest or meadow, tells the aerosol to 0.07."""
+    monkeypatch.setitem(AIR, "high sun", (35, true, 1.5))
+    atmosphere.cache_clear()
+    toa = dict(zip(STACK_BANDS, spectrum(name, "high sun"), strict=True))
+    levels, surfaces = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65]), []
+    for band in ("B02", "B04", "B12"):
+        air = band_atmosphere(
+            table(), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
+            elevation_km=0, aot550=levels, water_vapour=1.5, ozone=0.3,
+        )  # fmt: skip
+        surfaces.append(surface_reflectance(np.array(toa[band]), air))
+    atmosphere.cache_clear()
+    assert fit_thickness(levels, *surfaces) == pytest.approx(true, abs=0.07)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import real_scenes
 from scipy import ndimage
 
 import steps.scene_classification as step
 from steps.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
+from steps.cci_layers import read_layer
 from steps.errors import StepError
 from steps.kernels import classification as kernels
 from steps.kernels import classification_rules as rules
@@ -208,6 +210,38 @@ def test_reference_case(path, mode):
     if mode == "classic":
         assert (np.abs(cloud.astype(int) - case["cld"]) <= 1).mean() >= 0.9995
         assert (np.abs(snow.astype(int) - case["snw"]) <= 1).mean() >= 0.9995
+
+
+#: Least agreement with the operational classifications of ESA (of another version, with maps that are not at hand).
+OPERATIONAL = {"scl_2016-12-12": 0.95, "scl_2017-01-01": 0.93, "scl_2017-01-11": 0.55}
+
+
+@pytest.mark.parametrize("name", OPERATIONAL)
+def test_operational_classes_of_slovenia(name):
+    path = SHARED / "data/slovenia_patches" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    toa, sun, _, expected = real_scenes.patch(path)
+    scl, *_ = classify_scene(toa, 20, *sun)
+    valid = (scl != 0) & (expected != 0)
+    assert (scl == expected)[valid].mean() >= OPERATIONAL[name]
+
+
+def test_operational_classes_of_the_alps():
+    """Dense vegetation that is darker in blue than in B11, which rule 5.1 would have, is vegetation to ESA as well."""
+    path = SHARED / "data/barbellino_20170703.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    data = np.load(path)
+    toa = {str(b): real_scenes.averaged(image) for b, image in zip(data["toa_bands"], data["toa"], strict=True)}
+    toa["B8A"] = toa["B08"]
+    scl, *_ = classify_scene(toa, 20, float(data["sun_zenith"]), float(data["sun_azimuth"]))
+    assert (scl == data["scl"]).mean() >= 0.9
+    ndvi = (toa["B8A"] - toa["B04"]) / (toa["B8A"] + toa["B04"])
+    dense = (ndvi > 0.42) & (toa["B02"] < 0.15) & (toa["B02"] < 0.7 * toa["B11"])
+    assert np.count_nonzero(dense) == 78
+    assert (data["scl"][dense] == 4).all()
+    assert (scl[dense] == 4).all()
 
 
 @pytest.mark.parametrize("with_maps", [False, True])
@@ -506,7 +540,7 @@ def test_step_with_dem_and_maps(product):
     fine, _ = run_in(folder, **paths)
     shade = kernels.hillshade(terrain["slope"] * F(0.01), terrain["aspect"] * F(0.02), 40.0, 150.0)
     given = {"dem": terrain["elevation"], "slope": terrain["slope"] * F(0.01), "hillshade": shade}
-    water = step._warped(paths["water_bodies"], grid, "cubic_spline")
+    water = read_layer(paths["water_bodies"], "water_bodies", grid)[0]
     others = {name: maps[name] for name in names[1:]}
     expected = classify_scene(toa, 20, 40, 150, water_bodies=water, **given, **others)
     fine["SCL"][3, 20:22] = expected[0][3, 20:22]

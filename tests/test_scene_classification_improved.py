@@ -224,6 +224,7 @@ def test_signs():
         looks.HIGH_ICE: ice,
         looks.LIKE_SURF: (b8a < 0.35) & (b11 / b03 > 0.15),
         looks.LIKE_LAND: b11 > b03,
+        looks.LIKE_WATER: (b02 - b04 > np.float32(0.034)) & (b8a < b04),
         looks.LIKE_VEIL: veil & (b12 > 0.08) & (b12 / b04 > 0.8),
         looks.LIKE_EARTH: (b04 > 0.25) & (b02 / b04 < 0.97) & ~snow & ~ice,
     }
@@ -329,6 +330,17 @@ def test_scene_of_one_kind(spectrum, expected, gain, vapour):
     for image, resolution in ((fine, 20), (toa, 80)):
         scl = classify_scene(image, resolution, *SUN, mode="improved", view_zenith=8, view_azimuth=290)[0]
         assert (scl == expected).mean() > 0.99
+
+
+def test_glint_is_no_ground():
+    """What parallax shows to be no cloud is water if it has the colour of water."""
+    scl, displaced, signs = np.full((40, 40), 6, "u1"), np.zeros((40, 40), "u1"), np.zeros((40, 40), "u1")
+    scl[10:20, 10:20], scl[10:20, 25:35] = 8, 9
+    signs[:, :22] = looks.LIKE_WATER
+    improved.ground_without_parallax(scl, displaced, signs)
+    expected = np.full((40, 40), 6)
+    expected[10:20, 25:35] = 5
+    np.testing.assert_array_equal(scl, expected)
 
 
 @pytest.mark.parametrize("resolution", [20, 80])

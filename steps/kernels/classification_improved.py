@@ -26,8 +26,16 @@ from steps.kernels.classification_rules import (
     VEGETATION,
     WATER,
 )
-from steps.kernels.classification_signs import HIGH_ICE, LIKE_EARTH, LIKE_LAND, LIKE_SNOW, LIKE_SURF, LIKE_VEIL
-from steps.kernels.cloud_shadow import ShadowLimits, in_shadow, shadow_limits
+from steps.kernels.classification_signs import (
+    HIGH_ICE,
+    LIKE_EARTH,
+    LIKE_LAND,
+    LIKE_SNOW,
+    LIKE_SURF,
+    LIKE_VEIL,
+    LIKE_WATER,
+)
+from steps.kernels.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
@@ -230,7 +238,8 @@ def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
 def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     """Turn patches of snow most of which is surf into water, in place.
 
-    Surf is narrow, dull, by water and by a shore, and far from broader snow.
+    Surf is narrow, dull, by water and by a shore, and far from broader snow; what is around is looked at in the coarse
+    pixels of `cloud_shadow`.
 
     Parameters
     ----------
@@ -244,12 +253,16 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     surf = snow & (signs & LIKE_SURF != 0)
     if not surf.any():
         return
-    reach, around = (max(round(distance / resolution), 1) for distance in (SURF_REACH, SURF_AROUND))
-    broad = ndimage.minimum_filter(snow.view(np.uint8), 2 * reach + 1)
-    surf &= ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
-    window = 2 * around + 1
-    for ground, least in ((scl == WATER, SURF_WATER), (signs & LIKE_LAND != 0, SURF_LAND)):
-        surf &= ndimage.uniform_filter(ground.astype(np.float32), window, mode="nearest") >= least
+    size = max(1, min(MATCHED // resolution, *scl.shape))
+    reach, around = (max(round(distance / (size * resolution)), 1) for distance in (SURF_REACH, SURF_AROUND))
+    everywhere = np.ones(scl.shape, np.bool_)
+    cover, water, land = (block_mean(m, everywhere, size) for m in (snow, scl == WATER, signs & LIKE_LAND != 0))
+    broad = ndimage.minimum_filter((cover > 0.5).view(np.uint8), 2 * reach + 1)
+    shore = ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
+    for share, least in ((water, SURF_WATER), (land, SURF_LAND)):
+        shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
+    rows, columns = (np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape)
+    surf &= shore[np.ix_(rows, columns)]
     labels, count = ndimage.label(snow, np.ones((3, 3)))
     pixels, white = (np.bincount(labels[mask], minlength=count + 1) for mask in (snow, surf))
     scl[(2 * white > pixels)[labels]] = WATER
@@ -288,7 +301,7 @@ def drop_single_pixels(scl: np.ndarray) -> None:
 
 
 def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
-    """Turn clouds that are not displaced between the bands into bare ground, in place.
+    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
 
     The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
     scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
@@ -311,7 +324,8 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     if earth.any():
         moved = (displaced == 1).view(np.uint8) * np.uint8(200)
         earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
-    scl[ground[labels] | earth] = SOIL
+    still = ground[labels] | earth
+    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
 
 
 def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -323,8 +337,10 @@ def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """
     from scipy import ndimage
 
-    doubtful = (scl == OPEN) | (scl == UNCLASSIFIED) | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
     earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
+    if not (doubtful & (earth > 0)).any():
+        return np.zeros_like(doubtful)
     return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
 
 

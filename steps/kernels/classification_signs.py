@@ -3,11 +3,12 @@
 import numba
 import numpy as np
 
-from steps.kernels.classification_rules import B10_T1
+from steps.kernels.classification_rules import B02_MINUS_B04_WATER, B10_T1
 
 #: What `signs` says of a pixel, as flags: snow; ice so high that B10 sees it; white water; dry land, brighter in B11
-#: than in B03; land behind a thin cloud; ground that no opaque cloud is as red as.
-LIKE_SNOW, HIGH_ICE, LIKE_SURF, LIKE_LAND, LIKE_VEIL, LIKE_EARTH = (np.uint8(1 << n) for n in range(6))
+#: than in B03; land behind a thin cloud; ground that no opaque cloud is as red as; water by its colour, in the glint of
+#: the sun as well.
+LIKE_SNOW, HIGH_ICE, LIKE_SURF, LIKE_LAND, LIKE_VEIL, LIKE_EARTH, LIKE_WATER = (np.uint8(1 << n) for n in range(7))
 #: Least NDSI, and reflectance in B03 and B8A, of snow (Hall et al. 1995, Remote Sensing of Environment 54, 127-140).
 NDSI, SNOW_B03, SNOW_B8A = 0.4, 0.10, 0.11
 #: White water is dull, and less dark in B11 than snow and ice, foam against ice (Koepke 1984, Applied Optics 23, 1816;
@@ -34,8 +35,8 @@ def signs(b02, b03, b04, b8a, b10, b11, b12):
     Returns
     -------
     uint8, shape (rows, columns)
-        `HIGH_ICE`, or what is seen where there is none: `LIKE_SNOW`, or `LIKE_EARTH`; and any of `LIKE_LAND`,
-        `LIKE_SURF` and `LIKE_VEIL`.
+        `HIGH_ICE`, or what is seen where there is none: `LIKE_SNOW`, or `LIKE_EARTH`; and any of `LIKE_WATER`,
+        `LIKE_LAND`, `LIKE_SURF` and `LIKE_VEIL`.
     """
     result = np.zeros(b02.shape, np.uint8)
     low, high = THIN_B02_B11
@@ -50,6 +51,8 @@ def signs(b02, b03, b04, b8a, b10, b11, b12):
                     found |= LIKE_SNOW
                 elif red > EARTH_B04 and blue < EARTH_B02_B04 * red:
                     found |= LIKE_EARTH
+            if blue - red > B02_MINUS_B04_WATER and nir < red:
+                found |= LIKE_WATER
             if swir > green:
                 found |= LIKE_LAND
             if nir < SURF_B8A and swir > SURF_B11_B03 * green:

@@ -115,7 +115,7 @@ def read_l1c(safe: Safe, ozone: float) -> L1C:
     if scene.baseline > NEWEST_BASELINE:
         words = f"baseline {scene.baseline} is newer than any known ({NEWEST_BASELINE})"
         logger.warning("%s: %s; it is processed by what its metadata say", product.label, words)
-    auxiliary, defaults = read_auxiliary(safe, granule, grid, ozone)
+    auxiliary, defaults = read_auxiliary(safe, granule, ozone, grid)
     scene = replace(scene, auxiliary=auxiliary, defaults=(*implausible, *angle_defaults, *defaults))
     return L1C(safe, scene, str(granule), angles, nodes, images, masks_of(tile), nodata, saturated)
 

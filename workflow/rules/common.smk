@@ -291,7 +291,7 @@ PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
 
 
 def provenance(stage):
-    """Input function of a rule for a product: the file that says what the results are made from."""
+    """Input function: the file that says what the results of a stage are made from."""
     files = [
         str(path)
         for path in stage.input

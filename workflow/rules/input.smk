@@ -97,7 +97,7 @@ rule dem:
         CONDA
     threads: 2 if config["dem"] else 1
     resources:
-        mem_mb=memory(1800),
+        mem_mb=memory(2300),
         workers=WORKERS,
     params:
         code=step("dem"),
