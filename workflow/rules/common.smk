@@ -276,12 +276,13 @@ PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
 
 def provenance(stage):
     """Input function: the file that says what the results of a stage are made from."""
-    files = [
-        str(path)
-        for path in stage.input
-        if isinstance(path, str) and not path.is_ancient and "{product}" not in path
-    ]
-    of_l1c = "l1c" in stage.input.keys()
+    inputs_of_users = {
+        "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
+        "dem": [config["dem"]] if config["dem"] else [],
+        "layers": LAYERS,
+    }
+    names = list(stage.input.keys())
+    files = [path for name in names for path in inputs_of_users.get(name, [])]
     parameters = {name: str(v) for name, v in stage.params.items() if not callable(v)}
     # What is put where does not matter: results may be moved, and be made from another folder.
     for path, name in {OUT: "", **{path: Path(path).name for path in files}}.items():
@@ -289,7 +290,7 @@ def provenance(stage):
 
     def of_product(wildcards):
         l1c = L1C[wildcards.product]
-        inputs = files + ([l1c] if of_l1c and l1c != DEMO else [])
+        inputs = files + ([l1c] if "l1c" in names and l1c != DEMO else [])
         mode = "job" if not workflow.is_main_process else "look"
         if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
             mode = "run"
