@@ -75,7 +75,10 @@ class Provenance:
             recorded = _recorded(path)
             if not recorded and mode == "look":  # of a table of thousands none is looked at
                 return _something_new()
-            facts = {"parameters": dict(parameters), "inputs": {Path(name).name: fingerprint(name) for name in inputs}}
+            facts = {
+                "parameters": dict(parameters),
+                "inputs": [[Path(name).name, fingerprint(name)] for name in inputs],
+            }
             if recorded == facts:
                 return str(path)
             if mode == "look":

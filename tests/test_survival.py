@@ -266,6 +266,11 @@ def test_what_a_result_was_made_from_is_written_when_it_changes(tmp_path):
     # Back again: other bytes than the first time, for Snakemake compares small files by content.
     record(tmp_path, altitude="0")
     assert path.read_bytes() not in (first, second)
+    for folder, content in (("a", "1"), ("b", "2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "map.tif").write_text(content)
+    inputs = [tmp_path / "a/map.tif", tmp_path / "b/map.tif"]
+    assert len(json.loads(record(tmp_path, inputs=inputs).read_text())["inputs"]) == 2
     path.write_text("{")
     assert record(tmp_path, altitude="0").read_text() != "{"
 

@@ -292,15 +292,13 @@ PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
 
 def provenance(stage):
     """Input function: the file that says what the results of a stage are made from."""
-    files = [
-        str(path)
-        for path in stage.input
-        if isinstance(path, str) and not path.is_ancient and "{product}" not in path
-    ]
-    # Paths with braces, which cannot be inputs.
-    options = [word for v in stage.params for word in getattr(v, "value", ())]
-    files += [word for word in options if set("{}") & set(word) and Path(word).exists()]
-    of_l1c = "l1c" in stage.input.keys()
+    inputs_of_users = {
+        "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
+        "dem": [config["dem"]] if config["dem"] else [],
+        "layers": LAYER_PATHS,
+    }
+    names = list(stage.input.keys())
+    files = [path for name in names for path in inputs_of_users.get(name, [])]
     parameters = {
         name: str(getattr(v, "value", v))
         for name, v in stage.params.items()
@@ -312,7 +310,7 @@ def provenance(stage):
 
     def of_product(wildcards):
         l1c = L1C[wildcards.product]
-        inputs = files + ([l1c] if of_l1c and l1c != DEMO else [])
+        inputs = files + ([l1c] if "l1c" in names and l1c != DEMO else [])
         mode = "job" if not workflow.is_main_process else "look"
         if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
             mode = "run"
@@ -335,7 +333,10 @@ WORKERS = shlex.join(
     ]
 )
 # The optional layers of the classification, as options of a step.
-LAYERS = external(*(config["classification"][key] for key in CCI_LAYERS))
+LAYER_PATHS = [
+    config["classification"][key] for key in CCI_LAYERS if config["classification"][key]
+]
+LAYERS = external(*LAYER_PATHS)
 LAYER_OPTIONS = literal(
     [
         word
