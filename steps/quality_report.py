@@ -37,8 +37,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         valid pixels at its finest resolution, `outside_domain_percentage` of the scene where an input was outside the
         look-up table and its limit was taken. Further mean_reflectance, aot_method, aot_source (the file that CAMS is
         from), mean_aot550, aerosol_model, aerosol_model_source (CONFIG, CAMS, DDV or DEFAULT), lut (name of the look-up
-        table), ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT or
-        CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
+        table), ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT
+        or CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
         for everything that was assumed because it was not given.
 
     Raises
