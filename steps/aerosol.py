@@ -186,7 +186,8 @@ def run(
     table
         Output: a copy of the look-up table, for the stages that follow.
     report
-        Output, JSON: the method (DDV, CAMS, CLIMATOLOGY or FIXED), the mean, figures of the dark vegetation, defaults.
+        Output, JSON: the method (DDV, CAMS with the `source` file, CLIMATOLOGY or FIXED), the mean, figures of the
+        dark vegetation, defaults.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     aot_overview

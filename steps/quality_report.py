@@ -35,10 +35,10 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
         `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
         valid pixels at its finest resolution, `outside_domain_percentage` of the scene where an input was outside the
-        look-up table and its limit was taken. Further mean_reflectance, aot_method, mean_aot550, aerosol_model,
-        aerosol_model_source (CONFIG, CAMS, DDV or DEFAULT), lut (name of the look-up table),
-        ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT or
-        CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
+        look-up table and its limit was taken. Further mean_reflectance, aot_method, aot_source (the file that CAMS is
+        from), mean_aot550, aerosol_model, aerosol_model_source (CONFIG, CAMS, DDV or DEFAULT), lut (name of the look-up
+        table), ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT
+        or CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
         for everything that was assumed because it was not given.
 
     Raises
@@ -61,6 +61,7 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             **class_shares(_class_counts(classification)),
             **ground,
             "aot_method": aerosol["method"],
+            **({"aot_source": aerosol["source"]} if aerosol.get("source") else {}),
             "mean_aot550": aerosol["mean_aot550"],
             "aerosol_model": aerosol["model"],
             "aerosol_model_source": aerosol["model_source"],
