@@ -45,7 +45,7 @@ rule benchmark_study:
         mem_mb=4000,
     params:
         code=step("benchmark.study"),
-        folder=lambda wildcards, output: str(Path(output[0]).parent),
+        folder=beside_output,
         sizes=config["study"]["sizes"],
         workers=optional(
             "--workers", " ".join(map(str, config["study"]["workers"]))
@@ -76,8 +76,8 @@ rule benchmark_stages:
         mem_mb=1000,
     params:
         code=step("benchmark.stages"),
-        logs=f"{OUT}/{BENCHMARKED}/logs",
-        table=f"{workflow.basedir}/workflow/report/performance.md",
+        logs=lambda wildcards, input: str(Path(input[0]).parents[1] / "logs"),
+        table=PROJECT / "workflow/report/performance.md",
     shell:
         "python -m steps.benchmark.stages --logs {params.logs:q} --l1c {input.l1c:q} --table {params.table:q}"
         " --threads {threads} --log {log:q}"
@@ -104,8 +104,8 @@ rule benchmark_scaling:
         mem_mb=5000,
     params:
         code=step("benchmark.scaling"),
-        snakefile=f"{workflow.basedir}/Snakefile",
-        folder=lambda wildcards, output: str(Path(output[0]).parent),
+        snakefile=PROJECT / "Snakefile",
+        folder=beside_output,
         sizes=config["study"]["product_sizes"],
         products=config["study"]["products"],
     shell:

@@ -9,6 +9,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
+# Stages are those of the checkout that these rules are in, for this process and for those that it starts, whatever is
+# installed and whatever lies in the working directory. Rules that Snakemake fetches itself need an installed package.
+if isinstance(workflow.current_basedir, os.PathLike):
+    here = str(Path(workflow.current_basedir).parents[1])
+    sys.path.insert(0, here)
+    os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=here)
+
 import steps
 from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.cache import cache_folder
@@ -57,6 +64,8 @@ os.environ.update(
 if config["cache"]:
     os.environ.update(SEN2FLOW_CACHE=config["cache"])
 
+# The checkout, or where the package is installed.
+PROJECT = Path(steps.__file__).parents[1]
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 # The first table is the one to start from, and what is left where nothing tells the model.
@@ -102,7 +111,7 @@ def l1c_products():
             raise StepError(
                 f"{path}: the same product as {products[name]}; remove one of them"
             )
-        products[name] = DEMO if path == "demo" else path
+        products[name] = DEMO if path == "demo" else local(path)
     return products
 
 
@@ -160,6 +169,11 @@ def final(path):
     return of(f"roi/{path}" if ROI else path)
 
 
+def beside_output(wildcards, output):
+    """The folder of a rule's first output, where a prefix has been put before it (of `module:`), too."""
+    return str(Path(output[0]).parent)
+
+
 # The product that the rules of benchmark.smk measure.
 BENCHMARKED = next(iter(L1C))
 
@@ -194,8 +208,7 @@ IMPORT = re.compile(
 @lru_cache
 def code_of(module):
     """The file of a module of ours and of every one that it imports, found without importing any."""
-    root = Path(steps.__file__).parents[1]
-    base = root.joinpath(*module.split("."))
+    base = PROJECT.joinpath(*module.split("."))
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
     if not path.exists():
         return frozenset()
@@ -272,7 +285,9 @@ def product_files(product):
 WORKERS = "--backend {backend} --scheduler {scheduler}".format(**config["parallel"])
 # The optional layers of the classification, as options of a step.
 LAYERS = [
-    config["classification"][key] for key in CCI_LAYERS if config["classification"][key]
+    local(config["classification"][key])
+    for key in CCI_LAYERS
+    if config["classification"][key]
 ]
 LAYER_OPTIONS = " ".join(
     optional(f"--{key.replace('_', '-')}", config["classification"][key])

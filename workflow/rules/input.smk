@@ -79,7 +79,7 @@ rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        dem=[config["dem"]] if config["dem"] else [],
+        dem=local(config["dem"]) if config["dem"] else [],
     output:
         terrain_10m=work("dem/terrain_10m.tif"),
         terrain_20m=work("dem/terrain_20m.tif"),

@@ -33,7 +33,7 @@ rule crop:
         mem_mb=memory(300),
     params:
         code=step("crop"),
-        folder=of("roi"),
+        folder=lambda wildcards, output: str(Path(output[0]).parents[1]),
     shell:
         "python -m steps.crop --metadata {input.metadata:q} --rasters {input.rasters:q} --folder {params.folder:q}"
         " --log {log:q}"
@@ -113,7 +113,7 @@ rule write_safe:
         mem_mb=memory(500),
     params:
         code=step("write_safe"),
-        safe=f"{OUT}/{{product}}.SAFE",
+        safe=beside_output,
         layers=LAYER_OPTIONS,
     shell:
         "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
@@ -172,7 +172,7 @@ rule write_stac:
         mem_mb=memory(600),
     params:
         code=step("write_stac"),
-        folder=kept("cog"),
+        folder=beside_output,
     shell:
         "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
         " --folder {params.folder:q} --log {log:q}"
@@ -202,7 +202,7 @@ rule quicklook:
         mem_mb=memory(600),
     params:
         code=step("quicklook"),
-        folder=kept("quicklook"),
+        folder=beside_output,
     shell:
         "python -m steps.quicklook --toa {input.toa:q} --boa {input.boa:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
