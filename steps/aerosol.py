@@ -1,4 +1,4 @@
-"""Aerosol: its optical thickness from dark vegetation, from the granule's CAMS forecast or as configured; its model."""
+"""Aerosol: its optical thickness from dark vegetation, the granule's CAMS data or a climatology; its model."""
 
 import logging
 import shutil
@@ -26,6 +26,7 @@ from steps.artefacts import (
 )
 from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, model_of_vegetation
 from steps.atmosphere.choice import VEGETATION_MODELS
+from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.scene import (
     SCALE_HEIGHT,
     Mesh,
@@ -60,7 +61,7 @@ _AROUND = 1020
 _LEAST_SHARE = 0.02
 #: Share of the darkest pixels of vegetation, soil and water that may be below a limit of reflectance.
 _DARKEST, _LOWEST_REFLECTANCE = 0.01, {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
-#: Water vapour (g/cm2) for want of a forecast; the bands used here hardly depend on it.
+#: Water vapour (g/cm2) for want of a forecast of it; the bands used here hardly depend on it.
 _WATER_VAPOUR = 1.5
 _CLOUDS, _WATER, _GROUND = (8, 9, 10), 6, (4, 5, 6)
 
@@ -116,6 +117,15 @@ class _Inputs:
         return cells.left + x, cells.top - y
 
     @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Latitude and longitude of the cells, degrees."""
+        from rasterio.warp import transform
+
+        x, y = np.meshgrid(*self.centres)
+        east, north = transform(f"EPSG:{self.grid.epsg}", "EPSG:4326", x.ravel(), y.ravel())
+        return np.reshape(north, x.shape), np.reshape(east, x.shape)
+
+    @property
     def mean_elevation(self) -> float:
         """Km."""
         return float(self.cell_elevation.mean())
@@ -148,7 +158,7 @@ def run(
     mask_20m: Path | None = None,
     terrain_20m: Path | None = None,
     aot_overview: Path | None = None,
-    method: Literal["auto", "ddv", "cams", "fixed"] = "auto",
+    method: Literal["auto", "ddv", "cams", "climatology", "fixed"] = "auto",
     aot550: float = 0.2,
     smoothing_km: float = 1.0,
     threads: int = 1,
@@ -170,22 +180,23 @@ def run(
         The scene and its angles.
     lut
         Look-up tables of the atmosphere. Of several, the one whose aerosol model fits best is taken: by the species
-        of the CAMS forecast, else by the colour of dark vegetation, else the first.
+        of the CAMS data, else by the colour of dark vegetation, else the first.
     aot
         Output: the map.
     table
         Output: a copy of the look-up table, for the stages that follow.
     report
-        Output, JSON: the method (DDV, CAMS or FIXED), the mean, figures of the dark vegetation, defaults.
+        Output, JSON: the method (DDV, CAMS, CLIMATOLOGY or FIXED), the mean, figures of the dark vegetation, defaults.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     aot_overview
         Output: the map in the pixels of the stack.
     method
-        ddv: what gives dark dense vegetation its colours; cams: the forecast that comes with the product; fixed:
-        `aot550`; auto: the first of these that there is.
+        ddv: what gives dark dense vegetation its colours; cams: the forecast or reanalysis that comes with the product;
+        climatology: what is usual there in this month; auto: the first of these that there is, and what follows the
+        chosen one for want of it; fixed: `aot550`.
     aot550
-        Thickness at the scene's mean elevation for `fixed` and for want of the others.
+        Thickness at the scene's mean elevation for `fixed`; by which dark vegetation is looked for, too.
     smoothing_km
         Standard deviation of the Gaussian that smooths the map.
     threads, backend, scheduler
@@ -223,10 +234,12 @@ def run(
             write_air_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
         if mask_20m and terrain_20m:
             pixels = Pixels.of(mask_20m, terrain_20m)
-        mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
+        mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=facts["method"])
+    if facts["method"] == "CAMS":
+        facts["source"] = scene.auxiliary.cams_file
     facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
     if source == "DEFAULT":
-        facts["defaults"].append(f"No CAMS forecast and hardly any dark vegetation: {model} aerosol was assumed.")
+        facts["defaults"].append(f"No CAMS data and hardly any dark vegetation: {model} aerosol was assumed.")
     facts["mean_aot550"] = aot550 if mean is None else mean
     for sentence in facts["defaults"]:
         logger.warning("%s", sentence)
@@ -264,7 +277,7 @@ def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:
 def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
     """Return the thickness above sea level of each cell, and how it was found."""
     facts = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0, "spread_aot550": 0.0, "defaults": []}
-    forecast = None if method == "fixed" else _forecast(inputs)
+    forecast = _forecast(inputs) if method in ("auto", "ddv", "cams") else None
     found = None
     if method in ("auto", "ddv"):
         found = _from_vegetation(inputs, forecast, facts)
@@ -272,16 +285,13 @@ def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float)
     if found is None and forecast is not None:
         found = forecast
         facts["method"] = "CAMS"
+    if found is None and method != "fixed":
+        found = _climatology(inputs)
+        facts["method"] = "CLIMATOLOGY"
     if found is None:
         found = np.full(inputs.cell_elevation.shape, aot550)
         facts["method"] = "FIXED"
-        if method != "fixed":
-            lack = {"auto": "dark vegetation and CAMS forecast", "ddv": "dark vegetation", "cams": "CAMS forecast"}[
-                method
-            ]
-            facts["defaults"].append(f"No {lack}: aerosol optical thickness {aot550:g} was assumed.")
-    elif method == "ddv" and facts["method"] == "CAMS":
-        facts["defaults"].append("Hardly any dark vegetation: the aerosol of the CAMS forecast was taken.")
+    facts["defaults"] += _stand_in(method, facts["method"])
     known = np.isfinite(found)
     facts["spread_aot550"] = float(found[known].std())
     # Retrieved cells are known at their own elevation, all others at that of the whole scene.
@@ -291,6 +301,16 @@ def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float)
     if facts["method"] != "FIXED":
         found = np.minimum(found, _limit(inputs) * np.exp(inputs.cell_elevation / SCALE_HEIGHT))
     return _smooth(found, smoothing_km * 1000 / inputs.cells.resolution), facts
+
+
+def _stand_in(wanted: str, method: str) -> list[str]:
+    """Return a sentence if another method than the one that was wanted had to be taken."""
+    if method == "CLIMATOLOGY" and wanted != "climatology":
+        lack = {"auto": "dark vegetation and CAMS data", "ddv": "dark vegetation and CAMS data", "cams": "CAMS data"}
+        return [f"No {lack[wanted]}: the aerosol that is usual there in this month was taken from a climatology."]
+    if method == "CAMS" and wanted == "ddv":
+        return ["Hardly any dark vegetation: the aerosol of the product's CAMS data was taken."]
+    return []
 
 
 @dataclass(frozen=True)
@@ -369,15 +389,13 @@ def _near_cloud(classes: np.ndarray, ratio: int, resolution: float) -> np.ndarra
 
 
 def _forecast(inputs: _Inputs) -> np.ndarray | None:
-    """Return the CAMS forecast of the granule at each cell, None where it has none."""
+    """Return the granule's CAMS aerosol at each cell, None where it has none."""
     auxiliary = inputs.scene.auxiliary
     if not auxiliary.cams or "aod550" not in auxiliary.cams:
         return None
-    from rasterio.warp import transform
     from scipy.ndimage import map_coordinates
 
-    x, y = np.meshgrid(*inputs.centres)
-    east, north = transform(f"EPSG:{inputs.grid.epsg}", "EPSG:4326", x.ravel(), y.ravel())
+    north, east = inputs.places
     latitude, longitude = np.array(auxiliary.latitude)[:, 0], np.array(auxiliary.longitude)[0]
     order = np.argsort(latitude)
     row = np.interp(north, latitude[order], order)
@@ -386,7 +404,13 @@ def _forecast(inputs: _Inputs) -> np.ndarray | None:
         (east - longitude[0] + 180) % 360, (longitude - longitude[0] + 180) % 360, np.arange(longitude.size)
     )
     values = map_coordinates(np.array(auxiliary.cams["aod550"]), [row, column], order=1, mode="nearest")
-    return np.clip(values.reshape(x.shape), LOWEST, HIGHEST)
+    return np.clip(values, LOWEST, HIGHEST)
+
+
+def _climatology(inputs: _Inputs) -> np.ndarray:
+    """Return the thickness that is usual at each cell at this time of the year, above the scene's mean elevation."""
+    usual, elevation = aerosol_climatology(*inputs.places, inputs.scene.sensing_time)
+    return np.clip(usual * np.exp((elevation - inputs.mean_elevation) / SCALE_HEIGHT), LOWEST, HIGHEST)
 
 
 def _limit(inputs: _Inputs) -> np.ndarray:

@@ -34,6 +34,7 @@ def write_air_map(
     pixels: Pixels,
     limits: tuple[float, float],
     run_all: RunAll,
+    **tags,
 ) -> float | None:
     """Write a map of what lies above each pixel.
 
@@ -49,6 +50,8 @@ def write_air_map(
         Lowest and highest value.
     run_all
         Workers.
+    tags
+        Kept in the file.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def write_air_map(
         If the map cannot be written.
     """
     blocks, total = list(row_blocks(pixels.grid.height)), 0
-    with create(path, kind, pixels.grid, [kind.name]) as output:
+    with create(path, kind, pixels.grid, [kind.name], **tags) as output:
         maps = run_all(_stored, blocks, kind.scale, field, field_grid.positions(pixels.grid), pixels, limits)
         for rows, stored in zip(blocks, maps, strict=True):
             output.write(kind.name, stored, rows.start)

@@ -2,10 +2,11 @@
 
 Every raster is a tiled GeoTIFF that QGIS opens. Its kind fixes data type, scale, offset and no-data value, and is
 stamped into the file, so that a stage that is handed a wrong or an old file says so instead of computing nonsense.
-Writing is atomic: a file appears under its name only when it is complete.
+Writing is atomic: a file appears under its name only when it is complete. Each carries a checksum (`steps.checksums`).
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from steps import __version__
+from steps import __version__, checksums
 from steps.errors import StepError
 
 #: What rasterio raises; closing and copying a dataset raise GDAL's own errors, which have no public name.
@@ -147,36 +148,71 @@ WVP = Kind("water_vapour", "uint16", 0, 1e-3)
 def atomic(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to, and rename it to `path` when the block ends without an exception.
 
-    Works for files and folders. On an exception what was written is removed.
+    Works for files and folders. On an exception what was written is removed, and before the block what a process that
+    was killed has left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()  # made beforehand by Snakemake; it is not to outlive a failure
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        if not _is_running(left.name.removesuffix(path.suffix).split(".")[-2]):
+            _remove(left)
     try:
         yield part
         if path.is_dir():
             shutil.rmtree(path)
         part.replace(path)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        _remove(part)
 
 
-def write_json(path: Path, document: Mapping) -> None:
-    """Write a JSON document atomically, with sorted keys so that equal documents are equal files."""
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):  # no name of ours; another user's process
+        return True
+    return True
+
+
+def write_json(path: Path, document: Mapping, *, checksum: bool = True) -> None:
+    """Write a JSON document atomically, with sorted keys so that equal documents are equal files.
+
+    Between the stages it gets a key `checksum`; `read_json` looks at it and leaves it out.
+    """
+    if checksum:
+        document = {**document, "checksum": checksums.of_document(document)}
     with atomic(path) as part:
         part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON document; raise `StepError` if it is missing or broken."""
+    """Read a JSON document; raise `StepError` if it is missing, broken or not what its checksum says."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); run the stage that makes it again") from problem
+        document = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise checksums.damaged(path, problem) from problem
+    expected = document.pop("checksum", None)
+    if expected and expected != checksums.of_document(document):
+        raise checksums.damaged(path, "its checksum is another")
+    return document
 
 
 def check_space(path: Path, size: float) -> None:
@@ -259,6 +295,7 @@ def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress
             raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
         if not _complete(part):
             raise StepError(f"{path}: only part of it could be written; free some disk space")
+        checksums.seal(part)
 
 
 def _complete(path: Path) -> bool:
@@ -284,10 +321,7 @@ def _scale(kind: Kind, band: str) -> float:
 
 def _check_kind(path: Path, kind: Kind, found: str | None) -> None:
     if found != kind.name:
-        raise StepError(
-            f"{path}: a raster of kind {kind.name} is expected and this is {found or 'none of ours'}; "
-            "delete it and run the stage that makes it again"
-        )
+        raise checksums.damaged(path, f"a raster of kind {kind.name} is expected and this is {found or 'none of ours'}")
 
 
 @contextlib.contextmanager
@@ -295,10 +329,10 @@ def _opened(path: Path, kind: Kind):
     try:
         with rasterio.open(path) as dataset:
             _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
+            checksums.check(path)
             yield dataset
     except RASTER_ERRORS as problem:
-        message = f"{path}: cannot be read ({problem}); delete it and run the stage that makes it again"
-        raise StepError(message) from problem
+        raise checksums.damaged(path, problem) from problem
 
 
 def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
@@ -317,7 +351,7 @@ def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None 
     with _opened(path, kind) as dataset:
         lacking = set(bands) - set(dataset.descriptions)
         if lacking:
-            raise StepError(f"{path}: has no band {min(lacking)}; delete it and run the stage that makes it again")
+            raise StepError(f"{path}: has no band {min(lacking)}; run the stage that makes it again")
         window = rows and Window.from_slices(rows, slice(0, dataset.width), height=dataset.height)
         numbers = [dataset.descriptions.index(band) + 1 for band in bands]
         return dataset.read(numbers, window=window, out_dtype=kind.dtype)

@@ -7,13 +7,18 @@ import inspect
 import logging
 import os
 import resource
+import select
+import signal
 import sys
+import threading
 import time
 import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from steps.checksums import RUN
+from steps.environment import leave_foreign_variables
 from steps.errors import StepError
 
 _MENDS = {
@@ -87,6 +92,22 @@ def _set_up_log(path: Path | None, step: str) -> None:
     logging.getLogger("rasterio").setLevel(logging.ERROR)
 
 
+def _end_with_run() -> None:
+    """Let this process be killed as soon as the run that has started it is dead, so that it does not go on unseen."""
+    if RUN not in os.environ or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        run = os.pidfd_open(int(os.environ[RUN].split()[0]))
+    except OSError:  # not to be seen from here, as from a container
+        return
+
+    def watch():
+        select.select([run], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     """Run a step from its command line.
 
@@ -99,9 +120,13 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     if "threads" in inspect.signature(run).parameters:
         arguments["threads"] = threads
     os.environ["GDAL_NUM_THREADS"] = str(threads)
+    foreign = leave_foreign_variables()
     start = time.perf_counter()
+    _end_with_run()
     try:
         _set_up_log(log, parser(run).prog.removeprefix("python -m "))
+        for sentence in foreign:
+            logger.warning("%s", sentence)
         run(**arguments)
     except StepError as problem:
         logger.error("%s", " ".join(str(problem).split()))

@@ -7,6 +7,7 @@ import rasterio
 from rasterio.windows import Window
 
 from steps.artefacts import RASTER_ERRORS, atomic
+from steps.checksums import check, seal
 from steps.cli import cli
 from steps.errors import StepError
 from steps.sentinel2.scene import Scene
@@ -43,6 +44,7 @@ def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
 
 
 def _crop(source: Path, target: Path, scene: Scene) -> None:
+    check(source)
     with rasterio.open(source) as whole:
         left, top = scene.roi.left - whole.transform.c, whole.transform.f - scene.roi.top
         size = whole.res[0]
@@ -53,6 +55,7 @@ def _crop(source: Path, target: Path, scene: Scene) -> None:
             part.descriptions, part.scales, part.offsets = whole.descriptions, whole.scales, whole.offsets
             part.update_tags(**whole.tags())
             part.write(whole.read(window=window))
+    seal(target)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
 from steps.cli import cli
-from steps.elevation import read_elevation
+from steps.elevation import ElevationModel, elevation_model
 from steps.kernels.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
 from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
 from steps.sentinel2.angles import AngleGrid
@@ -64,32 +64,31 @@ def run(
         If the elevation model cannot be used or does not touch the scene.
     """
     scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
-    default = f"no elevation model: flat terrain at {altitude:g} m"
+    outputs = (terrain_20m, terrain_10m, terrain_60m, terrain_80m)
+    grids = (*map(scene.grid.at, (20, 10, 60)), scene.overview)
+    suns = [_Sun(angle_grid, grid) for grid in grids]
     if dem is None:
+        default = f"no elevation model: flat terrain at {altitude:g} m"
         logger.warning("%s", default)
-    else:
-        ground = _Ground(dem, scene, *_look(dem, scene.overview, _Sun(angle_grid, scene.overview)))
-    fine = scene.grid
-    of_20m = (
-        (terrain_20m, fine.at(20), None),
-        (terrain_10m, fine, terrain_20m),
-        (terrain_60m, fine.at(60), terrain_20m),
-    )
-    for path, grid, coarse in (*of_20m, (terrain_80m, scene.overview, None)):
-        sun = _Sun(angle_grid, grid)
-        if dem is None:
+        for path, grid, sun in zip(outputs, grids, suns, strict=True):
             _write_flat(path, grid, sun, altitude, default)
-        else:
-            _write_relief(path, grid, sun, ground, coarse, threads)
+        return
+    with elevation_model(dem, scene.overview, _FARTHEST, scene.roi or scene.whole, threads) as model:
+        for note in model.notes:
+            logger.warning("%s", note)
+        ground = _Ground(model, scene, *_look(model, scene.overview, suns[-1]))
+        for path, grid, sun in zip(outputs, grids, suns, strict=True):
+            _write_relief(path, grid, sun, ground, None if grid.resolution in (20, 80) else terrain_20m, threads)
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """An elevation model, the scene, how far around a pixel the model matters (m), and what tags tell of the tile."""
+    """An elevation model, the scene, how far around a pixel the model matters (m), its level elsewhere, and tags."""
 
-    dem: Path
+    model: ElevationModel
     scene: Scene
     reach: float
+    level: float
     facts: dict[str, str]
 
     def tile(self, grid: Grid) -> Grid:
@@ -100,20 +99,18 @@ class _Ground:
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
     """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
     margin = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution))
-    dem, tile = ground.dem, ground.tile(grid)
+    model, tile = ground.model, ground.tile(grid)
     # The horizon of a part may be anywhere in the tile.
     seen = grid if coarse else tile
-    wide, names = read_elevation(dem, seen, margin, tile, threads)
+    wide = model.read(seen, margin, tile, threads)
     rows, columns = grid.within(seen)
     elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
-    missing = 100 * float(np.isnan(inside).mean())
-    _fill(wide, margin)
+    _fill(wide, margin, ground.level)
     tags = ground.facts | _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
-    tags.update(dem=",".join(names), missing_percent=f"{missing:.3f}")
-    if missing:
-        tags["default"] = f"{missing:.3f} % of the scene has no elevation in {dem.name} and is taken as sea level"
-        logger.warning("%s", tags["default"])
+    tags.update(dem=",".join(model.names), missing_percent=f"{model.missing:.3f}")
+    if model.notes:
+        tags["default"] = "; ".join(model.notes)
     if coarse:
         views = _views_from(coarse, grid)
     else:
@@ -185,25 +182,26 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
 
 
-def _look(dem: Path, tile: Grid, sun: _Sun) -> tuple[float, dict[str, str]]:
-    """Return how far around a pixel (m) the ground matters, and what tags tell of a tile, from a coarse look."""
+def _look(model: ElevationModel, tile: Grid, sun: _Sun) -> tuple[float, float, dict[str, str]]:
+    """Return how far around a pixel (m) the ground matters, its level where it is unknown, and tags of a tile."""
     step = 200
     columns, rows = (math.ceil(n * tile.resolution / step) for n in (tile.width, tile.height))
     margin = _FARTHEST // step
-    around, _ = read_elevation(dem, Grid(tile.epsg, tile.left, tile.top, step, columns, rows), margin)
+    around = model.read(Grid(tile.epsg, tile.left, tile.top, step, columns, rows), margin)
     inside = around[margin:-margin, margin:-margin]
     difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
-    facts = _tile_facts(relief >= RELIEF, float(np.nan_to_num(inside).mean(dtype="f8")))  # sea where nothing is known
-    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), facts
+    mean = float(np.nanmean(np.where(np.isnan(inside), model.beyond, inside), dtype="f8"))
+    level = mean if math.isnan(model.beyond) else model.beyond
+    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), level, _tile_facts(relief >= RELIEF, mean)
 
 
-def _fill(elevation: np.ndarray, margin: int) -> None:
-    """Put sea level where the scene has no elevation, and nothing that could be a horizon around it.
+def _fill(elevation: np.ndarray, margin: int, level: float) -> None:
+    """Put a level where a tile around a region has no elevation, and nothing that could be a horizon around.
 
     Beside its border the scene goes on level, so that a model cut to the scene makes no slopes there.
     """
     inside = elevation[margin:-margin, margin:-margin]
-    inside[np.isnan(inside)] = 0
+    inside[np.isnan(inside)] = level
     near = elevation[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None]
     for ring, border in (
         (near[:, 0], near[:, 1]),

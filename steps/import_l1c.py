@@ -2,23 +2,26 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from steps.artefacts import ANGLES, BLOCK, MASK, TOA, Grid, check_space, create, write
+from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.mesh import nearest
 from steps.parallel import RunAll, workers
 from steps.sentinel2 import jp2_reader
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
+from steps.sentinel2.checksums import Setting
 from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
-from steps.sentinel2.masks import POLYGON_KINDS, QUALITY_LAYERS, add_flags, polygon_flags, quality_flags
-from steps.sentinel2.overview import clear_edges, dark_not_missing, interpolated, reduced
+from steps.sentinel2.l2a_documents import check_documents
+from steps.sentinel2.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
+from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
 from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
@@ -27,6 +30,15 @@ logger = logging.getLogger(__name__)
 
 #: Bands of 10 and 20 m; those of 60 m are small files.
 _FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
+#: What else the L2A product takes from the product, and what decoders leave beside it.
+_COPIED = (
+    "INSPIRE.xml",
+    "DATASTRIP/*/MTD_DS.xml",
+    "DATASTRIP/*/QI_DATA/*.xml",
+    "GRANULE/*/AUX_DATA/AUX_*",
+    "GRANULE/*/QI_DATA/*.xml",
+)
+_LEFT = (".idx", ".aux.xml")
 #: Rows and columns of an image.
 Window = tuple[slice, slice]
 
@@ -44,12 +56,13 @@ def run(
     roi: str | None = None,
     roi_margin_km: float = 6.0,
     roi_clouds: bool = False,
+    checksums: Setting = "refuse",
     threads: int = 1,
 ) -> None:
     """Read a Sentinel-2 Level-1C product, or the part of it that a region of interest needs.
 
     That part is the region with what is around it, pixels that shine into it. Only near the region are they decoded
-    in full, farther away at 80 m; masks are read for the region alone.
+    in full, farther away at 80 m.
 
     Parameters
     ----------
@@ -73,6 +86,8 @@ def run(
         How far around the region surroundings are looked at.
     roi_clouds
         Whether clouds towards the sun belong to them too: classic rules find shadows by them, not from the overview.
+    checksums
+        What to do with a file of the product that does not fit its checksum in `manifest.safe`.
     threads
         Bands decoded side by side.
 
@@ -81,21 +96,24 @@ def run(
     StepError
         If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
-    product = read_l1c(Safe(l1c), ozone)
+    product = read_l1c(Safe(l1c, checksums), ozone)
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}
+    check_documents(product.safe, product.granule, scene)
     masks, defaults = _present_masks(product)
     check_space(toa_10m, sum(2 * grid.at(PIXEL_SIZE[band]).width * grid.at(PIXEL_SIZE[band]).height for band in BANDS))
     with contextlib.ExitStack() as stack:
         run_all = stack.enter_context(workers("threads", threads))
-        blocks = _check_images(product, masks, run_all)
+        blocks = _check_files(product, run_all)
+        defaults += _equal_images(product) + product.safe.unverified()
         rasters = {
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
         flags, product_20m = np.zeros(grid.at(20).shape, "u1"), (scene.roi or grid).at(20)
-        flags[product_20m.within(grid.at(20))] = _mask_flags(product, masks, product_20m, run_all)
+        of_tile = _mask_flags(product, masks, tile.at(20), run_all)
+        flags[product_20m.within(grid.at(20))] = of_tile[product_20m.within(tile.at(20))]
         part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
         for band, stored, found in _overview(product, run_all):
             distant[band] = stored
@@ -107,7 +125,8 @@ def run(
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
-    _write_overview(overview, scene, distant)
+        _check_data(product, flags[product_20m.within(grid.at(20))], roi)
+    _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
@@ -135,13 +154,44 @@ def _present_masks(product: L1C) -> tuple[list[Mask], tuple[str, ...]]:
     return present, (sentence,)
 
 
-def _check_images(product: L1C, masks: list[Mask], run_all: RunAll) -> dict[str, int]:
-    """Check every image and mask before the long work, and return the rows of the blocks of each band's image."""
-    files = [(name, band, 1) for band, name in product.images.items()]
-    files += [(m.name, m.band, QUALITY_LAYERS) for m in masks if m.kind == "MSK_QUALIT"]
-    grid = product.scene.grid
-    rows = list(run_all(lambda f: jp2_reader.check(product.safe, f[0], grid.at(PIXEL_SIZE[f[1]]), f[2]), files))
-    return dict(zip(product.images, rows[: len(product.images)], strict=True))
+def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
+    """Check all files to be read or copied before the long work; return the rows of the blocks of each band's image."""
+    safe, grid = product.safe, product.scene.grid
+    bands = list(product.images)
+    rows = run_all(lambda b: jp2_reader.check(safe, product.images[b], grid.at(PIXEL_SIZE[b])), bands)
+    blocks = dict(zip(bands, rows, strict=True))
+    check_masks(safe, product.masks, grid, run_all)
+    for name in safe.names():
+        if any(PurePosixPath(name).match(pattern) for pattern in _COPIED) and not name.endswith(_LEFT):
+            safe.verify(name)
+    for sentence in safe.unverified() if safe.checksums != "ignore" else ():
+        logger.warning("%s: %s", safe.path, sentence)
+    return blocks
+
+
+def _equal_images(product: L1C) -> tuple[str, ...]:
+    """Return a sentence if images of several bands are one and the same file: one lies under another's name."""
+    safe, bands = product.safe, {}
+    for band, name in product.images.items():
+        bands.setdefault(safe.size(name), []).append(band)
+    equal = [
+        f"{one} and {other}"
+        for group in bands.values()
+        for one, other in itertools.combinations(group, 2)
+        if safe.view(product.images[one])[:] == safe.view(product.images[other])[:]
+    ]
+    if not equal:
+        return ()
+    sentence = f"Images: those of {', '.join(equal)} are equal; one of each pair may be another band's."
+    logger.warning("%s: %s", safe.path, sentence)
+    return (sentence,)
+
+
+def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:
+    """Raise `StepError` unless some pixel has data in all bands."""
+    if (flags & MASK_NODATA).all():
+        what, mend = (f"the region of interest {roi}", "correct `roi`") if roi else ("it", "leave it out")
+        raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {mend}")
 
 
 def _chunks(height: int, block: int) -> list[slice]:
@@ -177,13 +227,14 @@ def _overview(product: L1C, run_all: RunAll) -> Iterator[tuple[str, np.ndarray, 
         yield band, *pixels
 
 
-def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray]) -> None:
-    grid = scene.overview
+def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], flags: np.ndarray) -> None:
+    """Write the overview; `flags` of the masks, at 20 m, tell which pixels of it no stage may believe."""
+    grid, coarse = scene.overview, scene.whole.at(60)
     bands = {
-        band: interpolated(stored, scene.whole.at(60), grid) if PIXEL_SIZE[band] == 60 else stored
+        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored
         for band, stored in distant.items()
     }
-    clear_edges(bands)
+    clear_unreliable(bands, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), grid))
     write(path, TOA, grid, bands)
 
 

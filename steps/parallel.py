@@ -6,7 +6,10 @@ can have its workers on other machines, which read the step's input files themse
 """
 
 import contextlib
+import ctypes
 import importlib
+import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -133,6 +136,14 @@ def _slurm(count: int):
 
 
 _CLUSTERS = {"local": _local, "slurm": _slurm}
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process, a fork of `parent`, when that dies: it would wait for work for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _in_order(submit: Callable, items: Iterable, count: int) -> Iterator:

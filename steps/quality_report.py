@@ -51,7 +51,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
     stages = [part for document in documents for part in (document, *document.get("resolutions", ()))]
     ground = _ground(terrain)
     aerosol, water_vapour = (_find(stages, key, reports) for key in ("mean_aot550", "mean_water_vapour"))
-    sentences = [*scene.defaults, *ground.pop("defaults"), *(s for stage in stages for s in stage.get("defaults", ()))]
+    sentences = [*scene.defaults, *ground.pop("defaults"), *_defaults(tags_of(classification, CLASSIFICATION))]
+    sentences += [sentence for stage in stages for sentence in stage.get("defaults", ())]
     write_json(
         quality,
         {
@@ -127,8 +128,12 @@ def _ground(terrain: Path) -> dict:
         "dem_source": tags.get("dem") or "None",
         "mean_elevation_km": float(tags["elevation_mean"]) / 1000,
         "mean_slope": round(total / max(count, 1), 4),
-        "defaults": [tags["default"]] if "default" in tags else [],
+        "defaults": _defaults(tags),
     }
+
+
+def _defaults(tags: dict[str, str]) -> list[str]:
+    return [tags["default"]] if "default" in tags else []
 
 
 def _find(stages: Sequence[dict], key: str, reports: Sequence[Path]) -> dict:

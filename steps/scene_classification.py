@@ -24,6 +24,7 @@ from steps.artefacts import (
     values,
     write,
 )
+from steps.cci_layers import read_layers
 from steps.cli import cli
 from steps.cloud_model import MODEL_BANDS, cloud_opinion
 from steps.errors import StepError
@@ -39,8 +40,6 @@ from steps.kernels.classification_improved import (
     b10_thickness,
     ground_by_vapour,
     mend,
-    snow_evidence,
-    thin_cloud_evidence,
 )
 from steps.kernels.classification_rules import (
     NO_DATA,
@@ -54,6 +53,7 @@ from steps.kernels.classification_scene import (
     doubtful_over_bright_ground,
     geometric_shadow,
 )
+from steps.kernels.classification_signs import signs
 from steps.kernels.cloud_shadow import ShadowLimits, displacement
 from steps.kernels.mesh import nearest_indices
 from steps.kernels.parallax import DISPLACED, REACH, displacement_index
@@ -72,8 +72,9 @@ DIRECTIONS = 24
 ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
-#: Those that the recovery rules and `snow_evidence` need.
-RECOVERY_BANDS = frozenset(("B02", "B03", "B04", "B8A", "B10", "B11", "B12"))
+#: Those that `signs` needs, in its order, and with them the recovery rules.
+SIGN_BANDS = ("b02", "b03", "b04", "b8a", "b10", "b11", "b12")
+RECOVERY_BANDS = frozenset(name.upper() for name in SIGN_BANDS)
 #: Reads rows of these bands; the others may be empty.
 Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
@@ -194,8 +195,8 @@ def _sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
     """Return 1 at sea, if the map says that there is some, but little snow on land; else None."""
     if snow_condition is None:
         return None
-    sea = snow_condition == SEA
-    total, count = int(snow_condition.sum(where=~sea, dtype=np.int64)), sea.size - int(sea.sum())
+    sea, land = snow_condition == SEA, snow_condition <= 100  # percent; others are codes of what is not known
+    total, count = int(snow_condition.sum(where=land, dtype=np.int64)), int(land.sum())
     return sea.view(np.uint8) if 0 < total < LITTLE_SNOW * count else None
 
 
@@ -231,14 +232,14 @@ def classify(
     shadow = None
     if not mends or "shadow" not in mends.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl, kept, ice, thin = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
+    scl, kept, seen = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
     if mends and mends.by_vapour:
-        ground_by_vapour(scl, kept["b09"], kept["b8a"], kept["b10"], resolution)
+        ground_by_vapour(scl, seen, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
         _by_land_cover(scl, kept, land_cover, resolution)
     shadows = None
     if mends:
-        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], ice, thin, resolution, mends)
+        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, mends)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow, shadows
 
@@ -262,13 +263,13 @@ def _by_land_cover(scl: np.ndarray, kept: dict[str, np.ndarray], land_cover: np.
 
 
 def _recovered(
-    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], evidence: bool, threads: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Run the recovery rules by rows; return classes, the named bands and maps, and evidence of snow and thin cloud.
+    read_rows: Reader, first: np.ndarray, shadow: np.ndarray | None, names: set[str], with_signs: bool, threads: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Run the recovery rules by rows; return classes, the named bands and maps, and what pixels look like (`signs`).
 
-    The evidence is gathered only if it is wanted, and empty of meaning otherwise.
+    The last is found only if it is wanted, and empty of meaning otherwise.
     """
-    scl, ice, thin = (np.empty_like(first) for _ in range(3))
+    scl, seen = np.empty_like(first), np.empty_like(first)
     kept = {name: np.empty(first.shape, np.float32) for name in names}
     needed = RECOVERY_BANDS | {name.upper() for name in names} & set(BANDS)
 
@@ -276,14 +277,13 @@ def _recovered(
         bands, maps = read_rows(wide, needed)
         shaded = np.zeros(bands.b02.shape, np.float32) if shadow is None else shadow[wide]
         scl[rows] = kernels.recover(bands, maps, first[wide], shaded)[inner]
-        if evidence:
-            ice[rows] = snow_evidence(bands.b03, bands.b8a, bands.b10, bands.b11)[inner]
-            thin[rows] = thin_cloud_evidence(bands.b02, bands.b04, bands.b8a, bands.b11, bands.b12)[inner]
+        if with_signs:
+            seen[rows] = signs(*(getattr(bands, name) for name in SIGN_BANDS))[inner]
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
     _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
-    return scl, kept, ice, thin
+    return scl, kept, seen
 
 
 def _mended(read_rows: Reader, mends: Mends) -> Reader:
@@ -367,12 +367,18 @@ def run(
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
         if path and grid_of(path, kind) != grid:
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
-    water = _warped(water_bodies, grid, "cubic_spline")
-    sea = _sea_without_snow(_warped(snow_condition, grid, "nearest"))
+    flags = read(mask, MASK, "mask") if mask else np.zeros(grid.shape, np.uint8)
+    missing = np.zeros(grid.shape, np.bool_)
+    given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
+    layers, defaults = read_layers(given, grid)
+    water, sea = layers["water_bodies"], _sea_without_snow(layers["snow_condition"])
     ground = tags_of(terrain, TERRAIN)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands = _read_bands(stack, rows, grid.width, names)
+        missing[rows] |= bands.nodata
+        # No rule shall draw conclusions from what is defective, for its neighbours.
+        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
         heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
@@ -388,29 +394,28 @@ def run(
         mends = Mends(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
     scl, cloud, snow, shadows = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        land_cover=_warped(land_cover, grid, "nearest"), snow_possible=snow_possible, mends=mends, threads=threads,
+        land_cover=layers["land_cover"], snow_possible=snow_possible, mends=mends, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
         from scipy import ndimage
 
         scl = ndimage.median_filter(scl, median_filter)
-    if mask:
-        defective = read(mask, MASK, "mask") & (MASK_SATURATED | MASK_DEFECTIVE) != 0
-        scl[defective & (scl != NO_DATA)] = SATURATED_DEFECTIVE
+    scl[(flags & (MASK_SATURATED | MASK_DEFECTIVE) != 0) & ~missing] = SATURATED_DEFECTIVE
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
-        _write(classification_60m, grid.at(60), coarse, mode)
+        _write(classification_60m, grid.at(60), coarse, mode, defaults)
     if shadow_limits:
         _write_limits(shadow_limits, grid, shadows)
-    _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode)
+    _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
 
 
-def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str) -> None:
+def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str, defaults: list[str]) -> None:
     """Write classes and probabilities, which agree in improved mode."""
     if mode == "improved":
         agree(*bands.values())
-    write(path, CLASSIFICATION, grid, bands, compress=True)
+    tags = {"default": "; ".join(defaults)} if defaults else {}
+    write(path, CLASSIFICATION, grid, bands, compress=True, **tags)
 
 
 def _write_limits(path: Path, grid: Grid, shadows: ShadowLimits | None) -> None:
@@ -486,29 +491,6 @@ def _read_terrain(terrain: Path, rows: slice, scene: Scene) -> tuple[np.ndarray,
     """Return elevation, slope and hillshade."""
     elevation, slope, aspect = (values(terrain, TERRAIN, band, rows) for band in ("elevation", "slope", "aspect"))
     return elevation, slope, kernels.hillshade(slope, aspect, scene.sun_zenith, scene.sun_azimuth)
-
-
-def _warped(path: Path | None, grid: Grid, method: str) -> np.ndarray | None:
-    """Return a map on the scene's grid as uint8."""
-    if path is None:
-        return None
-    import rasterio
-    from rasterio.errors import RasterioError
-    from rasterio.warp import Resampling, reproject
-
-    result = np.zeros(grid.shape, np.uint8)
-    try:
-        with rasterio.open(path) as dataset:
-            reproject(
-                rasterio.band(dataset, 1),
-                result,
-                dst_transform=grid.transform,
-                dst_crs=f"EPSG:{grid.epsg}",
-                resampling=Resampling[method],
-            )
-    except RasterioError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); give another map in `classification`") from problem
-    return result
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from steps.artefacts import (
 )
 from steps.atmosphere import LookUpTable, environment_share, load_table
 from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
-from steps.atmosphere.uncertainty import changes, noise_variance, spans, variance_nodes
+from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
 from steps.cli import cli
 from steps.errors import StepError
 from steps.kernels.adjacency import ENVIRONMENT, environment, environment_weights
@@ -65,19 +66,22 @@ def run(
     It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
     the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before terrain
     correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile; TERRAIN, AOT and
-    WVP are those of 20 m. LUT is the look-up table of the inversion; of OTHER_LUTS that of the aerosol model to compare
-    with is taken. SCENE_MEANS is the report of the water vapour, which tells means and ranges of the whole tile.
-    --adjacency and ADJACENCY_KM as for the reflectance.
+    WVP are those of 20 m, and the method by which AOT was made says how well aerosol is known. LUT is the look-up table
+    of the inversion; of OTHER_LUTS that of the aerosol model to compare with is taken. SCENE_MEANS is the report of the
+    water vapour, which tells means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the reflectance.
     """
     scene, angle_grid, facts = Scene.read(metadata), AngleGrid(angles), read_json(scene_means)["scene"]
     tile, other_tile = (WholeTile(table, scene, angle_grid, facts) for table in _tables(lut, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
+    inputs = replace(INPUTS, aot550=AOT550[tags_of(aot, AOT).get("method", "DDV")])
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     classified = grid_of(classification, CLASSIFICATION)
     models = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
-    aots, columns, elevations = (np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem))
-    logger.info("aerosol models %s, elevation from a DEM: %s", list(models.values()), with_dem)
+    aots, columns, elevations = (
+        np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
+    )
+    logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
     for source, target in zip(boa, uncertainty, strict=True):
         grid = grid_of(source, BOA)
         if grid_of(terrain, TERRAIN) != grid.at(20):
@@ -104,7 +108,7 @@ def run(
                 noise = noise_variance(
                     band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
                 )
-                terms = changes(ours.at, other.at, *state, with_dem=with_dem)
+                terms = changes(ours.at, other.at, *state, with_dem=with_dem, inputs=inputs)
                 nodes = variance_nodes(*terms, noise, adjacency=around is not None)
                 _write_band(output, band, stored, around, nodes, mesh, pool)
 

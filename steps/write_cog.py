@@ -1,7 +1,9 @@
 """Stage: the cloud-optimised GeoTIFFs."""
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -30,8 +32,10 @@ from steps.artefacts import (
     read,
     row_blocks,
 )
+from steps.checksums import seal_folder
 from steps.cli import cli
 from steps.errors import StepError
+from steps.parallel import end_with_parent
 from steps.sentinel2.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.names import l2a_name
@@ -102,12 +106,18 @@ def run(
     check_space(cogs, sum(sizes.values()))
     # Forked, so that they start at once; a new process would first import everything.
     context = multiprocessing.get_context("fork")
-    with atomic(cogs) as folder, ProcessPoolExecutor(threads, context) as pool:
+    with atomic(cogs) as folder, ProcessPoolExecutor(threads, context, end_with_parent, (os.getpid(),)) as pool:
         folder.mkdir()
         write = partial(_write_asset, folder, scene, sources, compression)
         largest_first = sorted(sizes, key=sizes.get, reverse=True)
-        for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
-            pass
+        try:
+            for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
+                pass
+        except BrokenProcessPool as problem:
+            raise StepError(
+                f"{cogs}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
+            ) from problem
+        seal_folder(folder, cogs)
 
 
 def _size(asset: Asset, scene: Scene) -> int:

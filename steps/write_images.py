@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, Kind, atomic, bands_of, grid_of, read, row_blocks
+from steps.checksums import seal_folder
 from steps.cli import cli
 from steps.errors import StepError
 from steps.sentinel2 import jp2_writer
@@ -47,6 +48,7 @@ def run(
         folder.mkdir()
         for path in boa:
             _write_images(folder, prefix, path, aot, wvp, classes)
+        seal_folder(folder, images)
 
 
 def _write_images(folder: Path, prefix: str, boa: Path, aot: Path, wvp: Path, classes: dict[int, Path]) -> None:

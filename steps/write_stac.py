@@ -12,6 +12,7 @@ from rasterio.errors import RasterioError
 
 from steps import __version__
 from steps.artefacts import BOA, CLASSIFICATION, UNCERTAINTY, Grid, atomic, read_json, write_json
+from steps.checksums import check_folder
 from steps.cli import cli
 from steps.errors import StepError
 from steps.sentinel2.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
@@ -55,6 +56,7 @@ def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
         Folder that is made.
     """
     scene, report = Scene.read(metadata), read_json(quality)
+    check_folder(cogs)
     with atomic(folder) as part:
         part.mkdir()
         for file in sorted(cogs.glob("*.tif")):
@@ -72,7 +74,9 @@ def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
             raise StepError(f"{folder}: a COG cannot be read ({problem}); run write_cog again") from problem
         if not valid.any():
             raise StepError(f"{scene.product}: no pixel of it has data; leave it out")
-        write_json(part / "item.json", _item(scene, report, assets, *footprint(valid, scene.grid.at(20))))
+        write_json(
+            part / "item.json", _item(scene, report, assets, *footprint(valid, scene.grid.at(20))), checksum=False
+        )
 
 
 def _link(source: Path, target: Path) -> None:

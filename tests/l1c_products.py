@@ -1,5 +1,6 @@
 """A small synthetic L1C product in the compact format, for tests of what reads it."""
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -11,8 +12,13 @@ PIXEL = {"B01": 60, "B02": 10, "B03": 10, "B04": 10, "B05": 20, "B06": 20, "B07"
 PIXEL |= {"B08": 10, "B8A": 20, "B09": 60, "B10": 60, "B11": 20, "B12": 20}
 NAME = "S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125244"
 GRANULE = "GRANULE/L1C_T31TCJ_A044807_20240120T105433"
+TILE_ID = "S2A_OPER_MSI_L1C_TL_2APS_20240120T125244_A044807_T31TCJ_N05.10"
+DATASTRIP_ID = "S2A_OPER_MSI_L1C_DS_2APS_20240120T125244_S20240120T105433_N05.10"
 LEFT, TOP, EPSG, CELLS = 300000, 4900020, 32631, 25
-IRRADIANCE = 1800.5
+#: Central wavelength (nm) and solar irradiance (W/m2/um) of each band.
+CENTRE = dict(zip(PIXEL, (443, 492, 560, 665, 704, 740, 783, 833, 865, 945, 1374, 1614, 2202), strict=True))
+_IRRADIANCES = (1884.69, 1959.66, 1823.24, 1512.06, 1424.64, 1287.61, 1162.08, 1041.63, 955.32, 812.92, 367.15, 245.59)
+IRRADIANCE = dict(zip(PIXEL, (*_IRRADIANCES, 85.25), strict=True))
 
 
 def mask_name(kind, band, extension):
@@ -26,7 +32,7 @@ def image_name(band):
 def pixels(band):
     """DN of a band: distinct values, some without data at the upper left, one saturated."""
     n = CELLS * 60 // PIXEL[band]
-    dn = np.random.default_rng(sum(map(ord, band))).integers(1, 15000, (n, n)).astype("u2")
+    dn = np.random.default_rng(int.from_bytes(band.encode())).integers(1, 15000, (n, n)).astype("u2")
     if band == "B03":
         dn[:3, :5] = 0
     if band == "B09":
@@ -89,17 +95,26 @@ def _each(template, items):
     return "".join(template(item) for item in items)
 
 
-def product_xml(*, baseline="05.10", offset=-1000, satellite="Sentinel-2A", name=NAME):
-    """MTD_MSIL1C.xml; lists are in falling order of the id, so that only who reads the id gets them right."""
-    ids = range(12, -1, -1)
-    offsets = _each(lambda i: f'<RADIO_ADD_OFFSET band_id="{i}">{offset}</RADIO_ADD_OFFSET>', ids)
-    irradiances = _each(lambda i: f'<SOLAR_IRRADIANCE bandId="{i}">{IRRADIANCE + i}</SOLAR_IRRADIANCE>', ids)
+def product_xml(*, baseline=None, offset=-1000, satellite="S2A", name=None):
+    """MTD_MSIL1C.xml, by default of a baseline that has the offset.
+
+    Lists are in falling order of the id, so that only who reads the id gets them right.
+    """
+    baseline = baseline or {0: "02.04", -1000: "05.10"}.get(offset, "06.00")
+    name = name or NAME.replace("N0510", f"N{baseline.replace('.', '')}").replace("S2A", satellite)
+    satellite, _, datatake, _, orbit = name.split("_")[:5]
+    order = list(enumerate(PIXEL))[::-1]
+    offsets = _each(lambda item: f'<RADIO_ADD_OFFSET band_id="{item[0]}">{offset}</RADIO_ADD_OFFSET>', order)
+    irradiances = _each(
+        lambda item: f'<SOLAR_IRRADIANCE bandId="{item[0]}">{IRRADIANCE[item[1]]}</SOLAR_IRRADIANCE>', order
+    )
     spectra = _each(
-        lambda i: (
-            f"""<Spectral_Information bandId="{i}" physicalBand="B"><Wavelength><MIN>{400 + i}</MIN></Wavelength>
-        <Spectral_Response><STEP>1</STEP><VALUES>0.25 1 0.{i:02}</VALUES></Spectral_Response></Spectral_Information>"""
+        lambda item: (
+            f"""<Spectral_Information bandId="{item[0]}" physicalBand="B"><Wavelength><MIN>{CENTRE[item[1]] - 1}</MIN>
+        </Wavelength><Spectral_Response><STEP>1</STEP><VALUES>0.25 1 0.{item[0]:02}</VALUES></Spectral_Response>
+        </Spectral_Information>"""
         ),
-        ids,
+        order,
     )
     bands = (*sorted(PIXEL), "TCI")
     images = _each(lambda b: f"<IMAGE_FILE>{image_name(b).removesuffix('.jp2')}</IMAGE_FILE>", bands)
@@ -113,15 +128,30 @@ def product_xml(*, baseline="05.10", offset=-1000, satellite="Sentinel-2A", name
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <n1:Level-1C_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-1C.xsd">
 <n1:General_Info><Product_Info>
+  <PRODUCT_START_TIME>2024-01-20T10:53:41.024Z</PRODUCT_START_TIME>
+  <PRODUCT_STOP_TIME>2024-01-20T10:53:41.024Z</PRODUCT_STOP_TIME>
   <PRODUCT_URI>{name}.SAFE</PRODUCT_URI><PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
-  <Datatake><SPACECRAFT_NAME>{satellite}</SPACECRAFT_NAME></Datatake>
-  <Product_Organisation><Granule_List><Granule>{images}</Granule></Granule_List></Product_Organisation>
+  <GENERATION_TIME>2024-01-20T12:52:44.000000Z</GENERATION_TIME>
+  <Datatake datatakeIdentifier="G{satellite}_{datatake}_044807_N{baseline}">
+    <SPACECRAFT_NAME>Sentinel-{satellite[1:]}</SPACECRAFT_NAME>
+    <DATATAKE_SENSING_START>2024-01-20T10:53:41.024Z</DATATAKE_SENSING_START>
+    <SENSING_ORBIT_NUMBER>{int(orbit[1:])}</SENSING_ORBIT_NUMBER>
+    <SENSING_ORBIT_DIRECTION>DESCENDING</SENSING_ORBIT_DIRECTION></Datatake>
+  <Product_Organisation><Granule_List>
+    <Granule datastripIdentifier="{DATASTRIP_ID}" granuleIdentifier="{TILE_ID}">{images}</Granule>
+  </Granule_List></Product_Organisation>
 </Product_Info><Product_Image_Characteristics>
   {special}<QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>
   {f"<Radiometric_Offset_List>{offsets}</Radiometric_Offset_List>" if offset else ""}
   <Reflectance_Conversion><U>1.0334</U><Solar_Irradiance_List>{irradiances}</Solar_Irradiance_List>
   </Reflectance_Conversion><Spectral_Information_List>{spectra}</Spectral_Information_List>
-</Product_Image_Characteristics></n1:General_Info></n1:Level-1C_User_Product>"""
+</Product_Image_Characteristics></n1:General_Info>
+<n1:Geometric_Info><Product_Footprint><Product_Footprint><Global_Footprint>
+  <EXT_POS_LIST>44.2 0.5 44.2 0.52 44.22 0.52 44.22 0.5 44.2 0.5</EXT_POS_LIST>
+</Global_Footprint></Product_Footprint></Product_Footprint></n1:Geometric_Info>
+<n1:Auxiliary_Data_Info/>
+<n1:Quality_Indicators_Info><Quality_Control_Checks><Quality_Inspections/></Quality_Control_Checks>
+</n1:Quality_Indicators_Info></n1:Level-1C_User_Product>""".replace("S2A_OPER", f"{satellite}_OPER")
 
 
 def angle_grid(zenith, azimuth):
@@ -134,7 +164,7 @@ def angle_grid(zenith, azimuth):
     return tables
 
 
-def tile_xml(*, masks="jp2", views=None):
+def tile_xml(*, masks="jp2", views=None, satellite="S2A"):
     """MTD_TL.xml; `views`: band id to the (zenith, azimuth) tables of 3 x 3 nodes of each of its detectors."""
     geocoding = ""
     for r in (10, 20, 60):
@@ -162,7 +192,7 @@ def tile_xml(*, masks="jp2", views=None):
     sun = angle_grid(np.full((3, 3), 65.5), np.full((3, 3), 162.5))
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <n1:Level-1C_Tile_ID xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Tile_Metadata.xsd">
-<n1:General_Info><TILE_ID>S2A_OPER_MSI_L1C_TL_2APS_20240120T125244_A044807_T31TCJ_N05.10</TILE_ID>
+<n1:General_Info><TILE_ID>{TILE_ID}</TILE_ID><DATASTRIP_ID>{DATASTRIP_ID}</DATASTRIP_ID>
   <SENSING_TIME>2024-01-20T10:58:50.500329Z</SENSING_TIME></n1:General_Info>
 <n1:Geometric_Info>
   <Tile_Geocoding><HORIZONTAL_CS_CODE>EPSG:{EPSG}</HORIZONTAL_CS_CODE>{geocoding}</Tile_Geocoding>
@@ -170,8 +200,9 @@ def tile_xml(*, masks="jp2", views=None):
     <Mean_Sun_Angle><ZENITH_ANGLE>65.75</ZENITH_ANGLE><AZIMUTH_ANGLE>162.6</AZIMUTH_ANGLE></Mean_Sun_Angle>{grids}
     <Mean_Viewing_Incidence_Angle_List>{means}</Mean_Viewing_Incidence_Angle_List></Tile_Angles>
 </n1:Geometric_Info>
-<n1:Quality_Indicators_Info><Pixel_Level_QI>{files}</Pixel_Level_QI></n1:Quality_Indicators_Info>
-</n1:Level-1C_Tile_ID>"""
+<n1:Quality_Indicators_Info><Image_Content_QI><DEGRADED_MSI_DATA_PERCENTAGE>0</DEGRADED_MSI_DATA_PERCENTAGE>
+  </Image_Content_QI><Pixel_Level_QI>{files}</Pixel_Level_QI></n1:Quality_Indicators_Info>
+</n1:Level-1C_Tile_ID>""".replace("S2A_OPER", f"{satellite}_OPER")
 
 
 def grib1(fields):
@@ -198,6 +229,22 @@ WEATHER = {(128, 137): 21.0, (128, 151): 101325.0, (128, 206): 0.0064245, (128, 
 AEROSOL = {(128, 129): 100.0, (210, 213): 0.3, (210, 207): 0.25, (210, 209): 0.0625}
 
 
+def renew_manifest(safe, algorithm="SHA3-256"):
+    """Write the manifest that fits the files of a product as they are; return the product."""
+    entries = ""
+    for path in sorted(p for p in safe.rglob("*") if p.is_file() and p.name != "manifest.safe"):
+        content = path.read_bytes()
+        digest = hashlib.new({"MD5": "md5", "SHA3-256": "sha3_256"}[algorithm], content).hexdigest().upper()
+        entries += f"""<dataObject><byteStream mimeType="application/octet-stream" size="{len(content)}">
+          <fileLocation href="./{path.relative_to(safe).as_posix()}" locatorType="URL"/>
+          <checksum checksumName="{algorithm}">{digest}</checksum></byteStream></dataObject>\n"""
+    (safe / "manifest.safe").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">'
+        f"<dataObjectSection>{entries}</dataObjectSection></xfdu:XFDU>"
+    )
+    return safe
+
+
 def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, **metadata) -> Path:
     """Write a product of 1.5 km a side and return its SAFE folder."""
     safe = folder / f"{NAME}.SAFE"
@@ -215,4 +262,4 @@ def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, **me
         (safe / GRANULE / "AUX_DATA").mkdir()
         (safe / GRANULE / "AUX_DATA/AUX_ECMWFT").write_bytes(grib1(WEATHER))
         (safe / GRANULE / "AUX_DATA/AUX_CAMSFO").write_bytes(grib1(AEROSOL))
-    return safe
+    return renew_manifest(safe)

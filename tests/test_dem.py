@@ -11,12 +11,18 @@ from rasterio.warp import transform
 
 from steps.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
 from steps.dem import run
-from steps.elevation import read_elevation
+from steps.elevation import elevation_model
 from steps.errors import StepError
 from steps.sentinel2.scene import Scene
 
 #: 12 km at 46 N 15 E (the central meridian of the zone, where grid north is true north).
 GRID = Grid(32633, 494_000, 5_100_000, 10, 1200, 1200)
+
+
+def read_elevation(dem, grid, margin=0):
+    """Heights on the grid, the files they come from, and what was assumed."""
+    with elevation_model(dem, grid, margin * grid.resolution) as model:
+        return model.read(grid, margin), list(model.names), model.notes
 
 
 def surface(longitude, latitude):
@@ -57,16 +63,21 @@ def write_scene(folder, grid=GRID, zenith=50.0, azimuth=160.0):
     return metadata, angles
 
 
-def tiles(folder, skip=()):
+def coast(longitude, latitude):
+    """Land that comes down to a sea in the south-east, m."""
+    return 20_000 * np.maximum(0, np.maximum(14.99 - longitude, latitude - 46.01))
+
+
+def tiles(folder, skip=(), function=surface):
     """Four tiles of a quarter of a degree around the scene, at one second, named as Copernicus names its tiles."""
     for name, west, north in (("a", 14.75, 46.25), ("b", 15.0, 46.25), ("c", 14.75, 46.0), ("d", 15.0, 46.0)):
         if name not in skip:
-            write_tile(folder / f"deep/{name}/tile_{name}_DEM.TIF", west, north, 900, 1 / 3600)
+            write_tile(folder / f"deep/{name}/tile_{name}_DEM.TIF", west, north, 900, 1 / 3600, function)
     return folder
 
 
 def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
-    got, names = read_elevation(tiles(tmp_path), GRID.at(20), 5)
+    got, names, _ = read_elevation(tiles(tmp_path), GRID.at(20), 5)
     expected = surface(*coordinates(GRID.at(20)))
     assert len(names) == 4
     assert not np.isnan(got).any()
@@ -81,12 +92,12 @@ def outputs(folder):
 
 def test_missing_tile_is_sea_level_and_told(tmp_path):
     metadata, angles = write_scene(tmp_path)
-    run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", skip="d"))
+    run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", "d", coast))
     elevation = read(tmp_path / "terrain_20.tif", TERRAIN, "elevation")
     longitude, latitude = coordinates(GRID.at(20))
     sea = (longitude > 15.001) & (latitude < 45.999)
     assert (elevation[sea] == 0).all()
-    assert (elevation[(longitude < 14.999) | (latitude > 46.001)] >= 500).all()
+    np.testing.assert_allclose(elevation, coast(longitude, latitude), atol=6)
     tags = tags_of(tmp_path / "terrain_20.tif", TERRAIN)
     assert float(tags["missing_percent"]) == pytest.approx(100 * sea.mean(), abs=1)
     assert "sea level" in tags["default"]
@@ -94,22 +105,28 @@ def test_missing_tile_is_sea_level_and_told(tmp_path):
     assert tags["dem"].count("_DEM.TIF") == 3
 
 
-def test_void_of_integer_tiles_is_sea_level(tmp_path):
+def test_missing_tile_inland_is_refused(tmp_path):
+    metadata, angles = write_scene(tmp_path)
+    with pytest.raises(StepError, match=r"dem: 2\d.\d+ % of the scene has no elevation"):
+        run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", skip="d"))
+    assert not (tmp_path / "terrain_20.tif").exists()
+
+
+def test_void_of_integer_tiles_is_filled_from_around(tmp_path):
     def holed(longitude, latitude):
-        return np.where((longitude > 15.0) & (longitude < 15.02), -32768, surface(longitude, latitude))
+        return np.where((longitude > 15.0) & (longitude < 15.01), -32768, surface(longitude, latitude))
 
     dem = write_tile(tmp_path / "srtm.tif", 14.75, 46.25, 600, 3 / 3600, holed, dtype="int16")
-    got, _ = read_elevation(dem, GRID.at(20), 0)
-    longitude, _ = coordinates(GRID.at(20))
-    assert np.isnan(got[(longitude > 15.002) & (longitude < 15.018)]).all()
-    assert np.nanmin(got) >= 499
+    got, _, told = read_elevation(dem, GRID.at(20), 0)
+    assert np.abs(got - surface(*coordinates(GRID.at(20)))).max() < 100  # the hills have a period of 0.04 degrees
+    assert "filled in from around" in told[0]
 
 
 def test_companions_and_distant_tiles_are_not_used(tmp_path):
     tiles(tmp_path)
     write_tile(tmp_path / "AUXFILES/tile_a_HEM.tif", 14.75, 46.25, 900, 1 / 3600, lambda x, y: x * 0 + 9000)
     (tmp_path / "Copernicus_DSM_COG_10_S42_00_W070_00_DEM.tif").write_text("far away: not even opened")
-    got, names = read_elevation(tmp_path, GRID.at(60))
+    got, names, _ = read_elevation(tmp_path, GRID.at(60))
     assert len(names) == 4
     assert got.max() < 1200
 
@@ -122,7 +139,7 @@ def test_projected_model_of_another_zone(tmp_path):
         return 500 + 0.01 * (x - 9.5e5) + 50 * np.sin(y / 900)
 
     dem = write_tile(tmp_path / "utm32.tif", x.min() - 2000, y.max() + 2000, 800, 25, hills, "EPSG:32632")
-    got, _ = read_elevation(dem, grid)
+    got, _, _ = read_elevation(dem, grid)
     np.testing.assert_allclose(got, hills(x, y), atol=0.2)
 
 
@@ -130,7 +147,7 @@ def test_fine_model_is_averaged_to_the_pixels(tmp_path):
     grid = Grid(32633, 494_000, 5_100_000, 60, 40, 40)
     noise = np.random.default_rng(0).normal(0, 100, (600, 600))
     dem = write_tile(tmp_path / "fine.tif", 493_800, 5_100_200, 600, 5, lambda x, y: 300 + noise, "EPSG:32633")
-    got, _ = read_elevation(dem, grid)
+    got, _, _ = read_elevation(dem, grid)
     assert got.std() < 20
     assert got.mean() == pytest.approx(300, abs=3)
 
@@ -155,7 +172,7 @@ def test_date_line(tmp_path, whole):
         dem = tmp_path
         write_tile(tmp_path / "N10E179.tif", 179.9, 10.1, 240, 3 / 3600, hills)
         write_tile(tmp_path / "N10W180.tif", -180, 10.1, 240, 3 / 3600, hills)
-    got, names = read_elevation(dem, grid)
+    got, names, _ = read_elevation(dem, grid)
     assert len(names) == 1 if whole else 2
     np.testing.assert_allclose(got, hills(*coordinates(grid)), atol=8 if whole else 3)
 

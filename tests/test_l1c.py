@@ -3,16 +3,20 @@
 import os
 import re
 import shutil
+import tracemalloc
 import zipfile
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import l1c_products
 import numpy as np
 import pytest
-from l1c_products import GRANULE, NAME, PIXEL, product_xml, tile_xml, write_product
+from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml, write_product
 
+from steps.artefacts import Grid
 from steps.errors import StepError
 from steps.sentinel2.auxiliary import read_auxiliary
+from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.l1c import read_l1c
 from steps.sentinel2.safe import Safe, product_name
 from steps.sentinel2.scene import Scene
@@ -119,6 +123,113 @@ def test_no_file_outside_of_the_product_is_read(product, tmp_path):
             safe.read(name)
 
 
+def test_links(product, tmp_path):
+    """A link inside the product is followed, one that leads out of it or to a folder is refused."""
+    (tmp_path / "secret").write_text("secret")
+    folder = shutil.copytree(product, tmp_path / "safe")
+    name, other = f"{GRANULE}/AUX_DATA/AUX_ECMWFT", f"{GRANULE}/AUX_DATA/AUX_CAMSFO"
+    (folder / name).unlink()
+    (folder / name).symlink_to("AUX_CAMSFO")
+    (tmp_path / "link").symlink_to(folder)
+    safe = Safe(tmp_path / "link")
+    assert safe.read(name) == safe.read(other)
+    assert name in safe.names()
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "secret")
+    for read in (safe.read, safe.source, safe.view, safe.verify, lambda _: Safe(folder).names()):
+        with pytest.raises(StepError, match=r"AUX_ECMWFT: is a link that leads out of the product"):
+            read(name)
+    (folder / name).unlink()
+    (folder / "GRANULE/loop").symlink_to(folder)
+    with pytest.raises(StepError, match="loop: is a link to a folder"):
+        Safe(folder).names()
+
+
+def test_what_is_no_file_is_missing(product, tmp_path):
+    """A folder, a pipe, a device, a link to nothing, a name that no file can have."""
+    folder = shutil.copytree(product, tmp_path / "safe")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "device").symlink_to("/dev/zero")
+    (folder / "nothing").symlink_to("nothing")
+    (folder / "control\x01").touch()
+    (folder / os.fsdecode(b"\xff")).touch()
+    safe = Safe(folder)
+    assert all(name.isprintable() for name in safe.names())
+    for name in ("folder", "pipe", "device", "nothing", "n" * 300, "a\0b"):
+        with pytest.raises(StepError, match="is missing"):
+            safe.read(name)
+        assert name not in safe.names()
+
+
+def test_a_zip_that_is_not_plain(product, tmp_path):
+    """Links are no files, names that lead out are none of the product's, and nothing is there twice."""
+    path = zipped(product, tmp_path / "a.zip", "x.SAFE/")
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("x.SAFE/link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        for name in ("x.SAFE/../evil", "/x.SAFE/evil", "../evil", "other/evil"):
+            archive.writestr(name, "")
+    assert Safe(path).names() == Safe(product).names()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"x.SAFE/./{image_name('B02')}", "other")
+    with pytest.raises(StepError, match=r"_B02\.jp2: is twice in the zip"):
+        Safe(path).names()
+    path = zipped(product, tmp_path / "b.zip", "x.SAFE/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y.SAFE/MTD_MSIL1C.xml", "")
+    with pytest.raises(StepError, match="holds 2 products"):
+        Safe(path)
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(f"x.SAFE/{number:050000}", "")
+    with pytest.raises(StepError, match="holds far more files"):
+        Safe(tmp_path / "c.zip")
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", image_name("B01"), "MSK_QUALIT_B01.jp2", "AUX_DATA/AUX_CAMSFO"])
+def test_files_larger_than_any_are_not_read(product, tmp_path, name):
+    """A sparse file, and a member of a zip that says what it will become: neither is read."""
+    folder = shutil.copytree(product, tmp_path / "safe")
+    (folder / name).parent.mkdir(exist_ok=True)
+    with (folder / name).open("r+b" if (folder / name).exists() else "wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(StepError, match="has 2147 MB, more than any such file"):
+        Safe(folder, "refuse").verify(name)
+    (folder / name).unlink()
+    path = zipped(folder, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(name, "w") as file:
+        for _ in range(601):
+            file.write(bytes(10**6))
+    with pytest.raises(StepError, match="has 601 MB, more than any such file"):
+        Safe(path).read(name)
+
+
+def test_a_member_that_becomes_longer_than_it_says(product, tmp_path):
+    """A compressed member is taken piece by piece up to the length that the directory tells."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(product / "MTD_MSIL1C.xml", "MTD_MSIL1C.xml")
+        archive.writestr("AUX", bytes(200 * 10**6))
+    content = bytearray(path.read_bytes())
+    length = content.rindex(b"AUX") - 46 + 24
+    content[length : length + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    safe = Safe(path)
+    tracemalloc.start()
+    with pytest.raises(StepError, match="CRC"):
+        safe.read("AUX")
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+def test_xml_of_countless_elements(tmp_path):
+    (tmp_path / "MTD_MSIL1C.xml").write_text("<a>" + "<b/>" * 5_000_000 + "</a>")
+    with pytest.raises(StepError, match="has more elements than any"):
+        product_name(tmp_path)
+
+
 def test_the_name_is_the_metadatas_not_the_folders(product, tmp_path):
     safe = shutil.copytree(product, tmp_path / "renamed by hand")
     assert product_name(safe) == NAME
@@ -150,6 +261,9 @@ def test_other_things_are_named_for_what_they_are(tmp_path, files, words, as_zip
 def test_missing_path_other_file_and_broken_zip(product, tmp_path):
     with pytest.raises(StepError, match="does not exist"):
         product_name(tmp_path / "no.SAFE")
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
+        product_name(tmp_path / "pipe.zip")
     (tmp_path / "a.tif").write_bytes(b"II*")
     with pytest.raises(StepError, match="neither a SAFE folder nor a zip"):
         product_name(tmp_path / "a.tif")
@@ -189,7 +303,7 @@ def test_an_entity_in_the_metadata_reads_no_file(tmp_path):
         "<n1:Level-1C", f'<!DOCTYPE d [<!ENTITY e SYSTEM "{tmp_path}/secret">]><n1:Level-1C', 1
     )
     (tmp_path / "MTD_MSIL1C.xml").write_text(text.replace(f"{NAME}.SAFE", "&e;"))
-    with pytest.raises(StepError, match="PRODUCT_URI"):
+    with pytest.raises(StepError, match="has a document type declaration"):
         product_name(tmp_path)
 
 
@@ -204,9 +318,9 @@ def test_everything_is_read_by_id(product):
     assert (scene.grid.shape, scene.grid.left, scene.grid.top, scene.grid.epsg) == ((150, 150), 300000, 4900020, 32631)
     assert list(scene.bands) == list(PIXEL)
     assert l1c.images == {band: l1c_products.image_name(band) for band in PIXEL}
-    for i, band in enumerate(scene.bands.values()):
-        assert (band.offset, band.solar_irradiance) == (-1000, l1c_products.IRRADIANCE + i)
-        assert band.response.wavelength.tolist() == [400 + i, 401 + i, 402 + i]
+    for i, (name, band) in enumerate(scene.bands.items()):
+        assert (band.offset, band.solar_irradiance) == (-1000, l1c_products.IRRADIANCE[name])
+        assert band.response.wavelength.tolist() == [l1c_products.CENTRE[name] + step for step in (-1, 0, 1)]
         assert band.response.values == (0.25, 1, float(f"0.{i:02}"))
     assert (l1c.nodata, l1c.saturated) == (0, 65535)
     assert not scene.defaults
@@ -221,12 +335,21 @@ def test_scene_survives_its_file(product, tmp_path):
     assert (again.product, again.grid) == (scene.product, scene.grid)
 
 
-def test_no_offset_list_means_no_offset_and_sentinel_2c_is_one(product, tmp_path):
+@pytest.mark.parametrize("satellite", ["S2B", "S2C", "S2D"])
+def test_no_offset_list_means_no_offset_and_other_satellites_are_some(product, tmp_path, satellite):
     shutil.copytree(product / GRANULE, tmp_path / GRANULE)
-    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(offset=0, baseline="02.04", satellite="Sentinel-2C"))
+    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(offset=0, baseline="02.04", satellite=satellite))
+    (tmp_path / GRANULE / "MTD_TL.xml").write_text(tile_xml(satellite=satellite))
     scene = read_l1c(Safe(tmp_path), 300).scene
-    assert scene.satellite == "S2C"
+    assert scene.satellite == satellite
     assert {band.offset for band in scene.bands.values()} == {0}
+
+
+def test_the_ground_segments_baseline_is_known(product, tmp_path, caplog):
+    shutil.copytree(product / GRANULE, tmp_path / GRANULE)
+    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml(baseline="05.12").replace("psd-14", "psd-15"))
+    assert read_l1c(Safe(tmp_path), 300).scene.baseline == "05.12"
+    assert "baseline" not in caplog.text
 
 
 def test_a_newer_baseline_is_read_with_a_warning(product, tmp_path, caplog):
@@ -296,7 +419,9 @@ def test_means_that_are_nan_are_replaced(product, tmp_path):
     l1c = read_l1c(Safe(tmp_path), 300)
     assert (l1c.scene.sun_zenith, l1c.scene.sun_azimuth) == pytest.approx((65.5, 162.5))
     assert not l1c.angles["view_zenith_B01"].any()
-    assert "no grid of B01, B02" in l1c.scene.defaults[0]
+    sun, view = l1c.scene.defaults
+    assert sun == "Mean_Sun_Angle: nan and 162.6 degrees are implausible; the mean of Sun_Angles_Grid."
+    assert "no grid of B01, B02" in view
 
 
 # ------------------------------------------------------------------------------------------- auxiliary data
@@ -322,8 +447,10 @@ def test_ozone_is_the_configured_one_where_the_product_has_none(product, tmp_pat
         path.write_bytes(content)
     scene = read_l1c(Safe(tmp_path), 312).scene
     assert (scene.auxiliary.ozone, scene.auxiliary.water_vapour) == (0.312, None)
-    assert scene.defaults == ("Ozone: the product has no AUX_ECMWFT with ozone; 312 DU from the configuration.",)
-    assert scene.defaults[0] in caplog.text
+    *damage, sentence = scene.defaults
+    assert sentence == "Ozone: the product has no AUX_ECMWFT with ozone; 312 DU from the configuration."
+    assert [s.partition(":")[0] for s in damage] == ([] if content is None else ["Auxiliary data"])
+    assert all(s in caplog.text for s in scene.defaults)
 
 
 # ------------------------------------------------------------------------------------------- real products
@@ -370,13 +497,36 @@ def tile_files():
     return sorted(p for p in found if "Tile_ID" in p.read_text()[:400])
 
 
+def write_around(text, folder):
+    """Write a tile's metadata, and a product's to which they belong, whose datatake began as the tile was sensed."""
+    text = text.replace("MSI_L2A", "MSI_L1C")
+    names = ("TILE_ID", "DATASTRIP_ID", "SENSING_TIME")
+    tile_id, datastrip, start = (re.search(rf"<{name}[^>]*>([^<]*)", text)[1] for name in names)
+    time = datetime.fromisoformat(start).replace(microsecond=0)
+    product = product_xml(satellite=tile_id[:3])
+    changes = {
+        l1c_products.TILE_ID.replace("S2A", tile_id[:3]): tile_id,
+        l1c_products.DATASTRIP_ID.replace("S2A", tile_id[:3]): datastrip,
+        "T31TCJ": re.search(r"_(T\d\d[A-Z]{3})_", tile_id)[1],
+        "20240120T105341": f"{time:%Y%m%dT%H%M%S}",
+        "2024-01-20T10:53:41.024Z": start,
+        "2024-01-20T12:52:44.000000Z": start,
+        "044807": re.search(r"_A(\d{6})_", tile_id)[1],
+        ">1.0334<": f">{earth_sun_factor(time)}<",
+    }
+    for old, new in changes.items():
+        product = product.replace(old, new)
+    (folder / "MTD_MSIL1C.xml").write_text(product)
+    granule = re.search("<IMAGE_FILE>(.*?)/IMG_DATA", product)[1]
+    (folder / granule).mkdir(parents=True)
+    (folder / granule / "MTD_TL.xml").write_text(text)
+
+
 @needs_shared
 @pytest.mark.parametrize("path", tile_files(), ids=lambda p: str(p.relative_to(DATA))[:80])
 def test_angles_of_every_real_tile(path, tmp_path):
     """Tile metadata that come alone, or of the L2A product of the same format, given a product around them."""
-    (tmp_path / GRANULE).mkdir(parents=True)
-    (tmp_path / "MTD_MSIL1C.xml").write_text(product_xml())
-    shutil.copy(path, tmp_path / GRANULE / "MTD_TL.xml")
+    write_around(path.read_text(), tmp_path)
     l1c = read_l1c(Safe(tmp_path), 300)
     check_angles(l1c)
     # ESA's mean zenith is the mean over all nodes of all detectors. (Its mean azimuth is the mean of the numbers, which
@@ -395,20 +545,20 @@ def test_angles_of_every_real_tile(path, tmp_path):
 
 @needs_shared
 @pytest.mark.parametrize(
-    ("folder", "ozone", "water_vapour", "aod"),
+    ("folder", "epsg", "corner", "ozone", "water_vapour", "aod"),
     [
         # OZONE_VALUE of the L2A product of the same granule, DU; the rest from eccodes.
-        ("safe_tree_l2a_n0509/*/GRANULE/*/AUX_DATA", 277.37, 2.2776, 0.170),
-        ("format_examples/l2a_n0511", 296.66, 1.1028, 0.0549),
-        ("l1c_safe_31TCJ_n0510/S2A*/GRANULE/*/AUX_DATA", 308.4, 0.2913, 0.0188),
+        ("safe_tree_l2a_n0509/*/GRANULE/*/AUX_DATA", 32634, (300000, 6100020), 277.37, 2.2776, 0.170),
+        ("format_examples/l2a_n0511", 32632, (699960, 4700040), 296.66, 1.1028, 0.0549),
+        ("l1c_safe_31TCJ_n0510/S2A*/GRANULE/*/AUX_DATA", 32631, (300000, 4900020), 308.4, 0.2913, 0.0188),
     ],
 )
-def test_real_auxiliary_data(tmp_path, folder, ozone, water_vapour, aod):
+def test_real_auxiliary_data(tmp_path, folder, epsg, corner, ozone, water_vapour, aod):
     (tmp_path / "MTD_MSIL1C.xml").touch()
     (tmp_path / "G/AUX_DATA").mkdir(parents=True)
     for name in ("AUX_ECMWFT", "AUX_CAMSFO"):
         shutil.copy(next(DATA.glob(f"{folder}/{name}")), tmp_path / "G/AUX_DATA")
-    auxiliary, defaults = read_auxiliary(Safe(tmp_path), PurePosixPath("G"), 0)
+    auxiliary, defaults = read_auxiliary(Safe(tmp_path), PurePosixPath("G"), 0, Grid(epsg, *corner, 10, 10980, 10980))
     assert not defaults
     assert auxiliary.ozone * 1000 == pytest.approx(ozone, abs=0.3)
     assert auxiliary.water_vapour == pytest.approx(water_vapour, abs=1e-3)

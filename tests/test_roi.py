@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import l1c_products
@@ -111,6 +112,119 @@ def test_what_is_no_region_is_refused_in_one_line(roi, tmp_path, monkeypatch):
     (tmp_path / "point.json").write_text('{"type": "Point", "coordinates": [1, 43]}')
     with pytest.raises(StepError, match=r"^roi .*give \[west"):
         part_of(roi, TILE)
+
+
+RING = [[0.55, 44.15], [0.65, 44.15], [0.65, 44.2], [0.55, 44.2], [0.55, 44.15]]
+
+
+def geojson(path, ring=RING, encoding="utf-8", wrap=lambda polygon: polygon, **members):
+    document = wrap({"type": "Polygon", "coordinates": [ring]}) | members
+    path.write_text(json.dumps(document), encoding=encoding)
+    return str(path)
+
+
+def collection(*geometries):
+    features = [{"type": "Feature", "properties": {}, "geometry": geometry} for geometry in geometries]
+    return {"type": "FeatureCollection", "features": features}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "utf-8-sig"},
+        {"ring": [[*corner, 120.5] for corner in RING]},
+        {"ring": RING[:-1]},
+        {"wrap": lambda polygon: collection(polygon, None)},
+        {"wrap": lambda polygon: {"type": "GeometryCollection", "geometries": [polygon]}},
+        {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}},
+        {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4326"}}},
+        {"crs": None},
+    ],
+)
+def test_geojson_as_programs_write_it(tmp_path, options):
+    expected = part_of(geojson(tmp_path / "plain.geojson"), TILE)
+    assert part_of(geojson(tmp_path / "my area's {1}.geojson", **options), TILE) == expected
+
+
+@pytest.mark.parametrize("code", [32631, 3857, 32630])
+def test_geojson_in_another_reference_system(tmp_path, code):
+    x, y = transform("EPSG:32631", f"EPSG:{code}", [303000, 309000, 309000, 303000], [4890000] * 2 + [4896000] * 2)
+    crs = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{code}"}}
+    part = part_of(geojson(tmp_path / "x.geojson", list(zip(x, y, strict=True)), wrap=collection, crs=crs), TILE)
+    found = np.array(pixels(part)) * 10
+    corner = np.array([TILE.left, TILE.top, TILE.left, TILE.top])
+    expected = (np.array([303000, 4896000, 309000, 4890000]) - corner) * (1, -1, 1, -1)
+    # In another projection the corners are joined by other lines.
+    assert np.abs(found - expected).max() <= (60 if code == 32631 else 240)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000 + "]" * 100_000,
+        '{"type":"Feature","geometry":' * 5000 + "null" + "}" * 5000,
+        '{"type": "Polygon", "coordinates": [[[NaN, 1], [2, 3], [4, 5]]]}',
+        '{"type": "Polygon", "coordinates": [[[1e999, 1], [2, 3], [4, 5]]]}',
+        '{"type": "Polygon", "coordinates": [[[%s, 1], [2, 3], [4, 5]]]}' % ("9" * 400),
+        '{"type": "Polygon", "coordinates": [[[%s, 1], [2, 3], [4, 5]]]}' % ("9" * 5000),
+        '{"type": "Polygon", "coordinates": [[["0.5", "44"], ["0.6", "44"], ["0.6", "44.1"]]]}',
+        '{"type": "Polygon", "coordinates": [[["a", "b"]]]}',
+        '{"type": "Polygon", "coordinates": [[[0.5, 44], [1]]]}',
+        '{"type": "Polygon", "coordinates": [[[0.5, 44], [0.6, 44.1]]]}',
+        '{"type": "Polygon", "coordinates": [[]]}',
+        '{"type": "Polygon", "coordinates": []}',
+        '{"type": "Polygon", "coordinates": 5}',
+        '{"type": "Polygon", "coordinates": [[[436000, 4179000], [437000, 4179000], [437000, 4178000]]]}',
+        '{"type": "Polygon", "coordinates": [[[0, 80], [120, 80], [-120, 80], [0, 80]]]}',
+        '{"type": "Polygon", "coordinates": [[[0, 1], [2, 3], [4, 5]]], "crs": {"properties": {"name": "EPSG:99"}}}',
+        '{"type": "Polygon", "coordinates": [[[0, 1], [2, 3], [4, 5]]], "crs": {"type": "link", "properties": {}}}',
+        '{"type": "FeatureCollection", "features": []}',
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": null}]}',
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": {"type": "Point"}}]}',
+        '{"type": "FeatureCollection", "features": 5}',
+        '[{"type": "Polygon"}]',
+        '"text"',
+        "",
+    ],
+)
+def test_geojson_without_an_area_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "x.geojson").write_text(text)
+    with pytest.raises(StepError, match=r"^roi .*x.geojson: .*give \[west") as problem:
+        part_of(str(tmp_path / "x.geojson"), TILE)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "roi", ["[0.5, 44.2, 0.6, 44.1]", "[NaN, 44, 1, 45]", "[0.6, 44, 0.5, 45]", f"[{'9' * 400}, 0, 1, 1]", "[" * 99999]
+)
+def test_box_that_is_none_is_refused_in_one_line(roi):
+    with pytest.raises(StepError, match=r"^roi .*give \[west"):
+        part_of(roi, TILE)
+
+
+def test_edges_take_the_shorter_way_over_the_date_line(tmp_path):
+    ring = [[179.5, 44.0], [-179, 44.0], [-179, 44.3], [179.5, 44.3], [179.5, 44.0]]
+    region = geojson(tmp_path / "x.geojson", ring)
+    assert part_of(region, TILE) is None
+    for tile in (Grid(32601, 300000, 4900020, 10, 10980, 10980), Grid(32660, 660000, 4900020, 10, 10980, 10980)):
+        box = part_of("[179.5, 44.0, -179, 44.3]", tile)
+        assert part_of(region, tile) == box
+        split = [[[a, 44.0], [b, 44.0], [b, 44.3], [a, 44.3]] for a, b in ((179.5, 180), (-180, -179))]
+        path = tmp_path / "split.geojson"
+        path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": [[part] for part in split]}))
+        assert part_of(str(path), tile) == box
+    world = [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]
+    assert part_of(geojson(tmp_path / "world.geojson", world), TILE) == TILE
+
+
+def test_region_of_many_corners_takes_no_time(tmp_path):
+    angle = np.linspace(0, 2 * np.pi, 200_000)
+    ring = np.column_stack([0.7 + 0.05 * np.cos(angle), 44.0 + 0.05 * np.sin(angle)])
+    start = time.process_time()
+    part = part_of(geojson(tmp_path / "x.geojson", ring.tolist()), TILE)
+    assert time.process_time() - start < 5
+    coarse = part_of(geojson(tmp_path / "y.geojson", ring[::100].tolist()), TILE)
+    assert np.abs(np.subtract(pixels(part), pixels(coarse))).max() <= 6
 
 
 def test_surroundings_reach_towards_the_sun_and_fit_all_meshes():

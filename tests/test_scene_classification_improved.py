@@ -13,6 +13,7 @@ import steps.scene_classification as step
 from steps.artefacts import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA, Grid, read, write
 from steps.errors import StepError
 from steps.kernels import classification_improved as improved
+from steps.kernels import classification_signs as looks
 from steps.kernels import cloud_shadow as shadows
 from steps.kernels import parallax
 from steps.scene_classification import classify_scene
@@ -210,11 +211,27 @@ def test_b10_of_ground():
     assert improved.b10_thickness(0.3, 1500, 60) < winter
 
 
-def test_snow_evidence():
+def test_signs():
     rng = np.random.default_rng(2)
-    b03, b8a, b10, b11 = rng.uniform(0, (0.4, 0.3, 0.02, 0.2), (50, 60, 4)).astype("f4").transpose(2, 0, 1).copy()
-    like = ((b03 - b11) / (b03 + b11) >= 0.4) & (b03 > 0.1) & (b8a > 0.11)
-    np.testing.assert_array_equal(improved.snow_evidence(b03, b8a, b10, b11), np.where(b10 > 0.012, 2, like))
+    highest = (0.4, 0.4, 0.4, 0.5, 0.02, 0.3, 0.3)
+    bands = np.ascontiguousarray(rng.uniform(0, highest, (300, 60, 7)).astype("f4").transpose(2, 0, 1))
+    b02, b03, b04, b8a, b10, b11, b12 = bands
+    ice = b10 > 0.012
+    snow = ((b03 - b11) / (b03 + b11) >= 0.4) & (b03 > 0.1) & (b8a > 0.11) & ~ice
+    veil = (b02 - b04 / 2 > 0.08) & (b02 / b11 > 0.7) & (b02 / b11 < 1.15) & (b8a / b11 > 1.2)
+    expected = {
+        looks.LIKE_SNOW: snow,
+        looks.HIGH_ICE: ice,
+        looks.LIKE_SURF: (b8a < 0.35) & (b11 / b03 > 0.15),
+        looks.LIKE_LAND: b11 > b03,
+        looks.LIKE_WATER: (b02 - b04 > np.float32(0.034)) & (b8a < b04),
+        looks.LIKE_VEIL: veil & (b12 > 0.08) & (b12 / b04 > 0.8),
+        looks.LIKE_EARTH: (b04 > 0.25) & (b02 / b04 < 0.97) & ~snow & ~ice,
+    }
+    found = looks.signs(*bands)
+    for flag, where in expected.items():
+        assert where.any()
+        np.testing.assert_array_equal(found & flag != 0, where)
 
 
 def test_snow_by_context():
@@ -222,12 +239,58 @@ def test_snow_by_context():
     scl[1, 1:6] = 11, 8, 7, 9, 8  # hangs together with snow, the last does not look like it
     scl[6, 1:4] = 8  # looks like snow, alone
     scl[9, 1:3] = 11  # seen in B10
-    evidence = np.full(scl.shape, improved.LIKE_SNOW)
-    evidence[1, 5], evidence[9] = improved.NO_SNOW, improved.HIGH_ICE
+    signs = np.full(scl.shape, looks.LIKE_SNOW)
+    signs[1, 5], signs[9] = 0, looks.HIGH_ICE
     expected = scl.copy()
     expected[1, 1:5], expected[9, 1:3] = 11, 10
-    improved.snow_by_context(scl, evidence)
+    improved.snow_by_context(scl, signs)
     np.testing.assert_array_equal(scl, expected)
+
+
+#: White water on a real coast (the demo's), a beach, and ice and snow of the ocean.
+SURF = (0.27, 0.24, 0.22, 0.22, 0.22, 0.22, 0.21, 0.20, 0.09, 0.001, 0.06, 0.03)
+BEACH = (0.16, 0.16, 0.18, 0.21, 0.23, 0.24, 0.25, 0.26, 0.11, 0.001, 0.30, 0.26)
+BARE_ICE = (0.45, 0.42, 0.37, 0.32, 0.30, 0.27, 0.25, 0.23, 0.14, 0.002, 0.025, 0.02)
+SNOW = (0.80, 0.78, 0.76, 0.76, 0.75, 0.74, 0.73, 0.70, 0.40, 0.003, 0.12, 0.10)
+
+
+def coast(land, strip, width, resolution=20, beach=3, off=0):
+    """Land on the left, a beach, and a strip of some pixels `off` the shore; the rest is water."""
+    rng = np.random.default_rng(8)
+    spectra = np.broadcast_to(np.array(LAKE), (150, 160, 12)).copy()
+    spectra[:, :60], spectra[:, 60 - beach : 60] = land, BEACH
+    here = slice(60 + off, 60 + off + width)
+    spectra[:, here] = strip
+    spectra *= rng.lognormal(0, 0.03, (150, 160, 1))
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    return classify_scene(toa, resolution, *SUN, mode="improved", view_zenith=8, view_azimuth=290)[0], here
+
+
+@pytest.mark.parametrize(
+    ("width", "resolution", "off"), [(1, 20, 0), (5, 20, 4), (8, 20, 0), (2, 60, 0), (2, 60, 4), (2, 80, 0)]
+)
+def test_surf_is_water(width, resolution, off):
+    scl, here = coast(FIELD, SURF, width, resolution, off=off)
+    assert (scl[:, here] == 6).mean() > 0.99
+    assert not (scl == 11).any()
+
+
+@pytest.mark.parametrize(
+    ("land", "strip", "width", "beach", "off"),
+    [
+        (FIELD, BARE_ICE, 4, 3, 0),  # ice along the shore
+        (FIELD, SNOW, 4, 3, 0),  # a narrow snowdrift on the beach
+        (SNOW, SURF, 4, 3, 0),  # snow on land: what is white by the sea may be snow
+        (FIELD, SURF, 30, 3, 0),  # broad
+        (LAKE, SURF, 4, 0, 0),  # streamers of ice floes off any shore
+    ],
+)
+def test_snow_at_the_coast_stays(land, strip, width, beach, off):
+    scl, here = coast(land, strip, width, beach=beach, off=off)
+    if land is LAKE:
+        scl = scl[:, 40:]
+        here = slice(here.start - 40, here.stop - 40)
+    assert (scl[:, here] == 11).mean() > 0.99
 
 
 def test_vapour_tells_roofs_from_clouds():
@@ -245,6 +308,59 @@ def test_vapour_tells_roofs_from_clouds():
     assert (scl[10:110, 40:110] >= 8).all()
     without = classify(toa, improvements=[name for name in improved.IMPROVEMENTS if name != "vapour"])[0]
     assert (without[60:70, 10:20] >= 8).all()
+
+
+#: Salt, and snow with dust, at the top of the atmosphere.
+SALT = (0.55, 0.58, 0.62, 0.65, 0.66, 0.66, 0.67, 0.67, 0.45, 0.004, 0.55, 0.38)
+DUSTY = (0.42, 0.43, 0.46, 0.50, 0.51, 0.50, 0.49, 0.46, 0.30, 0.002, 0.08, 0.07)
+#: Which classes scenes of one kind have; of cloud and fog no parallax is to be seen here.
+ONE_KIND = [(SALT, 5), (CLOUD, 9), (DUSTY, 11), (SNOW, 11), (LAKE, 6), (BEACH, 5), (FIELD, 4)]
+
+
+@pytest.mark.parametrize(("spectrum", "expected"), ONE_KIND)
+@pytest.mark.parametrize("gain", [0.8, 1, 1.15])
+@pytest.mark.parametrize("vapour", [0.6, 1, 1.4])
+def test_scene_of_one_kind(spectrum, expected, gain, vapour):
+    """At full resolution, where parallax could be seen, and in the overview of a tile, where it could not."""
+    rng = np.random.default_rng(5)
+    spectra = gain * np.array(spectrum) * rng.lognormal(0, 0.02, (90, 90, 1)) * rng.lognormal(0, 0.01, (90, 90, 12))
+    spectra[..., 8] *= vapour
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    fine = toa | {"B08": toa["B8A"] * rng.lognormal(0, 0.01, (90, 90)).astype("f4")}
+    for image, resolution in ((fine, 20), (toa, 80)):
+        scl = classify_scene(image, resolution, *SUN, mode="improved", view_zenith=8, view_azimuth=290)[0]
+        assert (scl == expected).mean() > 0.99
+
+
+def test_glint_is_no_ground():
+    """What parallax shows to be no cloud is water if it has the colour of water."""
+    scl, displaced, signs = np.full((40, 40), 6, "u1"), np.zeros((40, 40), "u1"), np.zeros((40, 40), "u1")
+    scl[10:20, 10:20], scl[10:20, 25:35] = 8, 9
+    signs[:, :22] = looks.LIKE_WATER
+    improved.ground_without_parallax(scl, displaced, signs)
+    expected = np.full((40, 40), 6)
+    expected[10:20, 25:35] = 5
+    np.testing.assert_array_equal(scl, expected)
+
+
+@pytest.mark.parametrize("resolution", [20, 80])
+def test_clouds_over_a_salt_flat(resolution):
+    rng = np.random.default_rng(6)
+    shape = (120, 150)
+    salt = np.array(SALT) * (1 + 0.1 * ndimage.gaussian_filter(rng.normal(size=(*shape, 1)), (1, 1, 0)))
+    salt *= rng.lognormal(0, 0.005, (*shape, 12))
+    y, x = np.indices(shape)
+    cloud = np.hypot(y - 40, x - 40) < 15
+    lumps = 1 + ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    spectra = salt.copy()
+    spectra[cloud] = np.multiply.outer(lumps, CLOUD)[cloud]
+    toa = {name: spectra[..., i].astype("f4") for i, name in enumerate(STACK_BANDS)}
+    if resolution == 20:
+        moved = np.roll(cloud, 2, axis=0)
+        toa["B08"] = np.where(moved, np.roll(lumps, 2, axis=0) * CLOUD[7], salt[..., 7]).astype("f4")
+    scl = classify_scene(toa, resolution, *SUN, mode="improved", view_zenith=8, view_azimuth=290)[0]
+    assert (scl[cloud] >= 8).mean() > 0.95
+    assert (scl[np.hypot(y - 40, x - 40) > 28] == 5).mean() > 0.99
 
 
 def test_thin_cloud():

@@ -5,11 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from rasterio.warp import transform
 from synthetic import OZONE, SyntheticScene, table
 
 from steps import aerosol, reflectance, water_vapour
 from steps.artefacts import AOT, BOA, TOA, WVP, values, write
 from steps.atmosphere import BandAtmosphere, environment_share, toa_reflectance
+from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
 from steps.errors import StepError
 from steps.kernels.adjacency import environment, environment_weights
@@ -229,8 +231,6 @@ def grid_of_forecast(*corner_values):
 
 
 def test_aerosol_from_forecast(tmp_path):
-    from rasterio.warp import transform
-
     scene = SyntheticScene(tmp_path, 60, 50, auxiliary=grid_of_forecast(0.1, 0.4))
     bright = dict.fromkeys(FOREST, 0.3)
     stack = scene.write_toa(tmp_path / "stack.tif", 20, bright, 0.2, 1.5)
@@ -245,15 +245,32 @@ def test_aerosol_from_forecast(tmp_path):
         np.testing.assert_allclose(retrieved[:, 32:-32], expected[:, 32:-32], atol=2e-3)
 
 
-@pytest.mark.parametrize("method", ["auto", "ddv", "cams", "fixed"])
+@pytest.mark.parametrize("method", ["auto", "ddv", "cams", "climatology", "fixed"])
 def test_aerosol_for_want_of_anything(tmp_path, method, caplog):
     scene = SyntheticScene(tmp_path, 7, 5)  # smaller than a cell
     stack = scene.write_toa(tmp_path / "stack.tif", 20, dict.fromkeys(FOREST, 0.3), 0.2, 1.5)
     retrieved, report = run_aerosol(scene, stack, method=method, aot550=0.123)
-    assert (retrieved == np.float32(0.123)).all()
-    assert report["method"] == "FIXED"
-    assert len(report["defaults"]) == (method != "fixed")
-    assert ("0.123 was assumed" in caplog.text) == (method != "fixed")
+    if method == "fixed":
+        expected = 0.123
+    else:
+        x, y = (v.mean() for v in scene.coordinates(20))
+        (longitude,), (latitude,) = transform("EPSG:32631", "EPSG:4326", [x], [y])
+        usual, elevation = aerosol_climatology(np.array(latitude), np.array(longitude), scene.scene.sensing_time)
+        expected = usual * np.exp(elevation / 2)  # the scene lies at sea level
+    assert retrieved == pytest.approx(np.full(retrieved.shape, expected), abs=6e-4)
+    assert report["method"] == ("FIXED" if method == "fixed" else "CLIMATOLOGY")
+    assert len(report["defaults"]) == (method not in ("fixed", "climatology"))
+    assert ("from a climatology" in caplog.text) == (method not in ("fixed", "climatology"))
+
+
+def test_climatology_thins_out_with_height_and_makes_no_dark_ground_negative(tmp_path):
+    scene = SyntheticScene(tmp_path, 50, 40, elevation=hills)
+    stack = scene.write_toa(tmp_path / "stack.tif", 20, dict.fromkeys(FOREST, 0.3), 0.1, 1.5)
+    retrieved, _ = run_aerosol(scene, stack, method="climatology")
+    at_sea_level = retrieved / thinning(scene, 20, 1.0)
+    assert np.ptp(at_sea_level) < 0.05 * at_sea_level.mean()
+    dark = scene.write_toa(tmp_path / "dark.tif", 20, dict.fromkeys(FOREST, 0.002), 0.03, 1.5)
+    assert run_aerosol(scene, dark, method="climatology")[0].max() < 0.06 < retrieved.min()
 
 
 @pytest.mark.parametrize("column", [0.4, 1.5, 4.0])

@@ -39,6 +39,8 @@ from steps.atmosphere import (
 )
 from steps.atmosphere.scene import Coefficients, geometry
 from steps.atmosphere.uncertainty import (
+    AOT550,
+    INPUTS,
     NOISE,
     Change,
     InputUncertainties,
@@ -276,7 +278,7 @@ class Layer:
         )
         return fine, folder / name
 
-    def expected(self, band, surface, around):
+    def expected(self, band, surface, around, inputs=INPUTS):
         """Standard uncertainty of every pixel of 60 m, from the atmosphere there."""
         sun, view, azimuth = geometry(AngleGrid(self.scene.angles), band, *self.scene.coordinates(60))
 
@@ -295,7 +297,8 @@ class Layer:
                 )
             )
 
-        terms = changes(*map(at, MODELS), *(np.full(sun.shape, v) for v in (0.0, 0.2, 1.5)), with_dem=False)
+        state = (np.full(sun.shape, v) for v in (0.0, 0.2, 1.5))
+        terms = changes(*map(at, MODELS), *state, with_dem=False, inputs=inputs)
         noise = noise_variance(band, self.scene.scene.bands[band], sun, self.scene.scene.earth_sun)
         return np.sqrt(surface_variance(surface, around, *terms, noise))
 
@@ -312,6 +315,18 @@ def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
         got = values(path, UNCERTAINTY, band)
         np.testing.assert_array_equal(np.isnan(got), fine[band] == 0)
         np.testing.assert_allclose(got, layer.expected(band, surface, None), rtol=0.01, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["CAMS", "CLIMATOLOGY", "FIXED"])
+def test_layer_knows_the_source_of_aerosol(tmp_path, method):
+    layer = Layer(tmp_path)
+    aot, grid = tmp_path / "aot.tif", layer.scene.scene.grid.at(20)
+    write(aot, AOT, grid, {"aot550": read(aot, AOT, "aot550")}, method=method)
+    fine, path = layer.run(60, adjacency=False)
+    surface = np.where(fine["B01"] == 0, np.nan, fine["B01"] * 1e-4 - 0.1)
+    expected = layer.expected("B01", surface, None, dataclasses.replace(INPUTS, aot550=AOT550[method]))
+    np.testing.assert_allclose(values(path, UNCERTAINTY, "B01"), expected, rtol=0.01, atol=1e-5)
+    assert (expected > layer.expected("B01", surface, None))[surface > 0].any()
 
 
 @pytest.mark.parametrize("resolution", [10, 20, 60])

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,12 @@ import pytest
 import rasterio
 import rasterio.warp
 import yaml
+from test_survival import ends
 
 from steps import artefacts
+from steps.sentinel2.demo_scene import DEMO_PRODUCT
+from steps.sentinel2.names import l2a_name
+from steps.workflow_state import Provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
@@ -27,7 +33,7 @@ class Checkout:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in ("Snakefile", "workflow", "steps", "config", "envs"):
+        for name in ("Snakefile", "workflow", "profiles", "steps", "config", "envs"):
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -163,6 +169,73 @@ def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
     planned = checkout.planned("--configfile mine.yaml")
     assert not planned & FIRST_STAGES
     assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+
+
+@pytest.mark.slow
+def test_another_checkout_knows_what_the_results_were_made_from(checkout, tmp_path):
+    """By what lies beside them: Snakemake's own memory is in the working directory."""
+    (tmp_path / "other").mkdir()
+    other, output = Checkout(tmp_path / "other"), f"output={checkout.folder}/results"
+    assert other.planned(output) == set()
+    (other.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
+    planned = other.planned(f"{output} --configfile mine.yaml")
+    assert not planned & FIRST_STAGES
+    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+    assert {"import_l1c"} <= other.planned(f"{output} ozone=300")
+    shutil.copytree(checkout.folder / "results", tmp_path / "copy", copy_function=shutil.copy2)
+    assert other.planned(f"output={tmp_path}/copy") == set()
+
+
+@pytest.mark.slow
+def test_damaged_intermediate_is_made_again_by_the_same_command(checkout, product):
+    boa = product / "work/reflectance/boa_10m.tif"
+    before = boa.read_bytes(), (product / "cog/red.tif").read_bytes()
+    data = bytearray(before[0])
+    data[len(data) // 2] ^= 1
+    boa.write_bytes(data)
+    done = checkout.snakemake(check=False)
+    assert done.returncode == 1
+    assert re.search(r"boa_10m\.tif: cannot be read .* the same command again", done.stderr)
+    checkout.snakemake()
+    checkout.snakemake("--forcerun write_cog")
+    assert (boa.read_bytes(), (product / "cog/red.tif").read_bytes()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["snakemake", "step"])
+def test_the_same_command_goes_on_after_being_killed(checkout, product, victim):
+    """SIGKILL while the COGs are being written; nothing is left of it, and no flags are needed."""
+    before = (product / "cog/red.tif").read_bytes()
+    shutil.rmtree(product / "work/cog")
+    shutil.rmtree(product / "cog")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "keep_intermediates=true"]
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = os.environ | {"PYTHONPATH": str(checkout.folder), "PATH": paths}
+    with subprocess.Popen(command, cwd=checkout.folder, env=env, stderr=subprocess.DEVNULL) as run:
+        while not (found := list(product.glob("work/.cog.*.part"))):
+            assert run.poll() is None
+            time.sleep(0.01)
+        step = int(found[0].name.split(".")[2])
+        os.kill(run.pid if victim == "snakemake" else step, signal.SIGKILL)
+        run.wait()
+    assert ends(step)
+    checkout.snakemake()
+    assert (product / "cog/red.tif").read_bytes() == before
+    assert not list((checkout.folder / "results").rglob("*.part*"))
+
+
+def test_second_run_on_a_product_is_refused_in_one_line(tmp_path):
+    checkout = Checkout(tmp_path)
+    name = l2a_name(DEMO_PRODUCT)
+    mine = Provenance(tmp_path / "results")
+    mine.record(name, "dem", {}, [], "run")
+    done = checkout.snakemake(check=False)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "ERROR" in line] == [
+        f"ERROR: {tmp_path}/results: another run is at work on {name}; wait for its end or choose another `output`"
+    ]
+    assert "Traceback" not in done.stderr
+    checkout.planned()  # looks only
 
 
 def test_all_rules_of_a_group_of_jobs_state_the_workers():

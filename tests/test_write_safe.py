@@ -15,7 +15,8 @@ from steps import demo, write_images, write_safe
 from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, read, write, write_json
 from steps.errors import StepError
 from steps.sentinel2.bands import OUTPUT_BANDS, SCL_CLASSES
-from steps.sentinel2.l2a_elements import Auxiliary, Identity, parse, serialise, text_of
+from steps.sentinel2.documents import parse
+from steps.sentinel2.l2a_elements import Auxiliary, Identity, serialise, text_of
 from steps.sentinel2.l2a_quality import retrieval_values
 from steps.sentinel2.l2a_xml import product_metadata, tile_metadata
 from steps.sentinel2.names import image_prefix, l2a_identifier, l2a_name
@@ -25,7 +26,7 @@ from steps.sentinel2.true_colour import block_mean, true_colour
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 N0510 = "l1c_safe_31TCJ_n0510/S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125244.SAFE"
 N0301 = "l1c_safe_48LWP_n0301/S2A_MSIL1C_20210713T032051_N0301_R032_T48LWP_20210713T054224.SAFE"
-VARIANTS = ("demo", "n0510", "n0301", "s2c")
+VARIANTS = ("demo", "n0510", "n0301", "s2c", "s2d")
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not there")
 SIDE = 1980  # metres
 
@@ -210,13 +211,15 @@ def edit(path, *changes):
     path.write_text(text, encoding="utf-8")
 
 
-def s2c_of(safe):
-    """Turn a real product of S2A into one as S2C's are: new satellite, psd-15, centre 2CPS."""
-    target = safe.with_name(safe.name.replace("S2A", "S2C").replace("N0510", "N0511"))
+def newer(safe, satellite):
+    """Turn a real product of S2A into one as those of S2C and S2D are: satellite, psd-15, centre, baseline."""
+    baseline = {"S2C": "05.11", "S2D": "05.12"}[satellite]
+    number, unit = f"N{baseline.replace('.', '')}", satellite[1:]
+    target = safe.with_name(safe.name.replace("S2A", satellite).replace("N0510", number))
     safe.rename(target)
     for path in target.rglob("*.xml"):
-        changes = ("psd-14", "psd-15"), (r"\bS2A_", "S2C_"), ("Sentinel-2A", "Sentinel-2C"), ("2APS", "2CPS")
-        edit(path, *changes, ("N0510", "N0511"), (r"05\.10", "05.11"), ("GS2A_", "GS2C_"))
+        names = (r"\bS2A_", f"{satellite}_"), ("Sentinel-2A", f"Sentinel-{unit}"), ("GS2A_", f"G{satellite}_")
+        edit(path, ("psd-14", "psd-15"), *names, ("2APS", f"{unit}PS"), ("N0510", number), (r"05\.10", baseline))
     return target
 
 
@@ -233,7 +236,7 @@ def small_l1c(variant, folder):
     for size in (10, 20, 60):
         pattern = rf'(<Size resolution="{size}">\s*<NROWS>)\d+(</NROWS>\s*<NCOLS>)\d+'
         edit(next(safe.glob("GRANULE/*/MTD_TL.xml")), (pattern, rf"\g<1>{SIDE // size}\g<2>{SIDE // size}"))
-    return s2c_of(safe) if variant == "s2c" else safe
+    return newer(safe, variant.upper()) if variant.startswith("s2") else safe
 
 
 def grid_of_l1c(safe):
@@ -308,7 +311,7 @@ def test_geometry_is_that_of_the_l1c_tile(pair):
 
 
 def test_what_the_metadata_say(pair):
-    l1c, safe = pair
+    _, safe = pair
     text = (safe / "MTD_MSIL2A.xml").read_text()
     product = etree.fromstring(text.encode())
     assert product.prefix == "n1"
@@ -318,14 +321,14 @@ def test_what_the_metadata_say(pair):
     assert float(product.findtext(".//Cloud_Coverage_Assessment")) == 10
     assert product.findtext(".//AOT_RETRIEVAL_METHOD") == "SEN2COR_DDV"
     assert product.findtext(".//ESACCI_LandCover_Map") == "None"
-    assert ("CAST_SHADOW_PERCENTAGE" in text) == ("S2C" in safe.name)
+    assert ("CAST_SHADOW_PERCENTAGE" in text) == (safe.name[:3] in ("S2C", "S2D"))
     assert product.findtext(".//SPACECRAFT_NAME")[-2:] == safe.name[1:3]
     images = [f"{e.text}.jp2" for e in product.iter("IMAGE_FILE")]
     assert len(images) == 36
     tile = etree.parse(next(safe.glob("GRANULE/*/MTD_TL.xml")))
     masks = [e.text for e in tile.iter("MASK_FILENAME")] + [tile.findtext(".//PVI_FILENAME")]
     assert all((safe / name).is_file() for name in images + masks)
-    assert len(masks) == len(list(next(l1c.glob("GRANULE/*/MTD_TL.xml")).parent.glob("QI_DATA/MSK_*"))) + 5
+    assert len(masks) == 27 + 4 + 1  # those of L1C since baseline 04.00, our probabilities, the preview
 
 
 def test_equal_inputs_make_equal_files(pair):
@@ -398,7 +401,7 @@ def test_independent_readers(variant, tmp_path):
         subprocess.run([*tool, "--bands", "B01"], check=True, capture_output=True)
         l1c = next(tmp_path.glob("*.SAFE"))
         subprocess.run(["chmod", "-R", "u+w", str(l1c)], check=True)
-        l1c = s2c_of(l1c) if variant == "s2c" else l1c
+        l1c = newer(l1c, variant.upper()) if variant.startswith("s2") else l1c
     artefacts(tmp_path, l1c.stem, grid_of_l1c(l1c))
     make_images(tmp_path)
     safe = make_safe(tmp_path, l1c)

@@ -5,7 +5,6 @@ start with `inversion` (the equations), then `band` (what goes into them), `lut`
 """
 
 import functools
-import logging
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from steps.atmosphere.inversion import (
     terrain_toa_reflectance,
     toa_reflectance,
 )
-from steps.atmosphere.lut import LookUpTable, build_table, load_table, write_table
+from steps.atmosphere.lut import LookUpTable, build_table, load_table, make_table, write_table
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.tables import pressure
 
@@ -46,6 +45,7 @@ __all__ = [
     "invert_reflectance",
     "load_table",
     "lut_path",
+    "make_table",
     "model_of_vegetation",
     "outside_domain",
     "pressure",
@@ -58,17 +58,11 @@ __all__ = [
     "write_table",
 ]
 
-_logger = logging.getLogger(__name__)
-
 
 @functools.cache
 def cached_table(aerosol: str) -> LookUpTable:
     """Return the look-up table of an aerosol model from the cache folder, built there first if it is not there yet."""
-    path = lut_path(aerosol)
-    if not path.exists():
-        _logger.info("building the look-up table %s", path)
-        write_table(path, build_table(aerosol))
-    return load_table(path)
+    return make_table(aerosol, lut_path(aerosol))
 
 
 def invert_reflectance(

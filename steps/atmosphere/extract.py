@@ -231,7 +231,13 @@ def run(folder: Path, only: list[str] | None = None, threads: int = 1) -> None:
     }
     for name in only or makers:
         _write(folder / f"{name}.json", makers[name]())
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.glob("*.json"))]
+    write_checksums(folder)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write SHA256SUMS of the tables in a folder."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".npz"))
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="ascii")
 
 

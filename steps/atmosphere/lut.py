@@ -4,6 +4,10 @@ Only multiple scattering is tabulated, because single scattering is exact in clo
 Between the nodes the table is a cubic spline in every axis.
 """
 
+import contextlib
+import fcntl
+import hashlib
+import logging
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.aerosol_models import AEROSOL_MODELS, lut_path
 from steps.artefacts import atomic
 from steps.atmosphere.scattering import delta_m, legendre_moments
 from steps.atmosphere.solver import solve
 from steps.atmosphere.tables import STANDARD_PRESSURE, aerosol_model, pressure, rayleigh_thickness
+from steps.checksums import damaged
 from steps.errors import StepError
 
+logger = logging.getLogger(__name__)
+
+#: What reading a damaged file raises.
+_DAMAGE = (StepError, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 #: Nodes of the axes. Pressure (elevation in km), aerosol optical thickness, sun and view zenith angle (degrees).
 ELEVATION = np.array([9.0, 5.5, 3.0, 1.0, -0.5])
 AOT = np.array([0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.6, 2.2, 3.0])
@@ -140,35 +150,90 @@ def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
 
 
 def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
-    """Write the arrays of a look-up table, atomically and with the same bytes every time."""
+    """Write the arrays of a look-up table and their checksum, atomically and with the same bytes every time."""
+    arrays = {name: values for name, values in table.items() if name != "checksum"}
     with atomic(path) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, **table)
+        np.savez_compressed(stream, **arrays, checksum=np.array(_checksum(arrays)))
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    # The name holds a digest of the code: a table that other code has made is not this one.
+    digest = hashlib.blake2b(lut_path(str(arrays["aerosol"])).name.encode(), digest_size=16)
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def make_table(aerosol: str, path: Path, threads: int = 1) -> LookUpTable:
+    """Read the look-up table of an aerosol model, and build it first if it is missing, damaged or that of another.
+
+    Of several processes one builds it, and the others wait.
+    """
+    table, _ = _sound(path, aerosol)
+    if table:
+        return table
+    with _alone(path):
+        table, problem = _sound(path, aerosol)  # another process may have built it meanwhile
+        if table:
+            return table
+        if path.exists():
+            logger.warning("%s: is damaged (%s) and is made anew", path, problem)
+        write_table(path, build_table(aerosol, threads))
+        return _read(path)
+
+
+def _sound(path: Path, aerosol: str) -> tuple[LookUpTable | None, object]:
+    """Return the table that a file holds if it is that of the aerosol model, else what is wrong with it."""
+    try:
+        table = _read(path)
+    except _DAMAGE as problem:
+        return None, problem
+    return (table, None) if table.aerosol == aerosol else (None, f"it is the table of {table.aerosol} aerosol")
+
+
+@contextlib.contextmanager
+def _alone(path: Path):
+    """Let one process at a time into the block, as far as the file system knows locks and may be written to."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.with_name(f".{path.stem}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def load_table(path: Path) -> LookUpTable:
-    """Read a look-up table.
+    """Read a look-up table; one in the cache folder that is missing or damaged is built first.
 
     Raises
     ------
     StepError
-        If the file is missing or broken.
+        If another file is missing or broken.
     """
+    model = next((m for m in AEROSOL_MODELS if lut_path(m) == Path(path)), None)
+    if model:
+        return make_table(model, Path(path))
     try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-        axes = ("pressure", "aot", "sun", "view")
-        knots = tuple(arrays.pop(f"knots_{axis}") for axis in axes)
-        to_coefficients = [arrays.pop(f"coefficients_{axis}") for axis in axes]
-        for name, dimensions in _AXES.items():
-            coefficients = arrays[name].astype("f8")
-            for position, dimension in enumerate(dimensions, start=1):
-                # Not a matrix product: for so little, the threads of its library cost more than they gain.
-                values = np.moveaxis(coefficients, position, 0)
-                along = np.einsum("ij,j...->i...", to_coefficients[dimension - 1], values)
-                coefficients = np.moveaxis(along, 0, position)
-            arrays[name] = np.ascontiguousarray(coefficients)
-        return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        raise StepError(
-            f"{path}: is no look-up table of ours ({problem}); delete it and run `python -m steps.atmosphere` again"
-        ) from problem
+        return _read(path)
+    except _DAMAGE as problem:
+        raise damaged(path, f"is no look-up table of ours: {problem}") from problem
+
+
+def _read(path: Path) -> LookUpTable:
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    if str(arrays.pop("checksum")) != _checksum(arrays):
+        raise ValueError("its checksum is another")
+    axes = ("pressure", "aot", "sun", "view")
+    knots = tuple(arrays.pop(f"knots_{axis}") for axis in axes)
+    to_coefficients = [arrays.pop(f"coefficients_{axis}") for axis in axes]
+    for name, dimensions in _AXES.items():
+        coefficients = arrays[name].astype("f8")
+        for position, dimension in enumerate(dimensions, start=1):
+            # Not a matrix product: for so little, the threads of its library cost more than they gain.
+            values = np.moveaxis(coefficients, position, 0)
+            along = np.einsum("ij,j...->i...", to_coefficients[dimension - 1], values)
+            coefficients = np.moveaxis(along, 0, position)
+        arrays[name] = np.ascontiguousarray(coefficients)
+    return LookUpTable(knots=knots, **(arrays | {"aerosol": str(arrays["aerosol"])}))

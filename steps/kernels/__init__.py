@@ -1,8 +1,8 @@
 """Compiled kernels: pure functions on arrays, no files, no configuration.
 
-Importing this package points Numba's cache at a folder named for the sources of all compiled code, because Numba
-does not notice an edit to a function or constant that another file's kernel was compiled with. Compiled code lives
-here and in `steps/atmosphere`; both import this package before numba.
+Importing this package points Numba's cache (`steps.kernel_cache`) at a folder named for the sources of all compiled
+code, because Numba does not notice an edit to a function or constant that another file's kernel was compiled with.
+Compiled code lives here and in `steps/atmosphere`; both import this package before numba.
 
 It also asks for vectors of 512 bits where the processor has them. By default LLVM takes half of that, which makes the
 inversion a fifth to a quarter slower; an environment that sets NUMBA_CPU_FEATURES keeps its choice.
@@ -21,7 +21,6 @@ from steps.cache import cache_folder
 _here = Path(__file__).parent
 _sources = sorted(_here.glob("*.py")) + sorted((_here.parent / "atmosphere").glob("*.py"))
 _digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources)).hexdigest()[:12]
-os.environ["NUMBA_CACHE_DIR"] = str(cache_folder() / "numba" / _digest)
 
 _features = get_host_cpu_features()
 if _features.get("avx512f"):
@@ -32,3 +31,7 @@ if "scipy.linalg" not in sys.modules:
     sys.modules["scipy.linalg"] = None
     importlib.import_module("numba.np.arraymath")
     del sys.modules["scipy.linalg"]
+
+from steps import kernel_cache  # noqa: E402  (imports Numba, which reads the environment once)
+
+kernel_cache.install(cache_folder() / "numba" / _digest)

@@ -10,7 +10,6 @@ import numba
 import numpy as np
 
 from steps.kernels.classification_rules import (
-    B10_T1,
     CIRRUS,
     CLOUD_HIGH,
     CLOUD_HP,
@@ -27,29 +26,37 @@ from steps.kernels.classification_rules import (
     VEGETATION,
     WATER,
 )
-from steps.kernels.cloud_shadow import ShadowLimits, in_shadow, shadow_limits
+from steps.kernels.classification_signs import (
+    HIGH_ICE,
+    LIKE_EARTH,
+    LIKE_LAND,
+    LIKE_SNOW,
+    LIKE_SURF,
+    LIKE_VEIL,
+    LIKE_WATER,
+)
+from steps.kernels.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
-#: thin_cloud: veils over land that the rules leave unclassified; snow: snow told from cloud by B10 and context;
-#: parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not given;
-#: single_pixels: no clouds of one pixel.
+#: thin_cloud: veils over land that the rules leave unclassified or call vegetation; snow: snow told from cloud and surf
+#: by B10 and context; parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not
+#: given; single_pixels: no clouds of one pixel.
 Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "vapour", "single_pixels"]
 IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
 #: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
 #: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
 #: of 0.29 above 6 km and 0.96 above 14 km in a mid-latitude summer.
 B10_THICKNESS, VAPOUR_SCALE, SUMMER_VAPOUR = 8.0, 2.05, 2.92
-#: Least NDSI, and reflectance in B03 and B8A, of snow (Hall et al. 1995, Remote Sensing of Environment 54, 127-140).
-NDSI, SNOW_B03, SNOW_B8A = 0.4, 0.10, 0.11
-#: Thin cloud: B02 less half of B04, at least (Zhu and Woodcock 2012, equation 3; haze raises blue more than red);
-#: B12, at least, and B12 / B04, that cloud raises and haze and shadow do not; limits of B02 / B11, which is low on soil
-#: and high on snow and water; B8A / B11, which is low on soil and roofs.
-HAZE, THIN_B12, THIN_B12_B04, THIN_B02_B11, THIN_B8A_B11 = 0.08, 0.08, 0.8, (0.65, 1.15), 1.2
 #: Width of the window (pixels) of which half must look like thin cloud.
 THIN_WINDOW = 9
-#: What `snow_evidence` says of a pixel.
-NO_SNOW, LIKE_SNOW, HIGH_ICE = range(3)
+#: Surf is narrower than twice the first of these, and within the second of it there is no broader snow, but water and
+#: a shore: m; least shares of water and of land there.
+SURF_REACH, SURF_AROUND, SURF_WATER, SURF_LAND = 100, 700, 0.25, 0.01
+#: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
+#: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
+#: that, which are at least the last of these.
+EARTH_WINDOW, STILL_WINDOW, STILL_DISPLACED, EARTH_B09, LEAST_SPREAD = 5, 15, 0.1, 2, 0.005
 #: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
 #: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
 VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
@@ -105,8 +112,7 @@ def mend(
     snow: np.ndarray,
     b8a: np.ndarray,
     b11: np.ndarray,
-    ice: np.ndarray,
-    thin: np.ndarray,
+    signs: np.ndarray,
     resolution: int,
     mends: Mends,
 ) -> ShadowLimits | None:
@@ -120,21 +126,22 @@ def mend(
         Classes and probabilities (percent) of the rules; changed in place.
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
-    ice, thin : uint8, shape (rows, columns)
-        From `snow_evidence` and `thin_cloud_evidence`.
+    signs : uint8, shape (rows, columns)
+        From `classification_signs.signs`.
     resolution
         Pixel size, m.
     mends
         What to do.
     """
     if "thin_cloud" in mends.improvements:
-        thin_clouds(scl, thin)
+        thin_clouds(scl, signs)
     if mends.opinion is not None:
         clouds_of_model(scl, mends.opinion)
     if "snow" in mends.improvements:
-        snow_by_context(scl, ice)
+        surf_is_water(scl, signs, resolution)
+        snow_by_context(scl, signs)
     if "parallax" in mends.improvements and mends.displaced is not None:
-        ground_without_parallax(scl, mends.displaced)
+        ground_without_parallax(scl, mends.displaced, signs)
     if "single_pixels" in mends.improvements:
         drop_single_pixels(scl)
     shadows = None
@@ -213,42 +220,14 @@ def b10_of_ground(elevation, b8a, thickness):
     return result
 
 
-@numba.njit(cache=True, nogil=True)
-def snow_evidence(b03, b8a, b10, b11):
-    """Return whether pixels look like snow, and whether that is ice so high that B10 sees it; b10 free of ground."""
-    result = np.full(b03.shape, NO_SNOW, np.uint8)
-    for i in range(b03.shape[0]):
-        for j in range(b03.shape[1]):
-            if b10[i, j] > B10_T1:
-                result[i, j] = HIGH_ICE
-                continue
-            snow_like = b03[i, j] - b11[i, j] >= NDSI * (b03[i, j] + b11[i, j])
-            if snow_like and b03[i, j] > SNOW_B03 and b8a[i, j] > SNOW_B8A:
-                result[i, j] = LIKE_SNOW
-    return result
-
-
-@numba.njit(cache=True, nogil=True)
-def thin_cloud_evidence(b02, b04, b8a, b11, b12):
-    """Return 1 where land looks as if seen through a thin cloud of droplets: brighter in blue and in B12."""
-    result = np.zeros(b02.shape, np.uint8)
-    low, high = THIN_B02_B11
-    for i in range(b02.shape[0]):
-        for j in range(b02.shape[1]):
-            haze = b02[i, j] - b04[i, j] / 2 > HAZE and low * b11[i, j] < b02[i, j] < high * b11[i, j]
-            cloud = b12[i, j] > THIN_B12 and b12[i, j] > THIN_B12_B04 * b04[i, j]
-            result[i, j] = haze and cloud and b8a[i, j] > THIN_B8A_B11 * b11[i, j]
-    return result
-
-
-def thin_clouds(scl: np.ndarray, evidence: np.ndarray) -> None:
-    """Turn unclassified pixels that look like thin cloud, as most around them do, into medium clouds, in place.
+def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
+    """Turn vegetation and unclassified pixels that look like thin cloud, as most around do, into cloud, in place.
 
     Clouds around count as well, so that a veil joins the cloud that it belongs to.
     """
     from scipy import ndimage
 
-    found = (evidence == 1) & ((scl == OPEN) | (scl == UNCLASSIFIED))
+    found = (signs & LIKE_VEIL != 0) & ((scl == OPEN) | (scl == UNCLASSIFIED) | (scl == VEGETATION))
     if not found.any():
         return
     veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8) * np.uint8(200)
@@ -256,7 +235,40 @@ def thin_clouds(scl: np.ndarray, evidence: np.ndarray) -> None:
     scl[found & mostly] = CLOUD_MEDIUM
 
 
-def snow_by_context(scl: np.ndarray, evidence: np.ndarray) -> None:
+def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
+    """Turn patches of snow most of which is surf into water, in place.
+
+    Surf is narrow, dull, by water and by a shore, and far from broader snow; what is around is looked at in the coarse
+    pixels of `cloud_shadow`.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    resolution
+        Pixel size, m.
+    """
+    from scipy import ndimage
+
+    snow = scl == SNOW
+    surf = snow & (signs & LIKE_SURF != 0)
+    if not surf.any():
+        return
+    size = max(1, min(MATCHED // resolution, *scl.shape))
+    reach, around = (max(round(distance / (size * resolution)), 1) for distance in (SURF_REACH, SURF_AROUND))
+    everywhere = np.ones(scl.shape, np.bool_)
+    cover, water, land = (block_mean(m, everywhere, size) for m in (snow, scl == WATER, signs & LIKE_LAND != 0))
+    broad = ndimage.minimum_filter((cover > 0.5).view(np.uint8), 2 * reach + 1)
+    shore = ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
+    for share, least in ((water, SURF_WATER), (land, SURF_LAND)):
+        shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
+    rows, columns = (np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape)
+    surf &= shore[np.ix_(rows, columns)]
+    labels, count = ndimage.label(snow, np.ones((3, 3)))
+    pixels, white = (np.bincount(labels[mask], minlength=count + 1) for mask in (snow, surf))
+    scl[(2 * white > pixels)[labels]] = WATER
+
+
+def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
     """Tell snow from cloud by B10 and by what lies around, in place.
 
     Snow that B10 sees is ice cloud, or lies under it. Clouds and unclassified pixels that look like snow and hang
@@ -264,18 +276,16 @@ def snow_by_context(scl: np.ndarray, evidence: np.ndarray) -> None:
 
     Parameters
     ----------
-    scl : uint8, shape (rows, columns)
-    evidence : uint8, shape (rows, columns)
-        From `snow_evidence`.
+    scl, signs : uint8, shape (rows, columns)
     """
     from scipy import ndimage
 
-    scl[(scl == SNOW) & (evidence == HIGH_ICE)] = CIRRUS
+    scl[(scl == SNOW) & (signs & HIGH_ICE != 0)] = CIRRUS
     snow = scl == SNOW
     if not snow.any():
         return
     doubtful = (scl == OPEN) | (scl == UNCLASSIFIED) | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = ndimage.label(snow | (doubtful & (evidence == LIKE_SNOW)), np.ones((3, 3)))
+    labels, count = ndimage.label(snow | (doubtful & (signs & LIKE_SNOW != 0)), np.ones((3, 3)))
     holds_snow = np.zeros(count + 1, np.bool_)
     holds_snow[labels[snow]] = True
     scl[holds_snow[labels]] = SNOW
@@ -290,15 +300,15 @@ def drop_single_pixels(scl: np.ndarray) -> None:
     scl[cloud & alone] = UNCLASSIFIED
 
 
-def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray) -> None:
-    """Turn clouds whose rims are not displaced between the bands into bare ground, in place.
+def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
+    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
 
     The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
-    scene is no rim.
+    scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
 
     Parameters
     ----------
-    scl, displaced : uint8, shape (rows, columns)
+    scl, signs, displaced : uint8, shape (rows, columns)
         The latter as in `Mends`.
     """
     from scipy import ndimage
@@ -310,15 +320,40 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray) -> None:
     total = np.bincount(labels[rim], minlength=count + 1)
     ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
     ground[0] = False
-    scl[ground[labels]] = SOIL
+    earth = earthy(scl, signs)
+    if earth.any():
+        moved = (displaced == 1).view(np.uint8) * np.uint8(200)
+        earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
+    still = ground[labels] | earth
+    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
 
 
-def ground_by_vapour(scl: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int) -> None:
-    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
+def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the clouds and unclassified pixels that look like earth, as most of the pixels around do.
 
     Parameters
     ----------
-    scl : uint8, shape (rows, columns)
+    scl, signs : uint8, shape (rows, columns)
+    """
+    from scipy import ndimage
+
+    doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
+    earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
+    if not (doubtful & (earth > 0)).any():
+        return np.zeros_like(doubtful)
+    return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
+
+
+def ground_by_vapour(
+    scl: np.ndarray, signs: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int
+) -> None:
+    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
+
+    Fog may lie as low as that, so that of large clouds only what looks like earth is ground.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
     b09, b8a, b10 : float32, shape (rows, columns)
         Reflectance.
     resolution
@@ -326,20 +361,27 @@ def ground_by_vapour(scl: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.
     """
     from scipy import ndimage
 
-    land = (scl == VEGETATION) | (scl == SOIL)
-    if not land.any():
+    land, earth = (scl == VEGETATION) | (scl == SOIL), earthy(scl, signs)
+    ground = land | earth
+    if not ground.any():
         return
     ratio = b09 / np.maximum(b8a, np.float32(1e-6))
-    labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
-    labelled = np.nonzero(labels)
-    of_clouds = labels[labelled]
-    size = np.bincount(of_clouds, minlength=count + 1)
-    ground = size * resolution**2 <= VAPOUR_AREA
-    for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
-        of_land = image[land].astype(np.float64)
-        total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
-        ground &= total < size * (of_land.mean() + deviations * of_land.std())
-    scl[labelled] = np.where(ground[of_clouds], SOIL, scl[labelled])
+    if land.any():
+        labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
+        labelled = np.nonzero(labels)
+        of_clouds = labels[labelled]
+        size = np.bincount(of_clouds, minlength=count + 1)
+        low = size * resolution**2 <= VAPOUR_AREA
+        for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
+            of_land = image[land].astype(np.float64)
+            total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
+            low &= total < size * (of_land.mean() + deviations * of_land.std())
+        scl[labelled] = np.where(low[of_clouds], SOIL, scl[labelled])
+    if earth.any():
+        of_ground = ratio[ground]
+        middle = np.median(of_ground)
+        highest = middle + EARTH_B09 * max(1.48 * np.median(np.abs(of_ground - middle)), LEAST_SPREAD)
+        scl[earth & (ndimage.uniform_filter(ratio, EARTH_WINDOW, mode="nearest") < highest)] = SOIL
 
 
 def buffer_clouds(scl: np.ndarray, pixels: float) -> None:

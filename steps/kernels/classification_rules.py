@@ -6,9 +6,9 @@ the constants below, by their names in `L2A_CAL_SC_GIPP.xml`; the rules are desc
 the Level-2A algorithm theoretical basis document (S2-PDGS-MPC-ATBD-L2A, section 2.1). `steps.kernels.classification`
 runs them over images.
 
-All arithmetic is in float32, and that shows: `ramp` of an NDVI beyond its upper threshold is 0.9999996 and not 1, so
-that rule 3 as published leaves dense vegetation to the recovery rule after it. Keep constants in float32 (`F`): a
-plain Python number would silently turn an expression into float64 and move pixels over the thresholds.
+All arithmetic is in float32, differences of thresholds included: `ramp` is exactly 1 from its upper threshold on, which
+rule 3 asks for. Keep constants in float32 (`F`): a plain Python number would silently turn an expression into float64
+and move pixels over the thresholds.
 """
 
 import numba
@@ -24,7 +24,7 @@ OPEN = 100
 
 
 def _ramp(low: float, high: float) -> tuple[np.float32, np.float32, np.float32]:
-    return F(low), F(high), F(high - low)
+    return F(low), F(high), F(high) - F(low)
 
 
 # Ramps: below the first number nothing, above the second all.

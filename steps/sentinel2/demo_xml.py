@@ -399,7 +399,7 @@ def manifest(folder: Path, grid: Grid) -> etree._Element:
         units.append(unit)
         content = path.read_bytes()
         stream = _E.byteStream(
-            _E.fileLocation(locatorType="URL", href=f"./{name}"),
+            _E.fileLocation(href=f"./{name}", locatorType="URL"),
             _element("checksum", hashlib.sha3_256(content).hexdigest(), checksumName="SHA3-256"),
             mimeType="application/octet-stream" if path.suffix == ".jp2" else "text/xml",
             size=str(len(content)),

@@ -56,13 +56,14 @@ def _hull(valid: np.ndarray) -> np.ndarray:
 
 def west_of(ring: np.ndarray, meridian: float) -> np.ndarray:
     """Return the part of a ring, shape (corners, 2), where x <= `meridian` (Sutherland and Hodgman 1974)."""
-    corners = []
-    for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        if start[0] <= meridian:
-            corners.append(start)
-        if (start[0] <= meridian) != (end[0] <= meridian):
-            corners.append(start + (end - start) * (meridian - start[0]) / (end[0] - start[0]))
-    return np.array(corners).reshape(-1, 2)
+    end = np.roll(ring, -1, axis=0)
+    inside = ring[:, 0] <= meridian
+    crosses = inside != np.roll(inside, -1)
+    rise = np.where(crosses, end[:, 0] - ring[:, 0], 1)[:, None]
+    crossings = ring + (end - ring) * (meridian - ring[:, :1]) / rise
+    # Each corner is followed by the crossing of the edge that begins there.
+    corners, kept = np.stack([ring, crossings], axis=1), np.stack([inside, crosses], axis=1)
+    return corners[kept]
 
 
 def corners(grid: Grid) -> list[tuple[float, float]]:

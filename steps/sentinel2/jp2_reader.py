@@ -21,6 +21,18 @@ from steps.errors import StepError
 from steps.sentinel2.safe import Safe
 
 _SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
+#: Tiles, parts of tiles, and boxes or markers before them, of which no product has as many: 121 tiles are usual. Each
+#: tile is sought from the beginning, so that the time grows with the square of their number.
+_TILES, _PARTS, _PIECES = 4096, 2**16, 1000
+#: Bytes of a file that are not pixels, at the most.
+_OVERHEAD = 2**20
+#: Nothing beside the image is looked at: neither overviews, masks, world files nor what GDAL has written there before.
+_ALONE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_PAM_ENABLED": False,
+    "GDAL_NUM_THREADS": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,9 @@ def _codestream(data) -> Codestream:
     if _unpack(">H", data, position) != (_SOC,):
         raise ValueError("no JPEG 2000 codestream")
     start, position, siz, levels, packed = position, position + 2, None, 0, False
-    while (marker := _unpack(">H", data, position)[0]) != _SOT:
+    for _ in range(_PIECES):
+        if (marker := _unpack(">H", data, position)[0]) == _SOT:
+            break
         (length,) = _unpack(">H", data, position + 2)
         if marker == _SIZ:
             siz = _unpack(">8I", data, position + 6)
@@ -87,10 +101,16 @@ def _codestream(data) -> Codestream:
             (levels,) = _unpack(">B", data, position + 9)
         packed = packed or marker == _PPM
         position += 2 + length
+    else:
+        raise ValueError("no tiles in the codestream")
     if siz is None or not siz[4] or not siz[5]:
         raise ValueError("no image size in the codestream")
     right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = siz
+    if not (tile_left <= left < right and tile_top <= top < bottom):
+        raise ValueError("the image has no pixels")
     count = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if count > _TILES:
+        raise ValueError(f"it declares {count} tiles")
     nested = all(n & (n - 1) == 0 and n >> levels for n in (tile_width, tile_height))
     movable = nested and not packed and not any((left, top, tile_left, tile_top))
     tiles = _tile_parts(data, position, end, count)
@@ -104,7 +124,9 @@ def _unpack(layout: str, data, position: int) -> tuple:
 def _contiguous_box(data) -> tuple[int, int]:
     """Return where the box with the codestream begins and ends."""
     position = 0
-    while position < len(data):
+    for _ in range(_PIECES):
+        if position >= len(data):
+            break
         length, kind = _unpack(">I4s", data, position)
         header = 8
         if length == 1:
@@ -119,8 +141,10 @@ def _contiguous_box(data) -> tuple[int, int]:
 
 
 def _tile_parts(data, position: int, end: int, count: int) -> tuple:
-    parts = [[] for _ in range(count)]
+    parts, found = [[] for _ in range(count)], 0
     while (marker := _unpack(">H", data, position)[0]) == _SOT:
+        if (found := found + 1) > _PARTS:
+            raise ValueError("its tiles are in too many parts")
         tile, length = _unpack(">HI", data, position + 4)
         stop = position + length if length else end - 2
         if tile >= count or stop <= position or stop > end - 2:
@@ -157,7 +181,7 @@ def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]
     StepError
         If it cannot be opened, or (inside the block) decoded.
     """
-    with rasterio.Env(GDAL_NUM_THREADS=1, GDAL_PAM_ENABLED=False), contextlib.ExitStack() as stack:
+    with rasterio.Env(**_ALONE), contextlib.ExitStack() as stack:
         try:
             source = safe.source(name)
             if isinstance(source, bytes):
@@ -201,8 +225,17 @@ def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
     return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
 
 
-def check(safe: Safe, name: str, grid: Grid, count: int = 1) -> int:
-    """Check that a JP2 file is whole and has the size, position and projection of `grid`, without decoding it.
+def check(safe: Safe, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
+    """Check that a JP2 file is whole, fits its checksum and has the size, type and place expected, without decoding it.
+
+    Parameters
+    ----------
+    safe, name
+        The product and the file.
+    grid
+        Size, position and projection.
+    count, dtype
+        Number of its layers and NumPy's type of its pixels.
 
     Returns
     -------
@@ -215,6 +248,10 @@ def check(safe: Safe, name: str, grid: Grid, count: int = 1) -> int:
         If it is not so.
     """
     label = safe.label(name)
+    most = 2 * count * np.dtype(dtype).itemsize * grid.width * grid.height + _OVERHEAD
+    if (size := safe.size(name)) > most:
+        raise StepError(f"{label}: has {size} bytes, more than its pixels can take; download the product again")
+    safe.verify(name)
     try:
         codestream(safe.view(name))
     except ValueError as problem:
@@ -226,6 +263,8 @@ def check(safe: Safe, name: str, grid: Grid, count: int = 1) -> int:
                 f"{label}: has {found}, and the metadata say {grid.width} x {grid.height} in {count}; "
                 "the files are not of one product: download it again"
             )
+        if set(image.dtypes) != {dtype}:
+            raise StepError(f"{label}: its pixels are {image.dtypes[0]}, not {dtype}; download the product again")
         if image.transform.is_identity:
             return image.block_shapes[0][0]
         if not image.transform.almost_equals(grid.transform, precision=1e-3):

@@ -1,10 +1,13 @@
 """JPEG 2000 images of the L2A product: lossless, in the tile and precinct layout of Sentinel-2."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio.shutil
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from steps.artefacts import RASTER_ERRORS, Grid, check_space
@@ -15,6 +18,10 @@ from steps.errors import StepError
 _LAYOUT = {10: (1024, 256), 20: (640, 128), 60: (192, 64)}
 #: Largest number of a band of 15 bits.
 LARGEST = 32767
+#: What a profile says of the image itself, beside how it is encoded.
+_SHAPE = {"driver", "width", "height", "count", "dtype", "crs", "transform"}
+#: Bytes that GDAL may keep of a mask while it is encoded.
+_CACHE = 64 * 2**20
 
 
 def _profile(grid: Grid, count: int, dtype: str) -> dict:
@@ -77,12 +84,55 @@ def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16"):
     StepError
         If the file cannot be written or is incomplete, as on a full disk.
     """
+    with (
+        _checked(path, grid),
+        rasterio.Env(GDAL_PAM_ENABLED="NO"),
+        rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset,
+    ):
+        yield JP2Writer(dataset)
+
+
+def write_mask(path: Path, grid: Grid, count: int, layers: Sequence[tuple[int, np.ndarray]]) -> None:
+    """Write a mask, an image of `count` uint8 layers that are 0 but for some.
+
+    It is encoded tile by tile from a sparse raster, so that an empty one takes no memory.
+
+    Parameters
+    ----------
+    path, grid
+        The file and its pixel grid.
+    count
+        Number of layers.
+    layers
+        Index from 0 and pixels, uint8 (rows, columns), of those that hold anything.
+
+    Raises
+    ------
+    StepError
+        As for `create`.
+    """
+    profile = _profile(grid, count, "uint8")
+    options = {key.upper(): profile.pop(key) for key in set(profile) - _SHAPE}
+    profile |= {"driver": "GTiff", "tiled": True, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
+    # The colours of an image of three layers would else be transformed as red, green and blue.
+    options |= {"YCC": "NO"}
+    with (
+        _checked(path, grid),
+        rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=_CACHE),
+        MemoryFile() as memory,
+    ):
+        with memory.open(**profile, blockxsize=512, blockysize=512, interleave="band") as raster:
+            for index, pixels in layers:
+                raster.write(pixels, index + 1)
+        with memory.open() as raster:
+            rasterio.shutil.copy(raster, path, driver="JP2OpenJPEG", **options)
+
+
+@contextlib.contextmanager
+def _checked(path: Path, grid: Grid) -> Iterator[None]:
+    """Raise `StepError` if what the block writes cannot be written or is incomplete."""
     try:
-        with (
-            rasterio.Env(GDAL_PAM_ENABLED="NO"),
-            rasterio.open(path, "w", **_profile(grid, count, dtype)) as dataset,
-        ):
-            yield JP2Writer(dataset)
+        yield
     except RASTER_ERRORS as problem:
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem

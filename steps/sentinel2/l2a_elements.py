@@ -11,6 +11,7 @@ from lxml import etree
 
 from steps.errors import StepError
 from steps.sentinel2 import names
+from steps.sentinel2.documents import AGAIN, schema
 
 #: A part of a section: a new element, or the name of elements to copy from the L1C section.
 Part = str | etree._Element
@@ -57,6 +58,11 @@ class Identity:
         return f"{self.granule}/IMG_DATA/R{resolution}m/{self.prefix}_{layer}_{resolution}m.jp2"
 
     @property
+    def orbit(self) -> int:
+        """Absolute orbit number."""
+        return int(self.tile.rpartition("_A")[2][:6])
+
+    @property
     def preview(self) -> str:
         """Path of the preview image in the product."""
         return f"{self.granule}/QI_DATA/{self.prefix}_PVI.jp2"
@@ -83,14 +89,6 @@ class Auxiliary:
     snow_condition: str = "None"
 
 
-def parse(xml: bytes, name: str) -> etree._Element:
-    """Parse a document without its comments; raise `StepError` that names the file if it is broken."""
-    try:
-        return etree.fromstring(xml, etree.XMLParser(remove_blank_text=True, remove_comments=True, huge_tree=True))
-    except etree.XMLSyntaxError as problem:
-        raise StepError(f"{name}: broken XML ({problem}); get the product anew") from problem
-
-
 def serialise(root: etree._Element) -> bytes:
     """Return the bytes of a document, the same for the same tree."""
     etree.cleanup_namespaces(root)
@@ -102,7 +100,7 @@ def child(parent: etree._Element, name: str) -> etree._Element:
     """Return the first child of a name, also a section; raise `StepError` if there is none."""
     found = parent.find(f"{{*}}{name}")
     if found is None:
-        raise StepError(f"{etree.QName(parent).localname} of the metadata has no {name}; get the product anew")
+        raise StepError(f"{_place(parent)} has no {name}; {AGAIN}")
     return found
 
 
@@ -110,8 +108,14 @@ def text_of(root: etree._Element, name: str) -> str:
     """Return the text of the first element of a name at any depth; raise `StepError` if there is none."""
     text = root.findtext(f".//{name}")
     if text is None:
-        raise StepError(f"{etree.QName(root).localname} of the metadata has no {name}; get the product anew")
+        raise StepError(f"{_place(root)} has no {name}; {AGAIN}")
     return text.strip()
+
+
+def _place(element: etree._Element) -> str:
+    """Return the file and the name of an element, for messages."""
+    file = element.getroottree().docinfo.URL
+    return f"{file}: {etree.QName(element).localname}" if file else etree.QName(element).localname
 
 
 def element(name: str, content: str | Iterable[etree._Element] = "", /, **attributes: str) -> etree._Element:
@@ -126,16 +130,19 @@ def element(name: str, content: str | Iterable[etree._Element] = "", /, **attrib
 
 def specification(l1c_root: etree._Element) -> int:
     """Return the number of the product specification to write: 15 where the L1C product has it, else 14."""
-    return 15 if "psd-15" in etree.QName(l1c_root).namespace else 14
+    return 15 if schema(l1c_root)[0] >= 15 else 14
 
 
 def l2a_root(l1c_root: etree._Element) -> etree._Element:
     """Return the empty root of the L2A document that corresponds to an L1C document."""
-    name = etree.QName(l1c_root)
-    schema = name.namespace.rsplit("/", 1)[1].replace("Level-1C", "Level-2A")
-    namespace = f"https://psd-{specification(l1c_root)}.sentinel2.eo.esa.int/PSD/{schema}"
+    document = schema(l1c_root)[1].replace("Level-1C", "Level-2A")
+    namespace = f"https://psd-{specification(l1c_root)}.sentinel2.eo.esa.int/PSD/{document}"
+    name = etree.QName(l1c_root).localname.replace("Level-1C", "Level-2A")
     # readers look for the prefix n1
-    return etree.Element(f"{{{namespace}}}{name.localname.replace('Level-1C', 'Level-2A')}", nsmap={"n1": namespace})
+    root = etree.Element(f"{{{namespace}}}{name}", nsmap={"n1": namespace})
+    # messages name the file from which what is missing should have come
+    root.getroottree().docinfo.URL = l1c_root.getroottree().docinfo.URL
+    return root
 
 
 def add_section(root: etree._Element, l1c_section: etree._Element, *parts: Part) -> None:

@@ -36,7 +36,7 @@ def manifest(safe: Path, product: etree._Element, orbit: int) -> etree._Element:
     objects = {path.relative_to(safe).as_posix(): _data_object(path, safe) for path in files}
     root = etree.Element(f"{{{_XFDU}}}XFDU", nsmap={"gml": _GML, "safe": _SAFE, "xfdu": _XFDU})
     root.set("version", "esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product")
-    metadata = [_wrapped(*facts) for facts in _facts(product, orbit)]
+    metadata = [_wrapped(*part) for part in description(product, orbit)]
     for name, identifier in _KNOWN.items():
         if any(path.endswith(name) for path in objects):
             pointer = element("dataObjectPointer", dataObjectID=identifier)
@@ -108,7 +108,19 @@ def _safe(name: str, content="", /, **facts: str) -> etree._Element:
     return element(f"{{{_SAFE}}}{name}", content, **facts)
 
 
-def _facts(product: etree._Element, orbit: int) -> list[tuple[str, str, etree._Element]]:
+def description(product: etree._Element, orbit: int) -> list[tuple[str, str, etree._Element]]:
+    """Return identifier, title and element of each part of the manifest that describes the product as a whole.
+
+    Parameters
+    ----------
+    product, orbit
+        As for `manifest`.
+
+    Raises
+    ------
+    StepError
+        If the product's metadata lack something.
+    """
     info = child(child(product, "General_Info"), "Product_Info")
     satellite = text_of(info, "SPACECRAFT_NAME").removeprefix("Sentinel-")
     direction = {"groundTrackDirection": text_of(info, "SENSING_ORBIT_DIRECTION").lower(), "type": "start"}

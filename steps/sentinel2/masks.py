@@ -13,6 +13,7 @@ from lxml import etree
 from steps.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.errors import StepError
 from steps.sentinel2.bands import PIXEL_SIZE
+from steps.sentinel2.jp2_reader import check as check_jp2
 from steps.sentinel2.jp2_reader import codestream, opened, tile_keys
 from steps.sentinel2.l1c import Mask
 from steps.sentinel2.safe import Safe
@@ -20,47 +21,90 @@ from steps.sentinel2.safe import Safe
 #: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
 #: partially corrected cross-talk, saturated.
 QUALITY_LAYERS = 8
-_QUALITY = ((MASK_DEFECTIVE, (2, 3, 4, 5)), (MASK_SATURATED, (7,)))
-#: `maskType` of the older GML masks; a type not named here counts as what its file is for.
-_TYPES = {
-    "ANC_LOST": 0,
-    "ANC_DEG": 0,
-    "MSI_LOST": MASK_DEFECTIVE,
-    "MSI_DEG": MASK_DEFECTIVE,
-    "QT_NODATA_PIXELS": MASK_DEFECTIVE,
-    "QT_DEFECTIVE_PIXELS": MASK_DEFECTIVE,
-    "QT_PARTIALLY_CORRECTED_PIXELS": 0,
-    "QT_SATURATED_PIXELS": MASK_SATURATED,
-    "QT_SATURATED_PIXELS_L1A": MASK_SATURATED,
-    "QT_SATURATED_PIXELS_L1B": MASK_SATURATED,
+#: Layers of the masks that are images.
+_IMAGE_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
+#: Flag of each of these layers that has one.
+_FLAGS = {
+    2: MASK_DEFECTIVE,
+    3: MASK_DEFECTIVE,
+    4: MASK_DEFECTIVE,
+    5: MASK_DEFECTIVE,
+    7: MASK_SATURATED,
 }
-#: Kinds of mask file in GML, and their flag.
+#: Layer of a `maskType` of the older GML masks; a type not named here counts as what its file is for.
+_LAYER_OF_TYPE = {
+    "ANC_LOST": 0,
+    "ANC_DEG": 1,
+    "MSI_LOST": 2,
+    "MSI_DEG": 3,
+    "QT_DEFECTIVE_PIXELS": 4,
+    "QT_NODATA_PIXELS": 5,
+    "QT_PARTIALLY_CORRECTED_PIXELS": 6,
+    "QT_SATURATED_PIXELS": 7,
+    "QT_SATURATED_PIXELS_L1A": 7,
+    "QT_SATURATED_PIXELS_L1B": 7,
+}
+#: Kinds of mask file in GML, and the layer that they stand for.
 POLYGON_KINDS = {
-    "MSK_DEFECT": MASK_DEFECTIVE,
-    "MSK_NODATA": MASK_DEFECTIVE,
-    "MSK_SATURA": MASK_SATURATED,
-    "MSK_TECQUA": MASK_DEFECTIVE,
+    "MSK_DEFECT": 4,
+    "MSK_NODATA": 5,
+    "MSK_SATURA": 7,
+    "MSK_TECQUA": 2,
 }
 
 
 def quality_flags(
     safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], run_all: Callable
 ) -> Iterator[tuple[str, int, int, np.ndarray]]:
-    """Read the flags of MSK_QUALIT files, decoding once the tiles that are equal within and between files.
+    """Read the flags of MSK_QUALIT files.
 
-    Parameters
-    ----------
-    masks
-        The files.
-    area
-        Rows and columns at 20 m; tiles outside are left out.
-    run_all
-        Runs a function for each of some items and gives the results in order (`steps.parallel.workers`).
+    Parameters as of `tiles_with_pixels`.
 
     Yields
     ------
     band, row, column, flags
         Of every tile with a flag: its place and uint8 flags in the band's own pixels.
+
+    Raises
+    ------
+    StepError
+        If a file cannot be decoded.
+    """
+    for mask, row, column, flags in tiles_with_pixels(safe, masks, area, run_all, _flags_of):
+        yield mask.band, row, column, flags
+
+
+def _flags_of(layers: np.ndarray) -> np.ndarray:
+    flags = np.zeros(layers.shape[1:], "u1")
+    for layer, flag in _FLAGS.items():
+        flags[layers[layer] != 0] |= flag
+    return flags
+
+
+def tiles_with_pixels(
+    safe: Safe,
+    masks: Sequence[Mask],
+    area: tuple[slice, slice],
+    run_all: Callable,
+    pixels_of: Callable = lambda layers: layers,
+) -> Iterator[tuple[Mask, int, int, np.ndarray]]:
+    """Read the tiles of mask images that hold anything, decoding once those that are equal within and between files.
+
+    Parameters
+    ----------
+    masks
+        The files, each of one band.
+    area
+        Rows and columns at 20 m; tiles outside are left out.
+    run_all
+        Runs a function for each of some items and gives the results in order (`steps.parallel.workers`).
+    pixels_of
+        Makes of a tile's layers (layers, rows, columns) what is wanted of them.
+
+    Yields
+    ------
+    mask, row, column, pixels
+        Of every tile whose wanted pixels are not all 0: its file, its place in the band's own pixels, and these.
 
     Raises
     ------
@@ -77,24 +121,50 @@ def quality_flags(
                 continue
             if key not in places:
                 wanted.append((mask.name, key, window))
-            places.setdefault(key, []).append((mask.band, window[0][0], window[1][0]))
-    decoded = run_all(lambda item: _tile_flags(safe, item[0], item[2]), wanted)
-    for (_, key, _), flags in zip(wanted, decoded, strict=True):
-        for place in places[key] if flags.any() else ():
-            yield *place, flags
+            places.setdefault(key, []).append((mask, window[0][0], window[1][0]))
+
+    def decode(item: tuple) -> np.ndarray:
+        name, _, window = item
+        with opened(safe, name) as image:
+            return pixels_of(image.read(window=window))
+
+    for (_, key, _), pixels in zip(wanted, run_all(decode, wanted), strict=True):
+        for place in places[key] if pixels.any() else ():
+            yield *place, pixels
 
 
 def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
     return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
 
 
-def _tile_flags(safe: Safe, name: str, window: tuple) -> np.ndarray:
-    with opened(safe, name) as image:
-        layers = image.read(window=window)
-    flags = np.zeros(layers.shape[1:], "u1")
-    for flag, indices in _QUALITY:
-        flags[layers[list(indices)].any(axis=0)] |= flag
-    return flags
+def check_masks(safe: Safe, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
+    """Check the masks that are there: images are whole and of the tile's size, polygons are sound.
+
+    Parameters
+    ----------
+    masks
+        All of the product.
+    grid
+        The tile's at 10 m.
+    run_all
+        As of `tiles_with_pixels`.
+
+    Raises
+    ------
+    StepError
+        At the first one that is broken or does not fit its checksum.
+    """
+
+    def check(mask: Mask) -> None:
+        if mask.name.endswith(".gml"):
+            for _ in polygons_of(safe, mask):
+                pass
+        elif mask.kind in _IMAGE_LAYERS:
+            size = PIXEL_SIZE[mask.band] if mask.band else 60
+            check_jp2(safe, mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+
+    for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
+        pass
 
 
 def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, column: int, flags: np.ndarray) -> None:
@@ -135,12 +205,9 @@ def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | Non
     """
     polygons: dict[int, list[dict]] = {}
     for mask in masks:
-        root = safe.xml(mask.name)
-        for feature in root.iterfind(".//{*}MaskFeature"):
-            kind = (feature.findtext("{*}maskType") or "").strip()
-            flag = _TYPES.get(kind, POLYGON_KINDS[mask.kind])
-            for polygon in feature.iterfind(".//{*}Polygon") if flag else ():
-                polygons.setdefault(flag, []).append(_geometry(polygon, safe.label(mask.name)))
+        for layer, polygon in layer_polygons(safe, mask):
+            if flag := _FLAGS.get(layer):
+                polygons.setdefault(flag, []).append(polygon)
     if not polygons:
         return None
     from rasterio.features import rasterize
@@ -149,6 +216,26 @@ def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | Non
     for flag, shapes in polygons.items():
         flags |= rasterize(shapes, grid.shape, transform=grid.transform, all_touched=True, dtype="u1") * np.uint8(flag)
     return flags
+
+
+def layer_polygons(safe: Safe, mask: Mask) -> Iterator[tuple[int, dict]]:
+    """Yield the layer of MSK_QUALIT, and the polygon as GeoJSON, of each feature of a file of `POLYGON_KINDS`."""
+    for feature, polygon in polygons_of(safe, mask):
+        kind = (feature.findtext("{*}maskType") or "").strip()
+        yield _LAYER_OF_TYPE.get(kind, POLYGON_KINDS[mask.kind]), polygon
+
+
+def polygons_of(safe: Safe, mask: Mask) -> Iterator[tuple[etree._Element, dict]]:
+    """Yield the features of a GML mask, each with its polygons, one by one, as GeoJSON in map coordinates.
+
+    Raises
+    ------
+    StepError
+        If the file is missing or broken.
+    """
+    for feature in safe.xml(mask.name).iterfind(".//{*}MaskFeature"):
+        for polygon in feature.iterfind(".//{*}Polygon"):
+            yield feature, _geometry(polygon, safe.label(mask.name))
 
 
 def _geometry(polygon: etree._Element, label: str) -> dict:

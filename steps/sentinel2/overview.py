@@ -40,11 +40,22 @@ def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
     return result
 
 
-def clear_edges(bands: Mapping[str, np.ndarray]) -> None:
-    """Take from all bands of an overview, in place, the pixels near those that lack data in one of them."""
+def any_within(flags: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Return which pixels of the overview's grid hold a finer pixel, of the given grid, whose flag is not 0."""
+    result = np.zeros(target.shape, np.bool_)
+    at = (np.clip(np.rint(p).astype(int), 0, n - 1) for p, n in zip(target.positions(grid), target.shape, strict=True))
+    result[tuple(index[i] for index, i in zip(at, np.nonzero(flags), strict=True))] = True
+    return result
+
+
+def clear_unreliable(bands: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+    """Take from all bands of an overview, in place, the pixels near those that lack data in one of them or are lost.
+
+    Aerosol, water vapour, surroundings and means of the tile are found without them.
+    """
     from scipy.ndimage import maximum_filter
 
-    lacking = np.logical_or.reduce([stored == 0 for stored in bands.values()])
+    lacking = np.logical_or.reduce([lost, *(stored == 0 for stored in bands.values())])
     if lacking.any():
         lacking = maximum_filter(lacking, 2 * _BLURRED + 1, mode="nearest")
         for stored in bands.values():

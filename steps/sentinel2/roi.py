@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ ALIGNMENT = 3840
 DETAIL = 1200
 #: Clouds up to this height throw shadows that count, and the farthest these are looked for, m.
 _CLOUD_TOP, _FARTHEST = 6000, 30_000
+#: Edges longer than this are divided into up to 20, degrees.
+_EDGE = 0.01
+#: A file is at most this large, bytes: outlines of a few hundred thousand corners.
+_LARGEST_FILE = 50 * 2**20
 _HELP = "give [west, south, east, north] in degrees or a GeoJSON file with a Polygon"
 
 
@@ -29,7 +34,7 @@ def part_of(roi: str, tile: Grid) -> Grid | None:
     ----------
     roi
         `[west, south, east, north]` in degrees (WGS 84; west > east crosses the date line), or the path of a GeoJSON
-        file: Polygon, MultiPolygon, Feature or FeatureCollection.
+        file: Polygon, MultiPolygon, Feature or collections of these, in degrees or in the system of a member `crs`.
     tile
         Grid at 10 m.
 
@@ -99,30 +104,105 @@ def _outlines(roi: str) -> list[np.ndarray]:
     """Return the outlines of a region, longitude and latitude, shape (corners, 2)."""
     try:
         if roi.lstrip().startswith("["):
-            west, south, east, north = (float(v) for v in json.loads(roi))
-            east += 360 * (east < west)
-            outlines = [np.array([(west, south), (east, south), (east, north), (west, north)])]
+            outlines = [_box(*(float(v) for v in json.loads(roi)))]
         else:
-            document = json.loads(Path(roi).read_text(encoding="utf-8"))
-            outlines = [np.array(ring, "f8")[:, :2] for ring in _rings(document)]
-        if not outlines or any(not np.isfinite(o).all() or np.abs(o[:, 1]).max() > 90 for o in outlines):
-            raise ValueError("no outline in degrees of longitude and latitude")
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as problem:
-        raise StepError(f"roi {roi}: cannot be used ({problem}); {_HELP}") from problem
+            document = _document(Path(roi))
+            outlines = [_outline(ring, crs) for ring, crs in _rings(document)]
+        if not outlines:
+            raise ValueError("no area in it")
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as problem:
+        raise StepError(f"roi {roi:.300}: cannot be used ({problem!s:.300}); {_HELP}") from problem
+    except RecursionError as problem:
+        raise StepError(f"roi {roi:.300}: cannot be used (nested too deep); {_HELP}") from problem
     return outlines
 
 
-def _rings(document: dict) -> list:
-    kind = document["type"]
-    if kind == "FeatureCollection":
-        return [ring for feature in document["features"] for ring in _rings(feature)]
+def _box(west: float, south: float, east: float, north: float) -> np.ndarray:
+    if south > north:
+        raise ValueError("its south is north of its north")
+    east += 360 * (east < west)
+    if east - west > 180 and east > 180:
+        raise ValueError("its west is east of its east")
+    return _checked(np.array([(west, south), (east, south), (east, north), (west, north)]))
+
+
+def _document(path: Path) -> dict:
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError(f"larger than {_LARGEST_FILE // 2**20} MB; simplify its outlines")
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def _rings(document: dict, crs: str | None = None) -> list[tuple[list, str | None]]:
+    """Return the outer rings of all areas in a document, and the name of each one's reference system, if it has one."""
+    if document is None:  # a feature without a place
+        return []
+    kind, crs = document["type"], _named_crs(document) or crs
+    parts = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
+    if kind in parts:
+        return [ring for part in document[parts[kind]] for ring in _rings(part, crs)]
     if kind == "Feature":
-        return _rings(document["geometry"])
+        return _rings(document["geometry"], crs)
     if kind == "Polygon":
-        return document["coordinates"][:1]
+        return [(ring, crs) for ring in document["coordinates"][:1]]
     if kind == "MultiPolygon":
-        return [polygon[0] for polygon in document["coordinates"]]
+        return [(polygon[0], crs) for polygon in document["coordinates"] if polygon]
     raise ValueError(f"{kind} is no area")
+
+
+def _named_crs(document: dict) -> str | None:
+    """Return the name in a member `crs` (GeoJSON of 2008, as GIS programs still write it)."""
+    if document.get("crs") is None:
+        return None
+    name = document["crs"]["properties"]["name"]
+    return None if re.search(r"\bCRS:?84$", name) or re.search(r"\bEPSG:+4326$", name) else name
+
+
+def _outline(ring: list, crs: str | None) -> np.ndarray:
+    corners = np.array([corner[:2] for corner in ring])
+    if corners.dtype.kind not in "iuf" or corners.ndim != 2 or len(corners) < 3:
+        raise ValueError("an outline has three or more corners, of two numbers each")
+    corners = corners.astype("f8")
+    if crs:
+        corners = _in_degrees(corners, crs)
+    return _checked(_unwrapped(_checked(corners)))
+
+
+def _in_degrees(corners: np.ndarray, crs: str) -> np.ndarray:
+    """Transform an outline from another reference system, with corners enough that its edges stay where they are."""
+    from rasterio.crs import CRS
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    try:
+        if not np.isfinite(corners).all():
+            raise ValueError("corners that are no finite numbers")
+        length = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
+        corners = _dense(corners, length.max() / 20)
+        return np.column_stack(transform(CRS.from_user_input(crs), "EPSG:4326", *corners.T))
+    except RasterioError as problem:
+        raise ValueError(f"its crs {crs} cannot be used: {problem}") from problem
+
+
+def _checked(outline: np.ndarray) -> np.ndarray:
+    if not np.isfinite(outline).all() or np.abs(outline[:, 1]).max() > 90 or np.abs(outline[:, 0]).max() > 540:
+        raise ValueError(
+            "its coordinates are no degrees of longitude and latitude, in this order; other coordinates need a `crs`"
+        )
+    return outline
+
+
+def _unwrapped(outline: np.ndarray) -> np.ndarray:
+    """Let longitudes go on beyond 180 degrees where edges cross the date line: they take the shorter way around.
+
+    An edge of 360 degrees is the border of a map of the world.
+    """
+    way = np.diff(outline[:, 0], append=outline[:1, 0])
+    jumps = np.where(np.abs(way) < 360, -360 * np.rint(way / 360), 0)
+    if jumps.sum():
+        raise ValueError("it goes around a pole")
+    return outline + np.column_stack([np.concatenate([[0], np.cumsum(jumps)[:-1]]), np.zeros(len(outline))])
 
 
 def _in_tile(outline: np.ndarray, tile: Grid) -> np.ndarray:
@@ -138,7 +218,7 @@ def _in_tile(outline: np.ndarray, tile: Grid) -> np.ndarray:
         # Far from the tile its projection means nothing.
         near = _cut(outline + (turn, 0), (west - 1, max(south - 1, -90)), (east + 1, min(north + 1, 90)))
         if len(near):
-            x, y = transform("EPSG:4326", f"EPSG:{tile.epsg}", *_dense(near).T)
+            x, y = transform("EPSG:4326", f"EPSG:{tile.epsg}", *_dense(near, _EDGE).T)
             found.append(_cut(np.column_stack([np.array(x) - tile.left, tile.top - np.array(y)]), (0, 0), size))
     return np.vstack(found)
 
@@ -152,7 +232,12 @@ def _cut(ring: np.ndarray, low: tuple[float, float], high: tuple[float, float]) 
     return ring
 
 
-def _dense(ring: np.ndarray, pieces: int = 20) -> np.ndarray:
-    """Return a ring with more corners: straight edges are bent in another projection."""
-    share = np.arange(pieces)[:, None] / pieces
-    return (ring[:, None] * (1 - share) + np.roll(ring, -1, axis=0)[:, None] * share).reshape(-1, 2)
+def _dense(ring: np.ndarray, longest: float) -> np.ndarray:
+    """Return a ring with more corners, none farther from the next than `longest`: straight edges bend in projection."""
+    end = np.roll(ring, -1, axis=0)
+    length = np.abs(end - ring).max(axis=1)
+    pieces = np.clip(np.ceil(length / longest if longest else length), 1, 20).astype(int)
+    which = np.repeat(np.arange(len(ring)), pieces)
+    first = np.cumsum(pieces) - pieces
+    share = ((np.arange(len(which)) - first[which]) / pieces[which])[:, None]
+    return ring[which] * (1 - share) + end[which] * share

@@ -55,7 +55,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """Auxiliary data of the granule (AUX_ECMWFT, AUX_CAMSFO); None where the product has none.
+    """Auxiliary data of the granule (meteorology and CAMS aerosol); None where the product has none.
 
     Attributes
     ----------
@@ -69,6 +69,8 @@ class Auxiliary:
         Of the grid points of `cams`, degrees.
     cams
         Variable name (`aod550`, `duaod550`, ...) to its values at the grid points, rows north to south.
+    cams_file
+        Name of the file that `cams` is from.
     """
 
     ozone: float | None = None
@@ -77,6 +79,7 @@ class Auxiliary:
     latitude: tuple[tuple[float, ...], ...] | None = None
     longitude: tuple[tuple[float, ...], ...] | None = None
     cams: dict[str, tuple[tuple[float, ...], ...]] | None = None
+    cams_file: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 
 rule atmosphere:
     output:
-        lut=str(cache_folder() / "lut_{model}_{digest}.npz"),
+        # Not to be removed beforehand: another run may have made it just now.
+        lut=update(str(cache_folder() / "lut_{model}_{digest}.npz")),
     log:
         f"{OUT}/logs/atmosphere_{{model}}_{{digest}}.log",
-    cache: True
     conda:
         CONDA
     threads: 4

@@ -45,25 +45,27 @@ rule benchmark_study:
         mem_mb=4000,
     params:
         code=step("benchmark.study"),
-        folder=beside_output,
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["sizes"],
-        workers=optional(
-            "--workers", " ".join(map(str, config["study"]["workers"]))
-        ).replace("'", ""),
+        workers=(
+            ["--workers", *map(str, config["study"]["workers"])]
+            if config["study"]["workers"]
+            else []
+        ),
     shell:
         "python -m steps.benchmark.study --toa-10m {input.toa_10m:q} --stack {input.stack:q}"
         " --terrain-10m {input.terrain_10m:q} --terrain-20m {input.terrain_20m:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
         " --scene-means {input.scene_means:q}"
         " --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q} --folder {params.folder:q}"
-        " --sizes {params.sizes} {params.workers} --threads {threads} --log {log:q}"
+        " --sizes {params.sizes} {params.workers:q} --threads {threads} --log {log:q}"
 
 
 rule benchmark_stages:
     # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
     input:
         product_files(BENCHMARKED),
-        l1c=L1C[BENCHMARKED],
+        l1c=external(L1C[BENCHMARKED]),
     output:
         # The table itself, which is there from the beginning, would be taken for done.
         touch(f"{OUT}/logs/{BENCHMARKED}.done"),
@@ -105,7 +107,7 @@ rule benchmark_scaling:
     params:
         code=step("benchmark.scaling"),
         snakefile=PROJECT / "Snakefile",
-        folder=beside_output,
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["product_sizes"],
         products=config["study"]["products"],
     shell:

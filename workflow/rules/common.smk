@@ -1,7 +1,9 @@
+import atexit
 import json
 import hashlib
 import os
 import re
+import shlex
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -14,15 +16,22 @@ from snakemake.utils import min_version, validate
 if isinstance(workflow.current_basedir, os.PathLike):
     here = str(Path(workflow.current_basedir).parents[1])
     sys.path.insert(0, here)
-    os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=here)
+    paths = [here, os.environ.get("PYTHONPATH", "")]
+    os.environ.update(
+        PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, paths))
+    )
 
 import steps
 from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.cache import cache_folder
+from steps.environment import leave_foreign_variables
 from steps.errors import StepError
+from steps.product_list import distinct, end_with_failure, failures, is_list, read_list
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.safe import product_name
+from steps.settings import check_finite, completed, literal, option
+from steps.workflow_state import Provenance, begin_run
 
 min_version("9.20")
 
@@ -33,17 +42,10 @@ def refuse(problem):
     os._exit(2)
 
 
-def numbers(value):
-    """What stands in a list on the command line, which arrives as text; other values as they are."""
-    try:
-        return [float(item) for item in value] if isinstance(value, list) else value
-    except ValueError:
-        return value
-
-
-# `--config key=true` arrives as text, only `True` as a boolean.
-config.update({k: v == "true" for k, v in config.items() if v in ("true", "false")})
-config.update(roi=numbers(config.get("roi")))
+try:
+    config.update(completed(config))
+except StepError as problem:
+    refuse(problem)
 try:
     validate(config, schema="../schemas/config.schema.yaml")
 except WorkflowError as problem:
@@ -52,7 +54,13 @@ except WorkflowError as problem:
         len("On instance") : -1
     ]
     refuse(f"configuration{where}: {lines[1]}; see config/README.md")
+try:
+    check_finite(config)
+except StepError as problem:
+    refuse(problem)
 
+for sentence in leave_foreign_variables():
+    print(f"WARNING: {sentence}", file=sys.stderr)
 # Stages run with the interpreter that runs Snakemake, and find tables and compiled kernels where the config says.
 # The C library shall keep memory that a stage gives back, for its next block: or else up to a third of the processor's
 # time goes into clearing pages. So no block is mapped for itself, and a gigabyte is kept.
@@ -62,7 +70,8 @@ os.environ.update(
     MALLOC_TRIM_THRESHOLD_=str(2**30),
 )
 if config["cache"]:
-    os.environ.update(SEN2FLOW_CACHE=config["cache"])
+    os.environ.update(SEN2FLOW_CACHE=str(Path(config["cache"]).absolute()))
+begin_run()
 
 # The checkout, or where the package is installed.
 PROJECT = Path(steps.__file__).parents[1]
@@ -86,46 +95,39 @@ SHADOWS_MATCHED = (
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
-def table(path):
-    """The column `input` of a table of products."""
-    import pandas
-
-    try:
-        return list(pandas.read_csv(path, dtype=str)["input"].dropna())
-    except (OSError, ValueError, KeyError) as problem:
-        raise StepError(
-            f"{path}: not a table with a column `input` ({problem}); see config/products.csv"
-        ) from problem
+def product_of(path):
+    """The name of the Level-2A product that is made of an input."""
+    return l2a_name(DEMO_PRODUCT if path == "demo" else product_name(Path(path)))
 
 
 def l1c_products():
-    """Level-2A product name to the L1C product it is made from."""
-    products = {}
-    for path in (
-        table(config["input"])
-        if config["input"].endswith(".csv")
-        else [config["input"]]
-    ):
-        name = l2a_name(DEMO_PRODUCT if path == "demo" else product_name(Path(path)))
-        if name in products:
-            raise StepError(
-                f"{path}: the same product as {products[name]}; remove one of them"
-            )
-        products[name] = DEMO if path == "demo" else local(path)
-    return products
+    """Level-2A product name to the L1C product it is made from, and what is wrong with others of a table by path."""
+    if not is_list(config["input"]):
+        path = config["input"]
+        return {product_of(path): DEMO if path == "demo" else path}, {}
+    products, set_aside = distinct(read_list(config["input"]), product_of)
+    if not products:
+        raise StepError(next(iter(set_aside.values())))
+    return {n: DEMO if p == "demo" else p for n, p in products.items()}, set_aside
 
 
-def parts_of(products):
-    """The region of interest in the grid of each product, None where it does not touch it."""
+def parts_of(products, set_aside):
+    """The region of interest in the grid of each product, None where it does not touch it; bad ones are set aside."""
     from steps.sentinel2.l1c import tile_grid
     from steps.sentinel2.roi import part_of
     from steps.sentinel2.safe import Safe
 
-    return {
-        name: part_of(ROI, tile_grid(Safe(Path(path))))
-        for name, path in products.items()
-        if path != DEMO  # which does not exist before it is made; its import says so
-    }
+    parts = {}
+    for name, path in products.items():
+        if path == DEMO:
+            continue  # which does not exist before it is made; its import says whether it is touched
+        try:
+            grid = tile_grid(Safe(Path(path)))
+        except StepError as problem:
+            set_aside[path] = " ".join(str(problem).split())
+        else:
+            parts[name] = part_of(ROI, grid)
+    return parts
 
 
 def touched(products, parts):
@@ -145,12 +147,21 @@ def touched(products, parts):
 
 PARTS = {}
 try:
-    L1C = l1c_products()
+    L1C, SET_ASIDE = l1c_products()
     if ROI:
-        PARTS = parts_of(L1C)
+        PARTS = parts_of(L1C, SET_ASIDE)
+        L1C = {name: path for name, path in L1C.items() if path not in SET_ASIDE}
+        if not L1C:
+            raise StepError(next(iter(SET_ASIDE.values())))
         L1C = touched(L1C, PARTS)
 except StepError as problem:
     refuse(problem)
+
+
+if SET_ASIDE and workflow.is_main_process:
+    for problem in SET_ASIDE.values():
+        print(f"ERROR: set aside: {problem}", file=sys.stderr)
+    atexit.register(end_with_failure, SET_ASIDE)
 
 
 wildcard_constraints:
@@ -167,11 +178,6 @@ def of(path):
 def final(path):
     """The same in the extent of the product."""
     return of(f"roi/{path}" if ROI else path)
-
-
-def beside_output(wildcards, output):
-    """The folder of a rule's first output, where a prefix has been put before it (of `module:`), too."""
-    return str(Path(output[0]).parent)
 
 
 # The product that the rules of benchmark.smk measure.
@@ -257,9 +263,23 @@ def memory(megabytes):
     return lambda wildcards, attempt: (megabytes + 300) * attempt
 
 
-def optional(flag, value):
-    """A command-line option, or nothing where the config has no value."""
-    return f"{flag} '{value}'" if value else ""
+def external(*paths):
+    """Inputs of a rule that come from the user (but for the demo), so a module's `prefix` must leave them alone.
+
+    Where one has braces Snakemake cannot look at it.
+    """
+    found = [path for path in paths if path and not set("{}") & set(path)]
+    return [path if path == DEMO else local(path) for path in found]
+
+
+def l1c_input(wildcards):
+    """The L1C product of a product, as an input."""
+    return external(L1C[wildcards.product])
+
+
+def l1c_of(wildcards, input):
+    """The same for the command of a stage."""
+    return input.get("l1c") or L1C[wildcards.product]
 
 
 def final_files(wildcards):
@@ -280,18 +300,63 @@ def product_files(product):
     return files
 
 
+# Rules of a workflow that takes this one as a module.
+OTHER_RULES = {one.name for one in workflow.rules}
+PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
+
+
+def provenance(stage):
+    """Input function: the file that says what the results of a stage are made from."""
+    files = [
+        str(path)
+        for path in stage.input
+        if isinstance(path, str) and not path.is_ancient and "{product}" not in path
+    ]
+    # Paths with braces, which cannot be inputs.
+    options = [word for v in stage.params for word in getattr(v, "value", ())]
+    files += [word for word in options if set("{}") & set(word) and Path(word).exists()]
+    of_l1c = "l1c" in stage.input.keys()
+    parameters = {
+        name: str(getattr(v, "value", v))
+        for name, v in stage.params.items()
+        if not callable(v) or hasattr(v, "value")
+    }
+    # What is put where does not matter: results may be moved, and be made from another folder.
+    for path, name in {OUT: "", **{path: Path(path).name for path in files}}.items():
+        parameters = {key: text.replace(path, name) for key, text in parameters.items()}
+
+    def of_product(wildcards):
+        l1c = L1C[wildcards.product]
+        inputs = files + ([l1c] if of_l1c and l1c != DEMO else [])
+        mode = "job" if not workflow.is_main_process else "look"
+        if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
+            mode = "run"
+        try:
+            return PROVENANCE.record(
+                wildcards.product, stage.name, parameters, inputs, mode
+            )
+        except StepError as problem:
+            refuse(problem)
+
+    return of_product
+
+
 # Workers of the steps that take them: a resource, not a parameter of the rules, since results do not depend on it.
 # A group of jobs wants such a text of all rules in it, since some of them may run side by side.
-WORKERS = "--backend {backend} --scheduler {scheduler}".format(**config["parallel"])
+WORKERS = shlex.join(
+    [
+        *option("--backend", config["parallel"]["backend"]),
+        *option("--scheduler", config["parallel"]["scheduler"]),
+    ]
+)
 # The optional layers of the classification, as options of a step.
-LAYERS = [
-    local(config["classification"][key])
-    for key in CCI_LAYERS
-    if config["classification"][key]
-]
-LAYER_OPTIONS = " ".join(
-    optional(f"--{key.replace('_', '-')}", config["classification"][key])
-    for key in CCI_LAYERS
+LAYERS = external(*(config["classification"][key] for key in CCI_LAYERS))
+LAYER_OPTIONS = literal(
+    [
+        word
+        for key in CCI_LAYERS
+        for word in option(f"--{key.replace('_', '-')}", config["classification"][key])
+    ]
 )
 SNOW_POSSIBLE = (
     "--snow-possible"

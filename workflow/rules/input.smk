@@ -20,7 +20,8 @@ rule demo:
 
 rule import_l1c:
     input:
-        l1c=lambda wildcards: L1C[wildcards.product],
+        l1c=l1c_input,
+        region=external(ROI) if not isinstance(config["roi"], list) else [],
     output:
         metadata=work("import/metadata.json"),
         angles=work("import/angles.tif"),
@@ -40,14 +41,17 @@ rule import_l1c:
         mem_mb=memory(2000),
     params:
         code=step("import_l1c"),
+        l1c=l1c_of,
         ozone=config["ozone"],
-        roi=optional("--roi", ROI),
+        checksums=config["checksums"],
+        roi=literal(option("--roi", ROI)),
         roi_margin_km=config["reflectance"]["adjacency_km"],
         roi_clouds="" if SHADOWS_MATCHED else "--roi-clouds",
     shell:
-        "python -m steps.import_l1c --l1c {input.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
+        "python -m steps.import_l1c --l1c {params.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
         " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
-        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi}"
+        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi:q}"
+        " --checksums {params.checksums}"
         " --roi-margin-km {params.roi_margin_km} {params.roi_clouds} --threads {threads} --log {log:q}"
 
 
@@ -79,7 +83,7 @@ rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        dem=local(config["dem"]) if config["dem"] else [],
+        dem=external(config["dem"]),
     output:
         terrain_10m=work("dem/terrain_10m.tif"),
         terrain_20m=work("dem/terrain_20m.tif"),
@@ -97,12 +101,12 @@ rule dem:
         workers=WORKERS,
     params:
         code=step("dem"),
-        dem=optional("--dem", config["dem"]),
+        dem=literal(option("--dem", config["dem"])),
         altitude=config["altitude"],
     shell:
         "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q}"
         " --terrain-10m {output.terrain_10m:q} --terrain-20m {output.terrain_20m:q}"
-        " --terrain-60m {output.terrain_60m:q} --terrain-80m {output.terrain_80m:q} {params.dem}"
+        " --terrain-60m {output.terrain_60m:q} --terrain-80m {output.terrain_80m:q} {params.dem:q}"
         " --altitude {params.altitude} --threads {threads} --log {log:q}"
 
 
@@ -140,7 +144,7 @@ rule scene_classification:
     shell:
         "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
-        " --classification-60m {output.classification_60m:q} {params.layers} {params.snow}"
+        " --classification-60m {output.classification_60m:q} {params.layers:q} {params.snow}"
         " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
         " --tile-shadow-limits {input.shadow_limits:q} --toa-10m {input.toa_10m:q}"
         " --cloud-buffer {params.cloud_buffer} --cloud-model {params.cloud_model}"
@@ -180,5 +184,5 @@ rule scene_classification_overview:
         "python -m steps.scene_classification --stack {input.stack:q}"
         " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
         " --shadow-limits {output.shadow_limits:q}"
-        " {params.layers} {params.snow} --mode {params.mode} --improvements {params.improvements}"
+        " {params.layers:q} {params.snow} --mode {params.mode} --improvements {params.improvements}"
         " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"

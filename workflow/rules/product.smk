@@ -33,7 +33,7 @@ rule crop:
         mem_mb=memory(300),
     params:
         code=step("crop"),
-        folder=lambda wildcards, output: str(Path(output[0]).parents[1]),
+        folder=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
         "python -m steps.crop --metadata {input.metadata:q} --rasters {input.rasters:q} --folder {params.folder:q}"
         " --log {log:q}"
@@ -77,6 +77,7 @@ rule write_images:
         metadata=final("import/metadata.json"),
     output:
         images=work("images", directory),
+        checksums=work("images.checksums.json"),
     log:
         kept("logs/write_images.log"),
     benchmark:
@@ -97,8 +98,9 @@ rule write_images:
 
 rule write_safe:
     input:
-        l1c=lambda wildcards: L1C[wildcards.product],
+        l1c=l1c_input,
         images=of("images"),
+        checksums=of("images.checksums.json"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
@@ -109,15 +111,18 @@ rule write_safe:
         kept("benchmarks/write_safe.tsv")
     conda:
         CONDA
+    threads: 2
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory(800),
     params:
         code=step("write_safe"),
-        safe=beside_output,
+        l1c=l1c_of,
+        safe=lambda wildcards, output: Path(output[0]).parent,
         layers=LAYER_OPTIONS,
     shell:
-        "python -m steps.write_safe --l1c {input.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {params.safe:q} {params.layers} --log {log:q}"
+        "python -m steps.write_safe --l1c {params.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
+        " --quality {input.quality:q} --safe {params.safe:q} {params.layers:q}"
+        " --threads {threads} --log {log:q}"
 
 
 rule write_cog:
@@ -134,6 +139,7 @@ rule write_cog:
         ),
     output:
         cogs=work("cog", directory),
+        checksums=work("cog.checksums.json"),
     log:
         kept("logs/write_cog.log"),
     benchmark:
@@ -158,6 +164,7 @@ rule write_cog:
 rule write_stac:
     input:
         cogs=of("cog"),
+        checksums=of("cog.checksums.json"),
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
@@ -172,7 +179,7 @@ rule write_stac:
         mem_mb=memory(600),
     params:
         code=step("write_stac"),
-        folder=beside_output,
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
         " --folder {params.folder:q} --log {log:q}"
@@ -202,7 +209,7 @@ rule quicklook:
         mem_mb=memory(600),
     params:
         code=step("quicklook"),
-        folder=beside_output,
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "python -m steps.quicklook --toa {input.toa:q} --boa {input.boa:q}"
         " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
