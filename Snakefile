@@ -1,5 +1,10 @@
 # Sen2Flow: Sentinel-2 Level-1C to Level-2A. One rule a stage; what a stage does is in steps/<stage>.py.
-configfile: "config/config.yaml"
+from pathlib import Path
+
+# Projects that take this one as a module have their own.
+if Path("config/config.yaml").exists():
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

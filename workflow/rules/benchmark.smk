@@ -65,7 +65,7 @@ rule benchmark_stages:
     # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
     input:
         product_files(BENCHMARKED),
-        l1c=L1C[BENCHMARKED],
+        l1c=external(L1C[BENCHMARKED]),
     output:
         # The table itself, which is there from the beginning, would be taken for done.
         touch(f"{OUT}/logs/{BENCHMARKED}.done"),
@@ -78,8 +78,8 @@ rule benchmark_stages:
         mem_mb=1000,
     params:
         code=step("benchmark.stages"),
-        logs=f"{OUT}/{BENCHMARKED}/logs",
-        table=f"{workflow.basedir}/workflow/report/performance.md",
+        logs=lambda wildcards, input: str(Path(input[0]).parents[1] / "logs"),
+        table=PROJECT / "workflow/report/performance.md",
     shell:
         "python -m steps.benchmark.stages --logs {params.logs:q} --l1c {input.l1c:q} --table {params.table:q}"
         " --threads {threads} --log {log:q}"
@@ -106,7 +106,7 @@ rule benchmark_scaling:
         mem_mb=5000,
     params:
         code=step("benchmark.scaling"),
-        snakefile=f"{workflow.basedir}/Snakefile",
+        snakefile=PROJECT / "Snakefile",
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["product_sizes"],
         products=config["study"]["products"],

@@ -11,6 +11,16 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
+# Stages are those of the checkout that these rules are in, for this process and for those that it starts, whatever is
+# installed and whatever lies in the working directory. Rules that Snakemake fetches itself need an installed package.
+if isinstance(workflow.current_basedir, os.PathLike):
+    here = str(Path(workflow.current_basedir).parents[1])
+    sys.path.insert(0, here)
+    paths = [here, os.environ.get("PYTHONPATH", "")]
+    os.environ.update(
+        PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, paths))
+    )
+
 import steps
 from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.cache import cache_folder
@@ -60,9 +70,11 @@ os.environ.update(
     MALLOC_TRIM_THRESHOLD_=str(2**30),
 )
 if config["cache"]:
-    os.environ.update(SEN2FLOW_CACHE=config["cache"])
+    os.environ.update(SEN2FLOW_CACHE=str(Path(config["cache"]).absolute()))
 begin_run()
 
+# The checkout, or where the package is installed.
+PROJECT = Path(steps.__file__).parents[1]
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 # The first table is the one to start from, and what is left where nothing tells the model.
@@ -202,8 +214,7 @@ IMPORT = re.compile(
 @lru_cache
 def code_of(module):
     """The file of a module of ours and of every one that it imports, found without importing any."""
-    root = Path(steps.__file__).parents[1]
-    base = root.joinpath(*module.split("."))
+    base = PROJECT.joinpath(*module.split("."))
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
     if not path.exists():
         return frozenset()
@@ -253,18 +264,22 @@ def memory(megabytes):
 
 
 def external(*paths):
-    """Inputs of a rule that do not come from the workflow. Where one has braces Snakemake cannot look at it."""
-    return [path for path in paths if path and not set("{}") & set(path)]
+    """Inputs of a rule that come from the user (but for the demo), so a module's `prefix` must leave them alone.
 
-
-def l1c_of(wildcards):
-    """The L1C product of a product."""
-    return L1C[wildcards.product]
+    Where one has braces Snakemake cannot look at it.
+    """
+    found = [path for path in paths if path and not set("{}") & set(path)]
+    return [path if path == DEMO else local(path) for path in found]
 
 
 def l1c_input(wildcards):
-    """The same as an input."""
-    return external(l1c_of(wildcards))
+    """The L1C product of a product, as an input."""
+    return external(L1C[wildcards.product])
+
+
+def l1c_of(wildcards, input):
+    """The same for the command of a stage."""
+    return input.get("l1c") or L1C[wildcards.product]
 
 
 def final_files(wildcards):
