@@ -162,5 +162,5 @@ def test_real_detector_footprints(tmp_path):
 def test_a_mask_that_is_missing_is_warned_of(polygons, tmp_path, caplog):
     source, masks = polygons
     written = write_masks(source, [*masks, Mask("MSK_CLASSI", None, "nowhere.jp2")], scene(TILE), tmp_path, map)
-    assert "nowhere.jp2: is missing" in caplog.text
+    assert "masks are missing: nowhere.jp2; the L2A product goes without" in caplog.text
     assert len(written) == 27

@@ -9,7 +9,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from lxml import etree
@@ -66,12 +66,11 @@ def write_masks(
     StepError
         If a mask is broken or cannot be written.
     """
-    given: dict[tuple[str, str | None], Mask] = {}
-    for mask in masks:
-        if source.exists(mask.name):
-            given[mask.kind, mask.band] = mask
-        else:
-            logger.warning("%s: is missing; the L2A product goes without", source.label(mask.name))
+    given = {(mask.kind, mask.band): mask for mask in masks if source.exists(mask.name)}
+    if missing := sorted(mask.name for mask in masks if mask not in given.values()):
+        names = ", ".join(PurePosixPath(name).name for name in missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        logger.warning("%s: masks are missing: %s%s; the L2A product goes without", source.path, names, more)
     images, result = _Images(source, given, scene, folder, run_all), []
     for index, band in enumerate(BANDS):
         for kind, write in (("MSK_DETFOO", images.detectors), ("MSK_QUALIT", images.quality)):
