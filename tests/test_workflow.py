@@ -18,6 +18,7 @@ import yaml
 from test_survival import ends
 
 from steps import artefacts
+from steps.demo import GRID
 from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
 from steps.workflow_state import Provenance
@@ -117,13 +118,20 @@ def test_demo_numbers_make_sense(product):
     assert any("ozone" in sentence.lower() for sentence in quality["defaults"])
 
 
-def region_of_interest(product):
-    """West, south, east and north of a square of 5.5 km in the middle of the demo."""
-    with rasterio.open(product / "work/import/toa_10m.tif") as file:
-        left, top = file.transform.c + 12_500, file.transform.f - 12_500
-        corners = rasterio.warp.transform(file.crs, "EPSG:4326", [left, left + 5500], [top - 5500, top])
+def region_of_interest():
+    """West, south, east and north of a square of 3 km in the middle of the demo."""
+    left, top = GRID.left + 3600, GRID.top - 3600
+    corners = rasterio.warp.transform(f"EPSG:{GRID.epsg}", "EPSG:4326", [left, left + 3000], [top - 3000, top])
     (west, east), (south, north) = corners
     return [west, south, east, north]
+
+
+@pytest.fixture(scope="module")
+def near(checkout):
+    """Settings by which a region does without the edges of the demo, and the folder of the whole demo under them."""
+    (checkout.folder / "near.yaml").write_text("reflectance: {adjacency_km: 1.5}\n")
+    checkout.snakemake("output=near --configfile near.yaml")
+    return "--configfile near.yaml", checkout.folder / "near" / l2a_name(DEMO_PRODUCT)
 
 
 def largest_difference(part, product, path):
@@ -135,9 +143,9 @@ def largest_difference(part, product, path):
 
 
 @pytest.mark.slow
-def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, product):
-    box = region_of_interest(product)
-    checkout.snakemake(f"output=part roi='{box}'")
+def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, near):
+    (settings, product), box = near, region_of_interest()
+    checkout.snakemake(f"output=part roi='{box}' {settings}")
     part = checkout.folder / "part" / product.name
     for path in ("aerosol/aot_20m", "water_vapour/wvp_20m"):
         assert largest_difference(part, product, path) == 0
@@ -156,6 +164,14 @@ def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, produc
     if checker.exists() and shutil.which("xmllint"):
         done = checkout.bash(f"{checker} {part}.SAFE", check=False)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_report_shows_the_quicklooks(checkout):
+    checkout.snakemake("--report report.html")
+    report = (checkout.folder / "report.html").read_text(encoding="utf-8")
+    for name in ("tci_toa", "tci_boa", "scl", "aot", "wvp"):
+        assert f"{name}.png" in report
 
 
 @pytest.mark.slow
@@ -300,11 +316,10 @@ def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
     assert aot.read_bytes() == before
 
 
-@pytest.mark.slow
-def test_elevation_model_changes_what_depends_on_terrain(checkout, product):
-    """Slopes of up to 48 degrees, and a region of interest among them that equals the same pixels of the whole."""
+def write_hills(path):
+    """Write an elevation model with slopes of up to 48 degrees."""
     with rasterio.open(
-        checkout.folder / "hills.tif",
+        path,
         "w",
         driver="GTiff",
         width=260,
@@ -316,15 +331,22 @@ def test_elevation_model_changes_what_depends_on_terrain(checkout, product):
     ) as dem:
         x = np.arange(260) / 6
         dem.write((800 + 800 * np.sin(x) * np.sin(x)[:, None]).astype("f4"), 1)
-    planned = checkout.planned("dem=hills.tif")
+
+
+@pytest.mark.slow
+def test_elevation_model_changes_what_depends_on_terrain(checkout, near):
+    """And a region of interest among slopes equals the same pixels of the whole."""
+    settings, product = near
+    write_hills(checkout.folder / "hills.tif")
+    planned = checkout.planned(f"output=near dem=hills.tif {settings}")
     assert not planned & {"import_l1c", "resample"}
     assert {"dem", "terrain", "reflectance"} <= planned
     flat = artefacts.read(product / "work/reflectance/boa_20m.tif", artefacts.BOA, "B8A")
-    checkout.snakemake("dem=hills.tif formats='[cog]'")
+    checkout.snakemake(f"output=near dem=hills.tif formats='[cog]' {settings}")
     assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]
     corrected = artefacts.read(product / "work/terrain/boa_20m.tif", artefacts.BOA, "B8A")
     assert np.mean(corrected != flat) > 0.5
-    checkout.snakemake(f"output=part dem=hills.tif formats='[cog]' roi='{region_of_interest(product)}'")
+    checkout.snakemake(f"output=part dem=hills.tif formats='[cog]' roi='{region_of_interest()}' {settings}")
     part = checkout.folder / "part" / product.name
     assert largest_difference(part, product, "dem/terrain_20m") == 0
     for resolution in (10, 20, 60):
