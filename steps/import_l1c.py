@@ -190,8 +190,8 @@ def _equal_images(product: L1C) -> tuple[str, ...]:
 def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:
     """Raise `StepError` unless some pixel has data in all bands."""
     if (flags & MASK_NODATA).all():
-        what, mend = (f"the region of interest {roi}", "correct `roi`") if roi else ("it", "leave it out")
-        raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {mend}")
+        what, remedy = (f"the region of interest {roi}", "correct `roi`") if roi else ("it", "leave it out")
+        raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {remedy}")
 
 
 def _chunks(height: int, block: int) -> list[slice]:

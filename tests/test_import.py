@@ -646,3 +646,9 @@ def test_demo_product(tmp_path):
     assert scene.grid == artefacts.Grid(32618, 440580, 4177620, 10, 1020, 1020)
     assert scene.sun_zenith == pytest.approx(61.7, abs=0.1)
     assert not (artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA).any()
+
+
+def test_auxiliary_data_that_the_manifest_lists_are_missed(copy, tmp_path):
+    (copy / GRANULE / "AUX_DATA/AUX_CAMSFO").unlink()
+    scene = Scene.read(imported(copy, tmp_path / "out") / "metadata.json")
+    assert "Auxiliary data: AUX_CAMSFO missing, though manifest.safe lists it." in scene.defaults

@@ -1,7 +1,7 @@
 """Checksums of an L1C product's files, as its `manifest.safe` lists them: MD5 in old products, SHA3-256 since 04.00."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -74,11 +74,16 @@ class Checksums:
                 self._wrong.add(name)
         self._seen.add(name)
 
-    def sentences(self) -> tuple[str, ...]:
-        """Return a sentence for each kind of file so far that was not verified."""
+    def sentences(self, present: Container[str]) -> tuple[str, ...]:
+        """Return a sentence for each kind of file so far that was not verified; `present` holds all that there are.
+
+        Of files that are listed and missing just auxiliary data are named: all else is told where it is read.
+        """
         if self._manifest is None:
             return (f"Checksums: the product has no {MANIFEST}; its files are not verified.",)
         result = []
+        if missing := {n for n in self._manifest if PurePosixPath(n).parent.name == "AUX_DATA" and n not in present}:
+            result.append(f"Auxiliary data: {_some(missing)} missing, though {MANIFEST} lists it.")
         if self._unlisted:
             result.append(f"Checksums: {MANIFEST} has none of {_some(self._unlisted)}; not verified.")
         if self._wrong:

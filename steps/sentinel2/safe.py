@@ -216,7 +216,7 @@ class Safe:
         """Return a sentence for each kind of file that has been read without its checksum being verified."""
         if self.checksums == "ignore":
             return ("Checksums: not verified (`checksums: ignore`).",)
-        return self._checks.sentences()
+        return self._checks.sentences(self._names)
 
     def view(self, name: str) -> bytes | mmap.mmap:
         """Return the content of a file to look at here and there, without reading all of it where possible."""
