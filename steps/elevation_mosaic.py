@@ -163,13 +163,13 @@ def _on_lattice(tile: Tile, turn: float, lattice: Lattice, part: tuple[slice, sl
 def _block(tile: Tile, turn: float, lattice: Lattice, block: tuple[slice, slice]) -> np.ndarray:
     shape = tuple(s.stop - s.start for s in block)
     result = np.full(shape, np.nan, np.float32)
-    t = Affine.translation(turn, 0) * tile.transform
+    t = Affine.translation(turn, 0) @ tile.transform
     offset = _offset(tile, t, lattice)
     bounds = lattice.bounds(*block)
     if offset is None and tile.crs != lattice.crs:
         bounds = transform_bounds(lattice.crs, tile.crs, *bounds)
     if offset is None:
-        corners = np.array([~t * (x, y) for x in bounds[::2] for y in bounds[1::2]])
+        corners = np.array([~t @ (x, y) for x in bounds[::2] for y in bounds[1::2]])
         first, last = np.floor(corners.min(axis=0)) - 3, np.ceil(corners.max(axis=0)) + 3
     else:
         first, last = (np.array([getattr(s, end) for s in block[::-1]]) - offset for end in ("start", "stop"))
@@ -185,10 +185,10 @@ def _block(tile: Tile, turn: float, lattice: Lattice, block: tuple[slice, slice]
     reproject(
         values,
         result,
-        src_transform=t * Affine.translation(columns.start, rows.start),
+        src_transform=t @ Affine.translation(columns.start, rows.start),
         src_crs=tile.crs,
         src_nodata=np.nan,
-        dst_transform=lattice.transform * Affine.translation(block[1].start, block[0].start),
+        dst_transform=lattice.transform @ Affine.translation(block[1].start, block[0].start),
         dst_crs=lattice.crs,
         dst_nodata=np.nan,
         resampling=Resampling.average if min(lattice.pixel) > 1.5 * tile.step else Resampling.bilinear,

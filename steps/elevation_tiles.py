@@ -79,7 +79,7 @@ class Tile:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north in its own projection."""
-        corners = [self.transform * (x, y) for x in (0, self.width) for y in (0, self.height)]
+        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
         x, y = zip(*corners, strict=True)
         return min(x), min(y), max(x), max(y)
 
