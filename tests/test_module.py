@@ -29,14 +29,13 @@ rule mine:
 
 
 class Project(Checkout):
-    """A project with a Snakefile of its own, and something else that is called `steps`."""
+    """Another project, with a Snakefile of its own."""
 
     def __init__(self, folder, **config):
         (folder / "sen2flow").mkdir(parents=True)
         self.checkout = Checkout(folder / "sen2flow")
         self.folder = folder / "project"
-        (self.folder / "steps").mkdir(parents=True)
-        (self.folder / "steps/__init__.py").write_text("raise SystemExit('not these steps')\n")
+        self.folder.mkdir()
         snakefile = self.checkout.folder / "Snakefile"
         (self.folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=snakefile, config=config))
 
@@ -87,6 +86,15 @@ def test_the_users_files_stay_where_they_are(tmp_path):
     for command in commands:
         assert re.search(r"'pre fix/l2a/", command)
         assert not re.search(r"(?<!pre fix/)\bl2a/", command)
+
+
+def test_stages_of_another_project_are_not_taken_for_ours(tmp_path):
+    project = Project(tmp_path)
+    (project.folder / "steps").mkdir()
+    (project.folder / "steps/__init__.py").touch()
+    done = project.bash("snakemake --cores 2 --dry-run", check=False)
+    assert done.returncode == 2
+    assert re.search(r"^ERROR: .*project/steps/__init__.py: would be taken for the stages", done.stderr, re.M)
 
 
 def test_needs_no_configuration(tmp_path):

@@ -11,15 +11,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
-# Stages are those of the checkout that these rules are in, for this process and for those that it starts, whatever is
-# installed and whatever lies in the working directory. Rules that Snakemake fetches itself need an installed package.
+# Stages are those of the checkout that these rules are in, here and in the processes that are started from here, also
+# where another one is installed. Rules that Snakemake fetches itself need an installed package.
 if isinstance(workflow.current_basedir, os.PathLike):
     here = str(Path(workflow.current_basedir).parents[1])
     sys.path.insert(0, here)
     paths = [here, os.environ.get("PYTHONPATH", "")]
-    os.environ.update(
-        PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, paths))
-    )
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 import steps
 from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
@@ -41,6 +39,15 @@ def refuse(problem):
     print(f"ERROR: {problem}", file=sys.stderr, flush=True)
     os._exit(2)
 
+
+# The checkout, or where the package is installed.
+PROJECT = Path(steps.__file__).parents[1]
+# Python looks there first, and rules of others may rely on it.
+other = Path("steps/__init__.py")
+if other.exists() and not other.samefile(steps.__file__):
+    refuse(
+        f"{other.absolute()}: would be taken for the stages of {PROJECT}; run from another folder or rename it"
+    )
 
 try:
     config.update(completed(config))
@@ -73,8 +80,6 @@ if config["cache"]:
     os.environ.update(SEN2FLOW_CACHE=str(Path(config["cache"]).absolute()))
 begin_run()
 
-# The checkout, or where the package is installed.
-PROJECT = Path(steps.__file__).parents[1]
 OUT = config["output"].rstrip("/")
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 # The first table is the one to start from, and what is left where nothing tells the model.
