@@ -126,6 +126,7 @@ def run(
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
         _check_data(product, flags[product_20m.within(grid.at(20))], roi)
+        defaults += _even_images(product, distant)
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
@@ -184,6 +185,20 @@ def _equal_images(product: L1C) -> tuple[str, ...]:
         return ()
     sentence = f"Images: those of {', '.join(equal)} are equal; one of each pair may be another band's."
     logger.warning("%s: %s", safe.path, sentence)
+    return (sentence,)
+
+
+def _even_images(product: L1C, overview: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Return a sentence if a band has the same number everywhere, as one that is saturated throughout.
+
+    B10, which sees no ground, may well have its lowest number everywhere.
+    """
+    valid = {band: stored[stored > 0] for band, stored in overview.items() if band != "B10"}
+    even = [band for band, numbers in valid.items() if numbers.size and numbers.min() == numbers.max()]
+    if not even:
+        return ()
+    sentence = f"Images: {', '.join(even)} has the same number in all pixels, which no scene has."
+    logger.warning("%s: %s", product.safe.path, sentence)
     return (sentence,)
 
 

@@ -652,3 +652,12 @@ def test_auxiliary_data_that_the_manifest_lists_are_missed(copy, tmp_path):
     (copy / GRANULE / "AUX_DATA/AUX_CAMSFO").unlink()
     scene = Scene.read(imported(copy, tmp_path / "out") / "metadata.json")
     assert "Auxiliary data: AUX_CAMSFO missing, though manifest.safe lists it." in scene.defaults
+
+
+def test_a_band_that_is_the_same_everywhere_is_told(copy, tmp_path):
+    path = copy / image_name("B05")
+    path.unlink()
+    write_jp2(path, np.full_like(pixels("B05"), 65535), PIXEL["B05"])
+    renew_manifest(copy)
+    scene = Scene.read(imported(copy, tmp_path / "out") / "metadata.json")
+    assert "Images: B05 has the same number in all pixels, which no scene has." in scene.defaults
