@@ -2,11 +2,11 @@
 
 Not a test: prints a table of figures for the two modes, for improved mode without each of its improvements that makes
 a difference to the scene, with a cloud buffer, and with the s2cloudless model where that is installed, and puts a
-picture of each scene into FOLDER. The scenes: the demo's (real and free of cloud, so that all cloud and cloud shadow is
-false); the same under simulated clouds of known height, random ones and those that the products of T31TCJ and T48LWP
-in ../shared outline; the same among simulated mountains; a real one of Landsat 8 with clouds and shadows; what the
-images of those products hold; and patches of 1 km in Slovenia from ../shared, three with the operational
-classification of their time and three from a summer.
+picture of each scene into FOLDER. The scenes: the whole of the demo's (real and free of cloud, so that all cloud and
+cloud shadow is false); the same under simulated clouds of known height, random ones and those that the products of
+T31TCJ and T48LWP in ../shared outline; the same among simulated mountains; a real one of Landsat 8 with clouds and
+shadows; what the images of those products hold; and patches of 1 km in Slovenia from ../shared, three with the
+operational classification of their time and three from a summer.
 """
 
 import importlib.util
