@@ -263,6 +263,8 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
         shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
     rows, columns = (np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape)
     surf &= shore[np.ix_(rows, columns)]
+    if not surf.any():
+        return
     labels, count = ndimage.label(snow, np.ones((3, 3)))
     pixels, white = (np.bincount(labels[mask], minlength=count + 1) for mask in (snow, surf))
     scl[(2 * white > pixels)[labels]] = WATER
