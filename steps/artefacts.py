@@ -9,7 +9,9 @@ import contextlib
 import glob
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,10 +157,11 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()  # made beforehand by Snakemake; it is not to outlive a failure
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{path.stem}.{_process(os.getpid())}.part{path.suffix}")
     for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        if not _is_running(left.name.removesuffix(path.suffix).split(".")[-2]):
-            _remove(left)
+        if _is_left(left, left.name.removesuffix(path.suffix).split(".")[-2]):
+            with contextlib.suppress(OSError):  # another user's
+                _remove(left)
     try:
         yield part
         if path.is_dir():
@@ -182,14 +185,27 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _is_running(process: str) -> bool:
+def _process(number: int) -> str:
+    """Return a name of a process that no other has had: its number, when it started, and its machine."""
+    return f"{number}-{_started(number)}@{platform.node().replace('.', '_')}"
+
+
+def _started(number: int) -> str:
+    """Return when a process started, in the kernel's ticks; "" if it has ended, 0 on a system that does not tell."""
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (ValueError, OverflowError, PermissionError):  # no name of ours; another user's process
-        return True
-    return True
+        # The name, in brackets, may contain anything. Of what follows the 1st field is the state, the 20th the start.
+        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else "0"
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _is_left(part: Path, process: str) -> bool:
+    """Tell whether the process that wrote to `part` is gone; one of another machine is, when a day has passed."""
+    number, _, machine = process.partition("-")
+    if machine.partition("@")[2] != platform.node().replace(".", "_"):
+        return time.time() - part.stat().st_mtime > 86400
+    return process != _process(int(number))
 
 
 def write_json(path: Path, document: Mapping, *, checksum: bool = True) -> None:

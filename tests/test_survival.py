@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -107,18 +108,26 @@ def test_a_folder_of_images_is_checked_as_a_whole(tmp_path, forgetful):
     assert not folder.exists()
 
 
-def test_leftovers_of_processes_that_were_killed_go(tmp_path):
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    target = tmp_path / "facts [1].json"
-    left, others = tmp_path / f".facts [1].{dead.pid}.part.json", tmp_path / f".facts [1].{os.getpid()}1.part.txt"
-    alive = tmp_path / f".facts [1].{os.getppid()}.part.json"
-    left.mkdir()
-    (left / "file").touch()
-    others.touch()
-    alive.touch()
-    artefacts.write_json(target, {})
-    assert {p.name for p in tmp_path.iterdir()} == {target.name, others.name, alive.name}
+def test_leftovers_of_processes_that_are_gone_go(tmp_path):
+    """Also of one whose number another has got, of one that nobody has waited for, and of another machine in time."""
+    with subprocess.Popen(["sleep", "60"]) as writer:
+        name = artefacts._process(writer.pid)
+        number, start, machine = re.split("[-@]", name, maxsplit=2)
+        left = [f"{number}-{int(start) - 1}@{machine}", f"{number}-{start}@old", f"{number}-{start}@of_today", name]
+        parts = [tmp_path / f".facts [1].{process}.part.json" for process in left]
+        for part in parts:
+            part.mkdir()
+            (part / "file").touch()
+        os.utime(parts[1], (0, 0))
+        others = tmp_path / f".facts [1].{left[0]}.part.txt"
+        others.touch()
+        target = tmp_path / "facts [1].json"
+        artefacts.write_json(target, {})
+        assert {p.name for p in tmp_path.iterdir()} == {target.name, others.name, parts[2].name, parts[3].name}
+        writer.kill()
+        assert ends(writer.pid)  # but is still there to be waited for
+        artefacts.write_json(target, {})
+        assert {p.name for p in tmp_path.iterdir()} == {target.name, others.name, parts[2].name}
 
 
 @pytest.fixture
