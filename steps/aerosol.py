@@ -10,8 +10,24 @@ from typing import Literal
 
 import numpy as np
 
-from steps.air_map import Pixels, write_air_map
-from steps.artefacts import (
+from steps.atmosphere.air_map import Pixels, write_air_map
+from steps.atmosphere.choice import VEGETATION_MODELS, choose_aerosol_model, model_of_vegetation
+from steps.atmosphere.climatology import aerosol_climatology
+from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
+from steps.atmosphere.inversion_kernel import invert, thinness
+from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.scene import (
+    SCALE_HEIGHT,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    geometry,
+    inversion_nodes,
+    level_ground,
+    thinned,
+)
+from steps.classification.classes import any_of_nine, is_one_of
+from steps.core.artefacts import (
     AOT,
     CLASSIFICATION,
     REFLECTANCE_OFFSET,
@@ -24,25 +40,9 @@ from steps.artefacts import (
     read,
     write_json,
 )
-from steps.atmosphere import LookUpTable, choose_aerosol_model, load_table, model_of_vegetation
-from steps.atmosphere.choice import VEGETATION_MODELS
-from steps.atmosphere.climatology import aerosol_climatology
-from steps.atmosphere.scene import (
-    SCALE_HEIGHT,
-    Mesh,
-    SceneAtmosphere,
-    evaluator,
-    geometry,
-    inversion_nodes,
-    level_ground,
-    thinned,
-)
-from steps.cli import cli
-from steps.kernels.classes import any_of_nine, is_one_of
-from steps.kernels.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
-from steps.kernels.inversion import invert, thinness
-from steps.kernels.mesh import cell_moments, cell_quantile
-from steps.parallel import Backend, RunAll, workers
+from steps.core.cli import cli
+from steps.core.mesh import cell_moments, cell_quantile
+from steps.core.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -201,7 +201,7 @@ def run(
     smoothing_km
         Standard deviation of the Gaussian that smooths the map.
     threads, backend, scheduler
-        Workers, see `steps.parallel.workers`.
+        Workers, see `steps.core.parallel.workers`.
 
     Raises
     ------

@@ -6,10 +6,10 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
-from steps.artefacts import RASTER_ERRORS, atomic
-from steps.checksums import check, seal
-from steps.cli import cli
-from steps.errors import StepError
+from steps.core.artefacts import RASTER_ERRORS, atomic
+from steps.core.checksums import check, seal
+from steps.core.cli import cli
+from steps.core.errors import StepError
 from steps.sentinel2.scene import Scene
 
 

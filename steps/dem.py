@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
-from steps.cli import cli
-from steps.elevation import ElevationModel, elevation_model
-from steps.kernels.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
-from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
+from steps.core.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
+from steps.core.cli import cli
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
+from steps.terrain.elevation import ElevationModel, elevation_model
+from steps.terrain.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
+from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ RELIEF = 50
 #: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
 #: height (it then hides less than 2 % of the sky) and at most so far, m.
 _REACH, _FARTHEST = 5, 10_000
-#: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.sentinel2.roi.ALIGNMENT`.
+#: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.l1c.roi.ALIGNMENT`.
 _SUN_NODES = 960
 
 

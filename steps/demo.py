@@ -8,20 +8,20 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from steps.artefacts import Grid, atomic
-from steps.cli import cli
-from steps.errors import StepError
-from steps.sentinel2 import demo_scene as scene
-from steps.sentinel2 import demo_xml as xml
-from steps.sentinel2 import jp2_writer
+from steps.core.artefacts import Grid, atomic
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
+from steps.simulation import demo_scene as scene
+from steps.simulation import demo_xml as xml
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 #: The part of the scene that all bands cover: 319 pixels of 60 m a side, on the pixel grid of tile 18SVG.
 WHOLE = Grid(32618, 435780, 4179420, 10, 1914, 1914)
-#: The part of it that comes with Sen2Flow (`steps.sentinel2.extract_demo`): fields, forest, villages, salt marsh, a
+#: The part of it that comes with Sen2Flow (`steps.simulation.extract_demo`): fields, forest, villages, salt marsh, a
 #: lagoon, a barrier island with surf and an inlet, the sea, and the border of two detectors.
 GRID = Grid(32618, 440580, 4177620, 10, 1020, 1020)
 DATA = Path(scene.__file__).parent / "data"

@@ -10,20 +10,20 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from steps.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
-from steps.cli import cli
-from steps.errors import StepError
-from steps.kernels.mesh import nearest
-from steps.parallel import RunAll, workers
-from steps.sentinel2 import jp2_reader
+from steps.core.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.mesh import nearest
+from steps.core.parallel import RunAll, workers
+from steps.l1c import jp2 as jp2_reader
+from steps.l1c.checksums import Setting
+from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
+from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
+from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
+from steps.l1c.roi import DETAIL, grown, part_of, surroundings
+from steps.l1c.safe import Safe
+from steps.l2a.documents import check_documents
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
-from steps.sentinel2.checksums import Setting
-from steps.sentinel2.l1c import L1C, Mask, internal_numbers, read_l1c
-from steps.sentinel2.l2a_documents import check_documents
-from steps.sentinel2.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
-from steps.sentinel2.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
-from steps.sentinel2.roi import DETAIL, grown, part_of, surroundings
-from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from steps import __version__
-from steps.artefacts import CLASSIFICATION, TERRAIN, grid_of, read, read_json, row_blocks, tags_of, values, write_json
-from steps.cli import cli
-from steps.errors import StepError
+from steps.core.artefacts import (
+    CLASSIFICATION,
+    TERRAIN,
+    grid_of,
+    read,
+    read_json,
+    row_blocks,
+    tags_of,
+    values,
+    write_json,
+)
+from steps.core.cli import cli
+from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene

@@ -4,8 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import AOT, BLOCK, BOA, CLASSIFICATION, TOA, WVP, Grid, Kind, atomic, grid_of, read, row_blocks
-from steps.cli import cli
+from steps.core.artefacts import (
+    AOT,
+    BLOCK,
+    BOA,
+    CLASSIFICATION,
+    TOA,
+    WVP,
+    Grid,
+    Kind,
+    atomic,
+    grid_of,
+    read,
+    row_blocks,
+)
+from steps.core.cli import cli
 from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene

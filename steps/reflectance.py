@@ -7,7 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import (
+from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.atmosphere.band import outside_domain
+from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.inversion_kernel import column_excess, invert, thinness
+from steps.atmosphere.lut import load_table
+from steps.atmosphere.scene import (
+    CELL,
+    Mesh,
+    WholeTile,
+    geometry,
+    inversion_nodes,
+    level_ground,
+    thinned,
+)
+from steps.classification.classes import clear_ground
+from steps.core.artefacts import (
     AOT,
     BLOCK,
     BOA,
@@ -27,28 +42,11 @@ from steps.artefacts import (
     row_blocks,
     write_json,
 )
-from steps.atmosphere import (
-    environment_share,
-    load_table,
-    outside_domain,
-)
-from steps.atmosphere.scene import (
-    CELL,
-    Mesh,
-    WholeTile,
-    geometry,
-    inversion_nodes,
-    level_ground,
-    thinned,
-)
-from steps.cli import cli
-from steps.errors import StepError
-from steps.kernels.adjacency import ENVIRONMENT, environment, environment_weights
-from steps.kernels.classes import clear_ground
-from steps.kernels.inversion import column_excess, invert, thinness
-from steps.kernels.mesh import nearest
-from steps.kernels.resampling import block_mean
-from steps.parallel import Backend, workers
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.mesh import nearest
+from steps.core.parallel import Backend, workers
+from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene
@@ -148,7 +146,7 @@ def run(
     unrounded
         Keep the fractions of the stored numbers, for the terrain correction, which divides them.
     threads, backend, scheduler
-        Workers, see `steps.parallel.workers`.
+        Workers, see `steps.core.parallel.workers`.
 
     Raises
     ------

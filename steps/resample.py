@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import TOA, create, grid_of, read, row_blocks
-from steps.cli import cli
-from steps.kernels.resampling import block_mean, coefficients, triple
-from steps.parallel import workers
+from steps.core.artefacts import TOA, create, grid_of, read, row_blocks
+from steps.core.cli import cli
+from steps.core.parallel import workers
+from steps.core.resampling import block_mean, coefficients, triple
 from steps.sentinel2.bands import PIXEL_SIZE, STACK_BANDS
 
 #: Bands interpolated linearly where a finer grid is wanted; all others by cubic splines.

@@ -8,7 +8,37 @@ from typing import Literal
 
 import numpy as np
 
-from steps.artefacts import (
+from steps.classification import images as kernels
+from steps.classification.cci_layers import read_layers
+from steps.classification.cloud_model import MODEL_BANDS, cloud_opinion
+from steps.classification.cloud_shadow import ShadowLimits, displacement
+from steps.classification.images import Bands, Maps
+from steps.classification.improved import (
+    IMPROVEMENTS,
+    UNSEEN,
+    Improvement,
+    Mends,
+    agree,
+    b10_of_ground,
+    b10_thickness,
+    ground_by_vapour,
+    mend,
+)
+from steps.classification.parallax import DISPLACED, REACH, displacement_index
+from steps.classification.rules import (
+    NO_DATA,
+    OPEN,
+    SATURATED_DEFECTIVE,
+    UNCLASSIFIED,
+)
+from steps.classification.scene import (
+    bright_ground,
+    cirrus_over_ground,
+    doubtful_over_bright_ground,
+    geometric_shadow,
+)
+from steps.classification.signs import signs
+from steps.core.artefacts import (
     BLOCK,
     CLASSIFICATION,
     MASK,
@@ -24,42 +54,12 @@ from steps.artefacts import (
     values,
     write,
 )
-from steps.cci_layers import read_layers
-from steps.cli import cli
-from steps.cloud_model import MODEL_BANDS, cloud_opinion
-from steps.errors import StepError
-from steps.kernels import classification as kernels
-from steps.kernels.classification import Bands, Maps
-from steps.kernels.classification_improved import (
-    IMPROVEMENTS,
-    UNSEEN,
-    Improvement,
-    Mends,
-    agree,
-    b10_of_ground,
-    b10_thickness,
-    ground_by_vapour,
-    mend,
-)
-from steps.kernels.classification_rules import (
-    NO_DATA,
-    OPEN,
-    SATURATED_DEFECTIVE,
-    UNCLASSIFIED,
-)
-from steps.kernels.classification_scene import (
-    bright_ground,
-    cirrus_over_ground,
-    doubtful_over_bright_ground,
-    geometric_shadow,
-)
-from steps.kernels.classification_signs import signs
-from steps.kernels.cloud_shadow import ShadowLimits, displacement
-from steps.kernels.mesh import nearest_indices
-from steps.kernels.parallax import DISPLACED, REACH, displacement_index
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.mesh import nearest_indices
+from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
-from steps.sentinel2.roi import DETAIL, grown
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.aerosol_models import other_aerosol_model
-from steps.artefacts import (
+from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.models import other_aerosol_model
+from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
+from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
+from steps.atmosphere.uncertainty_kernel import standard_uncertainty
+from steps.classification.classes import clear_ground
+from steps.core.artefacts import (
     AOT,
     BOA,
     CLASSIFICATION,
@@ -25,16 +32,10 @@ from steps.artefacts import (
     row_blocks,
     tags_of,
 )
-from steps.atmosphere import LookUpTable, environment_share, load_table
-from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
-from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
-from steps.cli import cli
-from steps.errors import StepError
-from steps.kernels.adjacency import ENVIRONMENT, environment, environment_weights
-from steps.kernels.classes import clear_ground
-from steps.kernels.mesh import cell_moments, interpolate, nearest
-from steps.kernels.resampling import block_mean
-from steps.kernels.uncertainty import standard_uncertainty
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.mesh import cell_moments, interpolate, nearest
+from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
 from steps.sentinel2.scene import Scene

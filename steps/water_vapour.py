@@ -6,8 +6,21 @@ from typing import Literal
 
 import numpy as np
 
-from steps.air_map import Pixels, write_air_map
-from steps.artefacts import (
+from steps.atmosphere.air_map import Pixels, write_air_map
+from steps.atmosphere.inversion_kernel import invert, thinness
+from steps.atmosphere.lut import load_table
+from steps.atmosphere.scene import (
+    SCALE_HEIGHT,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    inversion_nodes,
+    lagrange,
+    level_ground,
+    thinned,
+)
+from steps.classification.classes import clear_ground, is_one_of
+from steps.core.artefacts import (
     AOT,
     CLASSIFICATION,
     REFLECTANCE_OFFSET,
@@ -20,22 +33,9 @@ from steps.artefacts import (
     read,
     write_json,
 )
-from steps.atmosphere import load_table
-from steps.atmosphere.scene import (
-    SCALE_HEIGHT,
-    Mesh,
-    SceneAtmosphere,
-    evaluator,
-    inversion_nodes,
-    lagrange,
-    level_ground,
-    thinned,
-)
-from steps.cli import cli
-from steps.kernels.classes import clear_ground, is_one_of
-from steps.kernels.inversion import invert, thinness
-from steps.kernels.mesh import cell_moments, interpolate
-from steps.parallel import Backend, workers
+from steps.core.cli import cli
+from steps.core.mesh import cell_moments, interpolate
+from steps.core.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.scene import Scene
 
@@ -103,7 +103,7 @@ def run(
     column
         G/cm2 at the scene's mean elevation for `fixed` and for want of the others.
     threads, backend, scheduler
-        Workers, see `steps.parallel.workers`.
+        Workers, see `steps.core.parallel.workers`.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from steps import __version__
-from steps.artefacts import (
+from steps.core.artefacts import (
     AOT,
     BOA,
     CLASSIFICATION,
@@ -32,11 +32,11 @@ from steps.artefacts import (
     read,
     row_blocks,
 )
-from steps.checksums import seal_folder
-from steps.cli import cli
-from steps.errors import StepError
-from steps.parallel import end_with_parent
-from steps.sentinel2.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
+from steps.core.checksums import seal_folder
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.parallel import end_with_parent
+from steps.l2a.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene

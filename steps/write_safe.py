@@ -7,20 +7,20 @@ from pathlib import Path, PurePosixPath
 
 from lxml import etree
 
-from steps.artefacts import atomic, link, read_json
-from steps.checksums import check_folder
-from steps.cli import cli
-from steps.errors import StepError
-from steps.parallel import workers
+from steps.core.artefacts import atomic, link, read_json
+from steps.core.checksums import check_folder
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.parallel import workers
+from steps.l1c.documents import Xml
+from steps.l1c.metadata import granule_of, masks_of
+from steps.l1c.safe import Safe
+from steps.l2a.documents import Sources, l2a_documents, read_sources
+from steps.l2a.elements import Auxiliary, Identity, serialise
+from steps.l2a.manifest import manifest
+from steps.l2a.masks import write_masks
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
-from steps.sentinel2.documents import Xml
-from steps.sentinel2.l1c import granule_of, masks_of
-from steps.sentinel2.l2a_documents import Sources, l2a_documents, read_sources
-from steps.sentinel2.l2a_elements import Auxiliary, Identity, serialise
-from steps.sentinel2.l2a_masks import write_masks
-from steps.sentinel2.manifest import manifest
-from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def _link_images(images: Path, identity: Identity, folder: Path) -> None:
     for place in sorted(places):
         name = PurePosixPath(place).name
         if not (images / name).is_file():
-            raise StepError(f"{name}: is not in {images}; run write_images again")
+            raise StepError(f"{name}: is not in {images}; run write_jp2 again")
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         link(images / name, target)

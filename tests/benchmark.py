@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 from test_scene_classification import make_scene
 
-from steps.artefacts import ANGLES, MASK, TERRAIN, TOA, Grid, write
-from steps.atmosphere import band_atmosphere, build_table, load_table, reference_response, write_table
-from steps.kernels.classification import Bands, reflectance
-from steps.kernels.classification_improved import IMPROVEMENTS, Mends
-from steps.kernels.inversion import COEFFICIENTS, POWERS, column_excess, invert, thinness
-from steps.kernels.uncertainty import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
+from steps.atmosphere.band import band_atmosphere
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, invert, thinness
+from steps.atmosphere.lut import load_table, write_table
+from steps.atmosphere.responses import reference_response
+from steps.atmosphere.table import build_table
+from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
+from steps.classification.images import Bands, reflectance
+from steps.classification.improved import IMPROVEMENTS, Mends
+from steps.core.artefacts import ANGLES, MASK, TERRAIN, TOA, Grid, write
 from steps.scene_classification import BANDS, _displaced, classify, fill_maps
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Band, Scene, SpectralResponse

@@ -28,9 +28,9 @@ from real_scenes import (
 from scipy import ndimage
 from simulated_clouds import LEFT, SHARED, VAPOUR, random_clouds, real_clouds, with_clouds
 
-from steps.kernels.classification import hillshade
-from steps.kernels.classification_improved import IMPROVEMENTS, VAPOUR_SCALE, b10_of_ground, b10_thickness
-from steps.kernels.cloud_shadow import displacement, shadow_limits
+from steps.classification.cloud_shadow import displacement, shadow_limits
+from steps.classification.images import hillshade
+from steps.classification.improved import IMPROVEMENTS, VAPOUR_SCALE, b10_of_ground, b10_thickness
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from steps.kernels.classification_improved import VAPOUR_SCALE, b10_of_ground, b10_thickness
-from steps.kernels.cloud_shadow import displacement
+from steps.classification.cloud_shadow import displacement
+from steps.classification.improved import VAPOUR_SCALE, b10_of_ground, b10_thickness
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 #: When each band sees the same ground, s after B02 (Sentinel-2 user handbook), and what that is in m per m of height.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, write
+from steps.core.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, write
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 

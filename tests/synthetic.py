@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import (
+from steps.atmosphere.band import band_atmosphere
+from steps.atmosphere.inversion import toa_reflectance
+from steps.atmosphere.lut import LookUpTable, load_table, write_table
+from steps.atmosphere.models import lut_path
+from steps.atmosphere.responses import reference_response
+from steps.atmosphere.scene import geometry
+from steps.atmosphere.table import build_table
+from steps.core.artefacts import (
     ANGLES,
     AOT,
     CLASSIFICATION,
@@ -21,17 +28,6 @@ from steps.artefacts import (
     write,
     write_json,
 )
-from steps.atmosphere import (
-    LookUpTable,
-    band_atmosphere,
-    build_table,
-    load_table,
-    lut_path,
-    reference_response,
-    toa_reflectance,
-    write_table,
-)
-from steps.atmosphere.scene import geometry
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.scene import Auxiliary, Band, Scene

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import convolve
 
-from steps.atmosphere import aerosol_environment, environment_share, rayleigh_environment
-from steps.kernels.adjacency import environment, environment_weights
+from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.inversion import aerosol_environment, environment_share, rayleigh_environment
 
 PIXEL = 0.06
 

@@ -7,9 +7,11 @@ import pytest
 from synthetic import OZONE, SyntheticScene, table_path
 
 from steps import aerosol
-from steps.artefacts import TOA, write
-from steps.atmosphere import load_table, lut_path, toa_reflectance
 from steps.atmosphere.choice import VEGETATION_MODELS
+from steps.atmosphere.inversion import toa_reflectance
+from steps.atmosphere.lut import load_table
+from steps.atmosphere.models import lut_path
+from steps.core.artefacts import TOA, write
 from steps.sentinel2.scene import Auxiliary
 
 DARK = {"B02": 0.0175, "B04": 0.025, "B8A": 0.25, "B12": 0.05}

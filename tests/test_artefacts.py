@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from steps import artefacts
-from steps.artefacts import AOT, TERRAIN, TOA, Grid
-from steps.errors import StepError
+from steps.core import artefacts
+from steps.core.artefacts import AOT, TERRAIN, TOA, Grid
+from steps.core.errors import StepError
 
 GRID = Grid(32618, 435780, 4179420, 20, 700, 530)
 

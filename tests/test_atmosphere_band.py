@@ -10,23 +10,14 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from steps.atmosphere import (
-    AEROSOL_MODELS,
-    band_atmosphere,
-    cached_table,
-    choose_aerosol_model,
-    invert_reflectance,
-    load_table,
-    lut_path,
-    outside_domain,
-    pressure,
-    reference_response,
-    surface_reflectance,
-    write_table,
-)
-from steps.atmosphere.band import _quadrature
-from steps.atmosphere.lut import AOT, build_table
-from steps.atmosphere.responses import DATA, cell_weights
+from steps.atmosphere import invert_reflectance
+from steps.atmosphere.band import _quadrature, band_atmosphere, outside_domain
+from steps.atmosphere.choice import choose_aerosol_model
+from steps.atmosphere.interface import cached_table
+from steps.atmosphere.inversion import surface_reflectance
+from steps.atmosphere.lut import load_table, write_table
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path
+from steps.atmosphere.responses import DATA, cell_weights, reference_response
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
     delta_m,
@@ -35,8 +26,9 @@ from steps.atmosphere.scattering import (
     single_scattering,
 )
 from steps.atmosphere.solver import solve
-from steps.atmosphere.tables import aerosol_model, gases, rayleigh_thickness, spline_weights
-from steps.errors import StepError
+from steps.atmosphere.table import AOT, build_table
+from steps.atmosphere.tables import aerosol_model, gases, pressure, rayleigh_thickness, spline_weights
+from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.scene import SpectralResponse
 

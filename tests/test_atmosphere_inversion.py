@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from steps.atmosphere import (
-    BandAtmosphere,
+from steps.atmosphere.band import BandAtmosphere
+from steps.atmosphere.inversion import (
     adjacent_reflectance,
     aerosol_environment,
     environment_share,

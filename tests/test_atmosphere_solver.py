@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steps.aerosol_models import AEROSOL_MODELS
+from steps.atmosphere.models import AEROSOL_MODELS
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
     delta_m,

@@ -9,10 +9,10 @@ import rasterio
 from l1c_products import AEROSOL, WEATHER, grib1
 from rasterio.io import MemoryFile
 
-from steps.artefacts import Grid
-from steps.sentinel2.auxiliary import read_auxiliary
-from steps.sentinel2.grib import messages
-from steps.sentinel2.safe import Safe
+from steps.core.artefacts import Grid
+from steps.l1c.auxiliary import read_auxiliary
+from steps.l1c.grib import messages
+from steps.l1c.safe import Safe
 
 #: A tile of the place that the files of `l1c_products` are of, and one on the other side of the Earth.
 TILE = Grid(32631, 300000, 4900020, 10, 10980, 10980)

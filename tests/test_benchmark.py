@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from synthetic import SyntheticScene
 
-from steps.artefacts import TOA, write
+from steps.atmosphere.dark_vegetation import dark_vegetation
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, invert, thinness
 from steps.benchmark import stages, study, variants
 from steps.benchmark.measure import Cost, measure
-from steps.errors import StepError
-from steps.kernels.dark_vegetation import dark_vegetation
-from steps.kernels.inversion import COEFFICIENTS, invert, thinness
-from steps.kernels.mesh import cell_moments, cell_quantile
+from steps.core.artefacts import TOA, write
+from steps.core.errors import StepError
+from steps.core.mesh import cell_moments, cell_quantile
 from steps.sentinel2.bands import STACK_BANDS
 
 SHAPE = (150, 131)

@@ -5,8 +5,8 @@ import pytest
 from test_dem import GRID
 from test_dem_kinds import SIZE, write_raster
 
-from steps.cci_layers import read_layer
-from steps.errors import StepError
+from steps.classification.cci_layers import read_layer
+from steps.core.errors import StepError
 
 SCENE = GRID.at(60)
 LAND_AND_WATER = np.ones((SIZE, SIZE)) + (np.arange(SIZE) >= 300)

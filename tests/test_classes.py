@@ -1,6 +1,6 @@
 import numpy as np
 
-from steps.kernels.classes import any_of_nine, is_one_of
+from steps.classification.classes import any_of_nine, is_one_of
 
 CLASSES = np.random.default_rng(7).integers(0, 12, (30, 45)).astype("u1")
 

@@ -9,8 +9,8 @@ import pytest
 STEP = """
 from pathlib import Path
 from typing import Literal
-from steps.cli import cli
-from steps.errors import StepError
+from steps.core.cli import cli
+from steps.core.errors import StepError
 
 def run(out: Path, names: list[str], mode: Literal["a", "b"] = "a", limit: float | None = None,
         flag: bool = True, threads: int = 1) -> None:

@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 from test_scene_classification import SPECTRA, make_scene
 
-import steps.cloud_model as cloud_model
-from steps.cloud_model import CLEAR, CLOUD, MODEL_BANDS, NEAR_CLOUD, cloud_opinion
-from steps.errors import StepError
-from steps.kernels.classification_improved import clouds_of_model
+import steps.classification.cloud_model as cloud_model
+from steps.classification.cloud_model import CLEAR, CLOUD, MODEL_BANDS, NEAR_CLOUD, cloud_opinion
+from steps.classification.improved import clouds_of_model
+from steps.core.errors import StepError
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 

@@ -15,7 +15,7 @@ from synthetic import SyntheticScene
 from test_workflow import SHARED, Checkout
 
 from steps import reflectance
-from steps.artefacts import TOA, write
+from steps.core.artefacts import TOA, write
 from steps.sentinel2.bands import STACK_BANDS
 
 pytestmark = pytest.mark.slow

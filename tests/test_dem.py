@@ -9,11 +9,11 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.warp import transform
 
-from steps.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
+from steps.core.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
+from steps.core.errors import StepError
 from steps.dem import run
-from steps.elevation import elevation_model
-from steps.errors import StepError
 from steps.sentinel2.scene import Scene
+from steps.terrain.elevation import elevation_model
 
 #: 12 km at 46 N 15 E (the central meridian of the zone, where grid north is true north).
 GRID = Grid(32633, 494_000, 5_100_000, 10, 1200, 1200)

@@ -9,8 +9,8 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 from test_dem import GRID, read_elevation, write_tile
 
-from steps.elevation import elevation_model
-from steps.errors import StepError
+from steps.core.errors import StepError
+from steps.terrain.elevation import elevation_model
 
 SCENE = GRID.at(60)
 #: A model of 30 m with its corner 3 km beside the scene's, in the scene's projection.

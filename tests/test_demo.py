@@ -12,11 +12,11 @@ import rasterio
 from lxml import etree
 
 from steps import demo
-from steps.errors import StepError
-from steps.sentinel2 import demo_scene as scene
-from steps.sentinel2 import extract_demo
+from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import HALF_PARALLAX, Swath, earth_sun_factor, orbits, sun_position
+from steps.simulation import demo_scene as scene
+from steps.simulation import extract_demo
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SCHEMAS = SHARED / "data" / "xsd" / "PSD148"

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from steps.artefacts import Grid
+from steps.core.artefacts import Grid
 from steps.dem import _views
-from steps.kernels.horizon import DIRECTIONS, cell_heights, horizon_tangents
-from steps.kernels.terrain import at_pixels, gradient, slope_aspect_incidence
+from steps.terrain.horizon import DIRECTIONS, cell_heights, horizon_tangents
+from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence
 
 PIXEL = 20.0
 

@@ -29,16 +29,17 @@ from l1c_products import (
     write_product,
 )
 
-from steps import artefacts, import_l1c
-from steps.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA, Grid
-from steps.errors import StepError
-from steps.kernels.levels import internal_scale
+from steps import import_l1c
+from steps.core import artefacts
+from steps.core.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA, Grid
+from steps.core.errors import StepError
+from steps.l1c.jp2 import codestream, tile_keys
+from steps.l1c.masks import polygons_of, quality_flags
+from steps.l1c.metadata import Mask
+from steps.l1c.overview import any_within, clear_unreliable
+from steps.l1c.safe import Safe
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.jp2_reader import codestream, tile_keys
-from steps.sentinel2.l1c import Mask
-from steps.sentinel2.masks import polygons_of, quality_flags
-from steps.sentinel2.overview import any_within, clear_unreliable
-from steps.sentinel2.safe import Safe
+from steps.sentinel2.digital_numbers import internal_scale
 from steps.sentinel2.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]

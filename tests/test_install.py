@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from test_workflow import Checkout
 
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from steps.kernels.inversion import COEFFICIENTS, POWERS, column_excess, invert, thinness, upsample_row
-from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, invert, thinness, upsample_row
+from steps.core.mesh import cell_moments, cell_quantile, interpolate
 
 SHAPE, CELL = (75, 131), 32  # four rows share coefficients
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml, write_product
 
-from steps.artefacts import Grid
-from steps.errors import StepError
-from steps.sentinel2.auxiliary import read_auxiliary
+from steps.core.artefacts import Grid
+from steps.core.errors import StepError
+from steps.l1c.auxiliary import read_auxiliary
+from steps.l1c.metadata import read_l1c
+from steps.l1c.safe import Safe, product_name
 from steps.sentinel2.geometry import earth_sun_factor
-from steps.sentinel2.l1c import read_l1c
-from steps.sentinel2.safe import Safe, product_name
 from steps.sentinel2.scene import Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -9,14 +9,14 @@ import pytest
 import rasterio
 from lxml import etree
 
-from steps.artefacts import Grid
-from steps.sentinel2 import demo_xml
+from steps.core.artefacts import Grid
+from steps.l1c.documents import Xml
+from steps.l1c.metadata import Mask, masks_of
+from steps.l1c.safe import Safe
+from steps.l2a.masks import write_masks
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
-from steps.sentinel2.documents import Xml
-from steps.sentinel2.l1c import Mask, masks_of
-from steps.sentinel2.l2a_masks import write_masks
-from steps.sentinel2.safe import Safe
 from steps.sentinel2.scene import Scene
+from steps.simulation import demo_xml
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 N0510 = SHARED / "data/l1c_safe_31TCJ_n0510/S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125244.SAFE"

@@ -6,8 +6,8 @@ import re
 import pytest
 from test_workflow import Checkout, region_of_interest, write_hills
 
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 SNAKEFILE = """
 module sen2flow:
@@ -71,7 +71,7 @@ def test_everything_lies_under_the_prefix(tmp_path):
     assert (product / "cog/item.json").exists()
     assert product.with_suffix(".SAFE").is_dir()
     logs = {path.stem for path in (product / "logs").glob("*.log")}
-    assert {"crop", "terrain", "uncertainty", "write_safe", "write_stac", "quicklook"} <= logs
+    assert {"crop", "terrain_correction", "uncertainty", "write_safe", "publish_cog", "quicklook"} <= logs
     assert not re.search(r"^rule", project.bash("snakemake --cores 2 --dry-run --quiet progress").stdout, re.M)
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from synthetic import SyntheticScene
 
-from steps import aerosol, reflectance, terrain, water_vapour
-from steps.artefacts import TERRAIN, TOA, write
-from steps.errors import StepError
-from steps.parallel import workers
+from steps import aerosol, reflectance, water_vapour
+from steps import terrain_correction as terrain
+from steps.core.artefacts import TERRAIN, TOA, write
+from steps.core.errors import StepError
+from steps.core.parallel import workers
 from steps.sentinel2.bands import STACK_BANDS
 
 BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from synthetic import table
 
-from steps.atmosphere import band_atmosphere, reference_response, surface_reflectance, toa_reflectance
-from steps.kernels.dark_vegetation import fit_thickness
+from steps.atmosphere.band import band_atmosphere
+from steps.atmosphere.dark_vegetation import fit_thickness
+from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
+from steps.atmosphere.responses import reference_response
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from steps import quality_report
-from steps.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_json
-from steps.errors import StepError
+from steps.core.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_json
+from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.scene import Auxiliary, Scene
 

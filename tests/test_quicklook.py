@@ -3,8 +3,8 @@ import pytest
 import rasterio
 
 from steps import quicklook
-from steps.artefacts import AOT, BOA, CLASSIFICATION, TOA, WVP, Grid, write
-from steps.errors import StepError
+from steps.core.artefacts import AOT, BOA, CLASSIFICATION, TOA, WVP, Grid, write
+from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.true_colour import RGB, true_colour

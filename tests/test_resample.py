@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from steps import artefacts, resample
-from steps.artefacts import TOA, Grid
-from steps.errors import StepError
-from steps.kernels.resampling import block_mean, coefficients, triple
+from steps import resample
+from steps.core import artefacts
+from steps.core.artefacts import TOA, Grid
+from steps.core.errors import StepError
+from steps.core.resampling import block_mean, coefficients, triple
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, STACK_BANDS, native_bands
 
 

@@ -17,11 +17,11 @@ from rasterio.transform import Affine
 from rasterio.warp import transform
 
 from steps import crop, import_l1c
-from steps.artefacts import ANGLES, TOA, Grid, bands_of, grid_of, read, write
-from steps.errors import StepError
+from steps.core.artefacts import ANGLES, TOA, Grid, bands_of, grid_of, read, write
+from steps.core.errors import StepError
+from steps.l1c.roi import ALIGNMENT, DETAIL, grown, part_of, surroundings
+from steps.l2a.part import cut_tile
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.l2a_part import cut_tile
-from steps.sentinel2.roi import ALIGNMENT, DETAIL, grown, part_of, surroundings
 from steps.sentinel2.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -377,7 +377,7 @@ def test_workflow_skips_products_beside_the_region(tmp_path):
 
 
 def test_wavelets_below_zero_are_dark_and_missing_areas_stay_missing():
-    from steps.sentinel2.overview import dark_not_missing
+    from steps.l1c.overview import dark_not_missing
 
     stored = np.full((40, 40), 1200, np.uint16)
     stored[:, :10] = 0

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from steps import artefacts
-from steps.artefacts import ANGLES, Grid
-from steps.errors import StepError
+from steps.core import artefacts
+from steps.core.artefacts import ANGLES, Grid
+from steps.core.errors import StepError
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.scene import Auxiliary, Band, Scene, SpectralResponse

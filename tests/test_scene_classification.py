@@ -10,12 +10,12 @@ import real_scenes
 from scipy import ndimage
 
 import steps.scene_classification as step
-from steps.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
-from steps.cci_layers import read_layer
-from steps.errors import StepError
-from steps.kernels import classification as kernels
-from steps.kernels import classification_rules as rules
-from steps.kernels import classification_scene as scene_kernels
+from steps.classification import images as kernels
+from steps.classification import rules as rules
+from steps.classification import scene as scene_kernels
+from steps.classification.cci_layers import read_layer
+from steps.core.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
+from steps.core.errors import StepError
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Band, Scene, SpectralResponse

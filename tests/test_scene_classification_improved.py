@@ -10,12 +10,12 @@ import yaml
 from scipy import ndimage
 
 import steps.scene_classification as step
-from steps.artefacts import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA, Grid, read, write
-from steps.errors import StepError
-from steps.kernels import classification_improved as improved
-from steps.kernels import classification_signs as looks
-from steps.kernels import cloud_shadow as shadows
-from steps.kernels import parallax
+from steps.classification import cloud_shadow as shadows
+from steps.classification import improved as improved
+from steps.classification import parallax
+from steps.classification import signs as looks
+from steps.core.artefacts import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA, Grid, read, write
+from steps.core.errors import StepError
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Band, Scene, SpectralResponse

@@ -1,15 +1,15 @@
 """Settings and tables of products as people write them."""
 
-import shlex
 import subprocess
 import sys
 
 import pytest
 
-from steps.environment import leave_foreign_variables
-from steps.errors import StepError
-from steps.product_list import distinct, failures, read_list
-from steps.settings import check_finite, completed, literal, option
+from steps.core.environment import leave_foreign_variables
+from steps.core.errors import StepError
+from steps.core.product_list import distinct, failures, read_list
+from steps.core.settings import check_finite, completed
+from steps.workflow import literal, options
 
 TABLES = {
     "plain": b"input\nA.SAFE\nB.SAFE\n",
@@ -124,22 +124,36 @@ NASTY = [
 def test_no_shell_reads_a_path(tmp_path, path):
     """A rule of Snakemake with such a path among its parameters runs just its own command."""
     (tmp_path / "Snakefile").write_text(
-        "from steps.settings import literal, option\n"
+        "from steps.workflow import literal, options\n"
+        "command = 'python -c \"import sys; print(sys.argv[1:-4])\" '\n"
         "rule x:\n    output: 'out'\n"
-        f"    params: dem=literal(option('--dem', {path!r})), none=literal(option('--roi', None))\n"
-        "    shell: \"python -c 'import sys; print(sys.argv[1:])' {params.dem:q} {params.none:q} > {output:q}\"\n"
+        f"    params: dem=literal({path!r}), roi=literal(None)\n"
+        "    log: 'log'\n"
+        "    shell: command\n"
+        "named = (workflow.get_rule('x').input, workflow.get_rule('x').output, workflow.get_rule('x').params)\n"
+        "command += options(*(dict(n.items()) for n in named)) + ' > {output:q}'\n"
     )
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "-q", "all", "--directory", tmp_path]
     subprocess.run([*command, "--snakefile", tmp_path / "Snakefile"], check=True, capture_output=True)
     assert (tmp_path / "out").read_text() == f"{['--dem', path]}\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"Snakefile", "out", ".snakemake"}
+    assert {p.name for p in tmp_path.iterdir()} == {"Snakefile", "log", "out", ".snakemake"}
 
 
-def test_options_and_literals():
-    assert option("--a", 0) == ["--a", "0"]
-    assert option("--a", None) == option("--a", "") == option("--a", False) == []
-    assert literal(["x"]).value == literal(["x"])(None) == ["x"]
-    assert shlex.split(shlex.join(option("--scheduler", "a b"))) == ["--scheduler", "a b"]
+def test_options_follow_from_names():
+    inputs = {"boa": ["a", "b"], "layers": "x", "dem": "looked at by Snakemake", "uncertainty": []}
+    params = {
+        "dem": literal("{}"),
+        "code": "1f",
+        "limit_km": 0.0,
+        "roi": None,
+        "adjacency": True,
+        "unrounded": False,
+        "kinds": [],
+    }
+    assert options(inputs, {"report": "r", "checksums": "c"}, params) == (
+        "--boa {input.boa:q} --report {output.report:q} --dem {params.dem:q} --limit-km {params.limit_km:q}"
+        " --adjacency --no-unrounded --kinds {params.kinds:q} --threads {threads} --log {log:q}"
+    )
 
 
 def test_variables_of_another_installation_are_left_aside(monkeypatch):

@@ -9,14 +9,15 @@ from rasterio.warp import transform
 from synthetic import OZONE, SyntheticScene, table
 
 from steps import aerosol, reflectance, water_vapour
-from steps.artefacts import AOT, BOA, TOA, WVP, values, write
-from steps.atmosphere import BandAtmosphere, environment_share, toa_reflectance
+from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
+from steps.atmosphere.inversion import environment_share, toa_reflectance
+from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, thinness
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
-from steps.errors import StepError
-from steps.kernels.adjacency import environment, environment_weights
-from steps.kernels.inversion import EXCESS_UNIT, POWERS, thinness
-from steps.kernels.mesh import interpolate
+from steps.core.artefacts import AOT, BOA, TOA, WVP, values, write
+from steps.core.errors import StepError
+from steps.core.mesh import interpolate
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS
 from steps.sentinel2.scene import Auxiliary

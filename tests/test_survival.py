@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steps import artefacts, checksums
-from steps.aerosol_models import lut_path
-from steps.artefacts import TOA, Grid
-from steps.atmosphere import load_table, lut, write_table
-from steps.errors import StepError
-from steps.workflow_state import Provenance, fingerprint
+from steps.atmosphere import lut
+from steps.atmosphere.lut import load_table, write_table
+from steps.atmosphere.models import lut_path
+from steps.core import artefacts, checksums
+from steps.core.artefacts import TOA, Grid
+from steps.core.errors import StepError
+from steps.core.provenance import Provenance, fingerprint
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = Grid(32618, 435780, 4179420, 20, 700, 530)
@@ -175,7 +176,7 @@ def test_a_look_up_table_of_other_content_is_built_anew(cache, damage):
 
 USE_KERNEL = """
 import numpy as np
-from steps.kernels.levels import internal_scale, _internal_scale
+from steps.sentinel2.digital_numbers import internal_scale, _internal_scale
 dn, special = np.full((2, 2), 2000, "u2"), {"nodata": 0, "saturated": 9}
 print(internal_scale(dn, **special, offset=-1000.0, quantification=1e4, size=20)[0][0, 0])
 print(sum(_internal_scale.stats.cache_hits.values()))
@@ -217,7 +218,7 @@ class Evil:
 
 
 def test_pickles_that_others_can_write_are_not_looked_at(compiled, tmp_path):
-    from steps.kernel_cache import _checksum
+    from steps.core.kernel_cache import _checksum
 
     folder, evil = shutil.copytree(compiled, tmp_path / "cache"), Evil()
     evil.path = tmp_path / "evil"
@@ -319,7 +320,7 @@ def test_fingerprints_of_folders_and_files(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from steps.workflow_state import Provenance
+from steps.core.provenance import Provenance
 mine = Provenance(Path(sys.argv[1]))
 mine.record("product", "dem", {}, [], "run")
 print("locked", flush=True)
@@ -358,7 +359,7 @@ def ends(process, within=5):
 STEP = """
 import time
 from pathlib import Path
-from steps import cli
+from steps.core import cli
 def run(output: Path):
     print("started", flush=True)
     time.sleep(100)
@@ -380,7 +381,7 @@ def test_a_step_ends_with_the_run_that_started_it():
 WORKERS = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from steps.parallel import end_with_parent
+from steps.core.parallel import end_with_parent
 pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"), end_with_parent, (os.getpid(),))
 print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
 time.sleep(100)

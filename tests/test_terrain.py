@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import steps.terrain
-from steps.artefacts import AOT, BOA, TERRAIN, UNROUNDED_BOA, Grid, grid_of, read, read_json, values, write
+import steps.terrain_correction
 from steps.atmosphere.inversion import adjacent_reflectance, illumination, surface_reflectance, terrain_toa_reflectance
+from steps.core.artefacts import AOT, BOA, TERRAIN, UNROUNDED_BOA, Grid, grid_of, read, read_json, values, write
+from steps.core.errors import StepError
 from steps.dem import run as describe
-from steps.errors import StepError
-from steps.kernels.terrain import correct_terrain, relative_irradiance
+from steps.terrain.illumination import correct_terrain, relative_irradiance
 from tests.test_dem import GRID, write_scene, write_tile
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -40,8 +40,8 @@ def air(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elevation_km=0
 
 @pytest.fixture
 def atmosphere(monkeypatch):
-    monkeypatch.setattr(steps.terrain, "load_table", lambda path: None)
-    monkeypatch.setattr(steps.terrain, "evaluator", lambda table, scene, band: air)
+    monkeypatch.setattr(steps.terrain_correction, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain_correction, "evaluator", lambda table, scene, band: air)
 
 
 def ground_raster(path, grid, relief="yes", **bands):
@@ -59,7 +59,7 @@ def correct(folder, boa, **options):
     write(folder / "aot.tif", AOT, grid, {"aot550": np.full(grid.shape, 200, np.uint16)})
     names = {"boa": [boa], "terrain": [folder / "terrain.tif"], "metadata": metadata, "angles": angles}
     names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": [folder / "corrected.tif"]}
-    steps.terrain.run(**names, report=folder / "report.json", **options)
+    steps.terrain_correction.run(**names, report=folder / "report.json", **options)
     return folder / "corrected.tif", read_json(folder / "report.json")["resolutions"][0]
 
 
@@ -230,8 +230,8 @@ def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elev
 @pytest.mark.parametrize("date", ["full_2015-09-09", "scl_2016-12-12", "scl_2017-01-01"])
 def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     """Real L1C and DEM, Slovenia: after the correction NIR and incidence angle over forest are uncorrelated."""
-    monkeypatch.setattr(steps.terrain, "load_table", lambda path: None)
-    monkeypatch.setattr(steps.terrain, "evaluator", lambda table, scene, band: near_infrared)
+    monkeypatch.setattr(steps.terrain_correction, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain_correction, "evaluator", lambda table, scene, band: near_infrared)
     data = np.load(SHARED / f"data/slovenia_patches/{date}.npz")
     toa, zenith = dict(zip(data["bands"], data["toa"][:, :96, :96], strict=True)), float(data["sun_zenith"])
     grid = Grid(32633, 500_000, 5_100_000, 10, 96, 96)

@@ -11,9 +11,26 @@ from small_scene import write_small_scene
 from synthetic import SyntheticScene, table, table_path
 from test_write_stac import KEYS, QUALITY
 
-from steps import uncertainty, write_cog, write_stac
-from steps.aerosol_models import other_aerosol_model
-from steps.artefacts import (
+from steps import publish_cog as publish_cog
+from steps import uncertainty, write_cog
+from steps.atmosphere.band import BandAtmosphere, band_atmosphere
+from steps.atmosphere.inversion import adjacent_reflectance, surface_reflectance, toa_reflectance
+from steps.atmosphere.models import other_aerosol_model
+from steps.atmosphere.responses import reference_response
+from steps.atmosphere.scene import Coefficients, geometry
+from steps.atmosphere.uncertainty import (
+    AOT550,
+    INPUTS,
+    NOISE,
+    Change,
+    InputUncertainties,
+    changes,
+    noise_variance,
+    surface_variance,
+    variance_nodes,
+)
+from steps.atmosphere.uncertainty_kernel import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
+from steps.core.artefacts import (
     AOT,
     BOA,
     TERRAIN,
@@ -29,30 +46,9 @@ from steps.artefacts import (
     write,
     write_json,
 )
-from steps.atmosphere import (
-    BandAtmosphere,
-    adjacent_reflectance,
-    band_atmosphere,
-    reference_response,
-    surface_reflectance,
-    toa_reflectance,
-)
-from steps.atmosphere.scene import Coefficients, geometry
-from steps.atmosphere.uncertainty import (
-    AOT550,
-    INPUTS,
-    NOISE,
-    Change,
-    InputUncertainties,
-    changes,
-    noise_variance,
-    surface_variance,
-    variance_nodes,
-)
-from steps.errors import StepError
-from steps.kernels.uncertainty import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
+from steps.core.errors import StepError
+from steps.l2a.assets import UNCERTAINTIES
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.assets import UNCERTAINTIES
 from steps.sentinel2.bands import OUTPUT_BANDS
 from steps.sentinel2.scene import Band
 
@@ -434,7 +430,7 @@ def test_cogs_and_item_have_the_layers(tmp_path):
         write(uncertainties[-1], UNCERTAINTY, grid, stored)
     write_cog.run(**inputs(20) | {"boa": boa}, cogs=cogs, uncertainty=uncertainties)
     write_json(tmp_path / "quality.json", QUALITY)
-    write_stac.run(tmp_path / "metadata.json", tmp_path / "quality.json", cogs, tmp_path / "cog")
+    publish_cog.run(tmp_path / "metadata.json", tmp_path / "quality.json", cogs, tmp_path / "cog")
     item = pystac.Item.from_file(tmp_path / "cog/item.json")
     assert set(item.assets) == KEYS | set(UNCERTAINTIES) | {"thumbnail"}
     for key, asset in UNCERTAINTIES.items():

@@ -25,12 +25,12 @@ from lxml import etree
 from rasterio.warp import transform_bounds
 from test_import import imported, refused
 
-from steps.errors import StepError
-from steps.sentinel2.documents import Xml, parse, schema
-from steps.sentinel2.l1c import read_l1c
-from steps.sentinel2.l2a_documents import check_documents, read_sources
-from steps.sentinel2.safe import Safe
-from steps.sentinel2.validation import SUN, VIEW, fault_of_angles, square
+from steps.core.errors import StepError
+from steps.l1c.documents import Xml, parse, schema
+from steps.l1c.metadata import read_l1c
+from steps.l1c.safe import Safe
+from steps.l1c.validation import SUN, VIEW, fault_of_angles, square
+from steps.l2a.documents import check_documents, read_sources
 
 PRODUCT, TILE = "MTD_MSIL1C.xml", f"{GRANULE}/MTD_TL.xml"
 CONSTANT = [(np.full((3, 3), 5), np.full((3, 3), 100))]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,11 @@ import rasterio.warp
 import yaml
 from test_survival import ends
 
-from steps import artefacts
+from steps.core import artefacts
+from steps.core.provenance import Provenance
 from steps.demo import GRID
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
 from steps.sentinel2.names import l2a_name
-from steps.workflow_state import Provenance
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
@@ -55,7 +56,7 @@ class Checkout:
     def planned(self, arguments=""):
         """Return the rules that a run would execute."""
         output = self.snakemake(f"{arguments} --dry-run --quiet progress").stdout
-        return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all"}
+        return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all", "products"}
 
     def edit(self, path, old, new):
         file = self.folder / path
@@ -184,7 +185,7 @@ def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
     (checkout.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
     planned = checkout.planned("--configfile mine.yaml")
     assert not planned & FIRST_STAGES
-    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "publish_cog"} <= planned
 
 
 @pytest.mark.slow
@@ -196,7 +197,7 @@ def test_another_checkout_knows_what_the_results_were_made_from(checkout, tmp_pa
     (other.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
     planned = other.planned(f"{output} --configfile mine.yaml")
     assert not planned & FIRST_STAGES
-    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "write_stac"} <= planned
+    assert {"aerosol", "water_vapour", "reflectance", "write_safe", "publish_cog"} <= planned
     assert {"import_l1c"} <= other.planned(f"{output} ozone=300")
     shutil.copytree(checkout.folder / "results", tmp_path / "copy", copy_function=shutil.copy2)
     assert other.planned(f"output={tmp_path}/copy") == set()
@@ -271,12 +272,12 @@ def test_uncertainty_is_planned_on_request_only(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\nboa_uncertainty: true\n")
     plan = checkout.snakemake("--configfile mine.yaml --dry-run --printshellcmds --quiet progress").stdout
     assert len(re.findall("python -m steps.uncertainty ", plan)) == 1
-    assert set(re.findall(r"python -m steps.atmosphere --aerosol (\w+)", plan)) == {"continental", "maritime"}
+    assert set(re.findall(r"python -m steps.look_up_table .*--aerosol (\w+)", plan)) == {"continental", "maritime"}
 
 
 @pytest.mark.slow
 def test_edited_kernel_reruns_just_its_users(checkout):
-    path = checkout.folder / "steps/kernels/adjacency.py"
+    path = checkout.folder / "steps/atmosphere/adjacency.py"
     original = path.read_text()
     path.write_text(original + "\n# edited\n")
     planned = checkout.planned()
@@ -340,7 +341,7 @@ def test_elevation_model_changes_what_depends_on_terrain(checkout, near):
     write_hills(checkout.folder / "hills.tif")
     planned = checkout.planned(f"output=near dem=hills.tif {settings}")
     assert not planned & {"import_l1c", "resample"}
-    assert {"dem", "terrain", "reflectance"} <= planned
+    assert {"dem", "terrain_correction", "reflectance"} <= planned
     flat = artefacts.read(product / "work/reflectance/boa_20m.tif", artefacts.BOA, "B8A")
     checkout.snakemake(f"output=near dem=hills.tif formats='[cog]' {settings}")
     assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]
@@ -388,18 +389,32 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
-def test_every_rule_calls_its_step_as_the_step_is_defined():
+def test_every_rule_calls_its_step_as_the_step_is_defined(tmp_path):
+    """Also with everything that can be chosen; a command as it is printed can be pasted."""
     import importlib
 
-    from steps.cli import parser
+    from steps.core.cli import parser
 
-    rules = "".join(p.read_text() for p in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    commands = re.findall(r"shell:\n((?:\s+\".*\"\n)+)", rules)
-    assert len(commands) > 15
-    for command in commands:
-        text = "".join(re.findall(r'"(.*)"', command))
-        module = re.search(r"python -m (steps[\w.]+)", text).group(1)
-        if module == "steps.atmosphere":
-            module += ".__main__"
-        options = {a for action in parser(importlib.import_module(module).run)._actions for a in action.option_strings}
-        assert set(re.findall(r"--[\w-]+", text)) <= options, module
+    checkout = Checkout(tmp_path)
+    write_hills(tmp_path / "it's {hills}.tif")
+    chosen = {
+        "dem": "it's {hills}.tif",
+        "roi": region_of_interest(),
+        "boa_uncertainty": True,
+        "classification": {"water_bodies": "it's {hills}.tif", "snow_possible": False, "improvements": []},
+        "reflectance": {"adjacency": False},
+        "aerosol": {"model": "auto"},
+        "cache": str(tmp_path / "cache"),
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(chosen))
+    modules, benchmarks = set(), ("study", "stages", "scaling")
+    targets = " ".join(["products", "atmosphere_data", *(f"benchmark_{name}" for name in benchmarks)])
+    for options in ("", "--configfile mine.yaml"):
+        plan = checkout.snakemake(f"{options} --dry-run --printshellcmds -- {targets}").stdout
+        for command in re.findall(r"^Shell command: (python -m .*)$", plan, re.M):
+            words = shlex.split(command)
+            modules.add(words[2])
+            parser(importlib.import_module(words[2]).run).parse_args(words[3:])
+    stages = {f"steps.{path.stem}" for path in (ROOT / "steps").glob("*.py")} - {"steps.__init__", "steps.workflow"}
+    others = {"steps.atmosphere.extract", *(f"steps.benchmark.{name}" for name in benchmarks)}
+    assert modules == stages | others

@@ -10,9 +10,9 @@ import rasterio
 from rio_cogeo import cog_validate
 from small_scene import GRID, write_small_scene
 
-from steps.artefacts import AOT, BOA, write
-from steps.errors import StepError
-from steps.sentinel2.assets import ASSETS
+from steps.core.artefacts import AOT, BOA, write
+from steps.core.errors import StepError
+from steps.l2a.assets import ASSETS
 from steps.sentinel2.bands import SCL_COLOURS
 from steps.write_cog import run
 

@@ -11,14 +11,15 @@ import pytest
 import rasterio
 from lxml import etree
 
-from steps import demo, write_images, write_safe
-from steps.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, read, write, write_json
-from steps.errors import StepError
+from steps import demo, write_safe
+from steps import write_jp2 as write_jp2
+from steps.core.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, read, write, write_json
+from steps.core.errors import StepError
+from steps.l1c.documents import parse
+from steps.l2a.elements import Auxiliary, Identity, serialise, text_of
+from steps.l2a.metadata import product_metadata, tile_metadata
+from steps.l2a.quality import retrieval_values
 from steps.sentinel2.bands import OUTPUT_BANDS, SCL_CLASSES
-from steps.sentinel2.documents import parse
-from steps.sentinel2.l2a_elements import Auxiliary, Identity, serialise, text_of
-from steps.sentinel2.l2a_quality import retrieval_values
-from steps.sentinel2.l2a_xml import product_metadata, tile_metadata
 from steps.sentinel2.names import image_prefix, l2a_identifier, l2a_name
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.true_colour import block_mean, true_colour
@@ -58,7 +59,7 @@ def quality(product):
 
 
 def artefacts(folder, product, grid):
-    """Synthetic inputs of `write_images` for every resolution."""
+    """Synthetic inputs of `write_jp2` for every resolution."""
     rng = np.random.default_rng(1)
     scene = Scene(product, product[:3], product[38:44], "", "", 10000.0, 1.0, grid, 61.5, 160.0, {})
     scene.write(folder / "metadata.json")
@@ -82,7 +83,7 @@ def make_images(folder, images=None, classes=("classification_20.tif", "classifi
     images = images or folder / "images"
     boa = [folder / f"boa_{size}.tif" for size in (10, 20, 60)]
     classes = [folder / name for name in classes]
-    write_images.run(boa, folder / "aot.tif", folder / "wvp.tif", classes, folder / "metadata.json", images)
+    write_jp2.run(boa, folder / "aot.tif", folder / "wvp.tif", classes, folder / "metadata.json", images)
     return images
 
 
@@ -190,7 +191,7 @@ def test_wrong_grid_is_refused_and_leaves_nothing(work, tmp_path):
 def test_full_disk_is_noticed(work, tmp_path):
     """The encoder does not report a failed write; a limit on the size of files stands for the full disk."""
     script = (
-        "import resource, signal, sys; from pathlib import Path; from steps import write_images as step\n"
+        "import resource, signal, sys; from pathlib import Path; from steps import write_jp2 as step\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "step.cli(step.run, sys.argv[1:])"
     )

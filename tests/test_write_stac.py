@@ -12,9 +12,10 @@ import rasterio
 from pystac.validation import RegisteredValidator
 from small_scene import GRID, no_data, write_small_scene
 
-from steps import write_cog, write_stac
-from steps.artefacts import Grid, write_json
-from steps.errors import StepError
+from steps import publish_cog as publish_cog
+from steps import write_cog
+from steps.core.artefacts import Grid, write_json
+from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.footprint import footprint
 
@@ -61,7 +62,7 @@ def arguments(tmp_path_factory):
 @pytest.fixture(scope="module")
 def product(arguments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("product") / "cog"
-    write_stac.run(**arguments, folder=folder)
+    publish_cog.run(**arguments, folder=folder)
     return folder
 
 
@@ -151,7 +152,7 @@ def test_the_thumbnail_shows_the_scene(product):
 
 
 def test_the_bytes_are_the_same_again(arguments, product, tmp_path):
-    write_stac.run(**arguments, folder=tmp_path / "again")
+    publish_cog.run(**arguments, folder=tmp_path / "again")
     for path in product.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -160,7 +161,7 @@ def test_a_missing_cog_is_named_and_nothing_is_left(arguments, tmp_path):
     some = tmp_path / "some"
     shutil.copytree(arguments["cogs"], some, ignore=shutil.ignore_patterns("coastal.tif"))
     with pytest.raises(StepError, match=r"coastal.tif: is not in"):
-        write_stac.run(**arguments | {"cogs": some}, folder=tmp_path / "cog")
+        publish_cog.run(**arguments | {"cogs": some}, folder=tmp_path / "cog")
     assert list(tmp_path.iterdir()) == [some]
 
 
@@ -207,5 +208,5 @@ def test_a_product_without_data_is_refused(arguments, tmp_path):
     with rasterio.open(empty / "scl.tif", "w", **profile) as file:
         file.write(np.zeros((1, *file.shape), "u1"))
     with pytest.raises(StepError, match="no pixel of it has data"):
-        write_stac.run(**arguments | {"cogs": empty}, folder=tmp_path / "cog")
+        publish_cog.run(**arguments | {"cogs": empty}, folder=tmp_path / "cog")
     assert no_data(GRID).any()

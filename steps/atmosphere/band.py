@@ -10,9 +10,8 @@ from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.scattering import cos_scattering_angle, rayleigh_phase, single_scattering
 from steps.atmosphere.tables import STANDARD_PRESSURE, gases, pressure
+from steps.core.compiled import njit
 from steps.sentinel2.scene import SpectralResponse
-
-from numba import njit  # isort: skip
 
 #: What the look-up tables cover; anything outside is moved to the nearest limit. Units as in `band_atmosphere`.
 DOMAIN = {

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.aerosol_models import AEROSOL_MODELS
 from steps.atmosphere import sixs
-from steps.cli import cli
+from steps.atmosphere.models import AEROSOL_MODELS
+from steps.core.cli import cli
 from steps.sentinel2.bands import BANDS
 
 #: Whole km at which 6S tabulates its US62 atmosphere.

@@ -14,7 +14,7 @@ import numpy as np
 from steps.atmosphere.climatology import FILE, THICKNESS_UNIT
 from steps.atmosphere.extract import write_checksums
 from steps.atmosphere.scene import SCALE_HEIGHT
-from steps.cli import cli
+from steps.core.cli import cli
 
 #: Size of the cells, degrees, and scale height of the air, km.
 CELL, AIR_HEIGHT = 2, 8.4

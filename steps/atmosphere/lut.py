@@ -1,8 +1,4 @@
-"""The look-up table of one aerosol model: what it holds, how it is built, stored and read.
-
-Only multiple scattering is tabulated, because single scattering is exact in closed form and has all the sharp features.
-Between the nodes the table is a cubic spline in every axis.
-"""
+"""The look-up table of one aerosol model: what it holds, how it is stored and read. `table` computes it."""
 
 import contextlib
 import fcntl
@@ -10,33 +6,21 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from steps.aerosol_models import AEROSOL_MODELS, lut_path
-from steps.artefacts import atomic
-from steps.atmosphere.scattering import delta_m, legendre_moments
-from steps.atmosphere.solver import solve
-from steps.atmosphere.tables import STANDARD_PRESSURE, aerosol_model, pressure, rayleigh_thickness
-from steps.checksums import damaged
-from steps.errors import StepError
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path
+from steps.atmosphere.table import build_table
+from steps.core.artefacts import atomic
+from steps.core.checksums import damaged
+from steps.core.errors import StepError
 
 logger = logging.getLogger(__name__)
 
 #: What reading a damaged file raises.
 _DAMAGE = (StepError, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-#: Nodes of the axes. Pressure (elevation in km), aerosol optical thickness, sun and view zenith angle (degrees).
-ELEVATION = np.array([9.0, 5.5, 3.0, 1.0, -0.5])
-AOT = np.array([0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.6, 2.2, 3.0])
-SUN_ZENITH = np.array([80.0, 78, 74, 70, 66, 61, 55, 48, 40, 32, 24, 16, 8, 0])
-VIEW_ZENITH = np.array([0.0, 4, 8, 12])
-#: Azimuthal Fourier modes kept.
-MODES = 4
-#: Gauss angles in a hemisphere.
-GAUSS = 12
 #: Arrays of the file that are cubic splines over (pressure, AOT, cosine of sun zenith, view zenith) or some of these.
 _AXES = {
     "multiple": (1, 2, 3, 4),
@@ -82,71 +66,6 @@ class LookUpTable:
     transmittance_up: np.ndarray
     spherical_albedo: np.ndarray
     aerosol_transmittance_up: np.ndarray
-
-
-def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
-    """Solve every node of the look-up table of an aerosol model.
-
-    Returns
-    -------
-    dict
-        The arrays of the file, with axes (wavelength, pressure, AOT, sun, view, mode) or some of these, single
-        precision, rounded to 1e-7, so that the last digits of a processor's exponential function do not show.
-    """
-    from scipy.interpolate import make_interp_spline
-
-    model, rayleigh = aerosol_model(aerosol), rayleigh_thickness()
-    shape = (model.wavelength.size, ELEVATION.size, AOT.size)
-    suns, views = np.cos(np.radians(SUN_ZENITH)), np.cos(np.radians(VIEW_ZENITH))
-    multiple = np.empty((*shape, suns.size, views.size, MODES))
-    down, up, albedo = np.empty((*shape, suns.size)), np.empty((*shape, views.size)), np.empty(shape)
-    aerosol_up = np.empty((shape[0], shape[2], views.size))
-    moments = [legendre_moments(model.angle, phase, 2 * GAUSS) for phase in model.phase]
-
-    def solve_wavelength(i):
-        for k, aot in enumerate(AOT):
-            thickness = aot * model.extinction[i]
-            for j, p in enumerate(pressure(ELEVATION)):
-                s = solve(
-                    rayleigh[i] * p / STANDARD_PRESSURE,
-                    thickness,
-                    model.albedo[i],
-                    moments[i],
-                    suns,
-                    views,
-                    modes=MODES,
-                )
-                multiple[i, j, k] = s.multiple.T
-                down[i, j, k], up[i, j, k] = s.transmittance_down, s.transmittance_up
-                albedo[i, j, k] = s.spherical_albedo
-            s = solve(0.0, max(thickness, 1e-9), model.albedo[i], moments[i], views[:1], views, modes=1)
-            aerosol_up[i, k] = s.transmittance_up
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(solve_wavelength, range(shape[0])))
-    solved = {
-        "multiple": multiple,
-        "transmittance_down": down,
-        "transmittance_up": up,
-        "spherical_albedo": albedo,
-        "aerosol_transmittance_up": aerosol_up,
-    }
-    facts = {
-        "aerosol": np.array(aerosol),
-        "wavelength": model.wavelength,
-        "extinction": model.extinction,
-        "albedo": model.albedo,
-        "peak": np.array([delta_m(b)[1] for b in moments]),
-        "rayleigh": rayleigh,
-        "angle": model.angle,
-        "log_phase": np.log(model.phase),
-    }
-    axes = {"pressure": pressure(ELEVATION), "aot": AOT, "sun": suns, "view": VIEW_ZENITH}
-    for name, axis in axes.items():
-        # The cubic spline through values at the axis: its knots, and the matrix from the values to its coefficients.
-        spline = make_interp_spline(axis, np.eye(axis.size))
-        facts |= {f"knots_{name}": spline.t, f"coefficients_{name}": spline.c}
-    return {name: np.round(values, 7).astype("f4") for name, values in solved.items()} | facts
 
 
 def write_table(path: Path, table: dict[str, np.ndarray]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.errors import StepError
+from steps.core.errors import StepError
 from steps.sentinel2.scene import SpectralResponse
 
 #: Tables made by `python -m steps.atmosphere.extract`; their origin is told in the README.md beside them.

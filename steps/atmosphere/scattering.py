@@ -8,9 +8,7 @@ from math import cos, exp, radians, sin
 
 import numpy as np
 
-import steps.kernels  # noqa: F401  (places Numba's cache)
-
-from numba import njit  # isort: skip
+from steps.core.compiled import njit
 
 #: Share of pure dipole scattering in molecular scattering, (1 - d) / (1 + d / 2) with the depolarisation factor of air
 #: d = 0.0279 that 6S uses (Hansen and Travis 1974, eq. 2.15); the rest is isotropic.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steps.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance
+from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
 from steps.atmosphere.lut import LookUpTable
-from steps.kernels.inversion import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
-from steps.kernels.mesh import cell_moments, interpolate
+from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
+from steps.core.mesh import cell_moments, interpolate
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
 from steps.sentinel2.scene import Scene
 
@@ -24,7 +24,7 @@ from steps.sentinel2.scene import Scene
 #: vapour in the US 1962 and mid-latitude summer standard atmospheres falls to 0.65 and 0.61 within 1 km).
 SCALE_HEIGHT = 2.0
 #: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
-#: the tile: `steps.sentinel2.roi.ALIGNMENT` is a multiple of all these distances.
+#: the tile: `steps.l1c.roi.ALIGNMENT` is a multiple of all these distances.
 CELL = {10: 128, 20: 64, 60: 16}
 #: Least relief that the levels of a node span, km.
 _LEAST_RELIEF = 0.2
@@ -183,7 +183,7 @@ def lagrange(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Terms of the inversion (see `steps.kernels.inversion`), arrays of the nodes' shape.
+    """Terms of the inversion (see `steps.atmosphere.inversion_kernel`), arrays of the nodes' shape.
 
     Attributes
     ----------
@@ -371,7 +371,7 @@ def inversion_nodes(
     water_vapour: np.ndarray,
     level: int | None = None,
 ) -> np.ndarray:
-    """Return the numbers per node that `steps.kernels.inversion.invert` takes.
+    """Return the numbers per node that `steps.atmosphere.inversion_kernel.invert` takes.
 
     Parameters
     ----------
@@ -387,7 +387,7 @@ def inversion_nodes(
     Returns
     -------
     numpy.ndarray
-        Shape (node rows, node columns, `steps.kernels.inversion.COEFFICIENTS`), float32.
+        Shape (node rows, node columns, `steps.atmosphere.inversion_kernel.COEFFICIENTS`), float32.
     """
     if level is not None:
         weights = lagrange(levels[:, 0, 0], level / 1000)

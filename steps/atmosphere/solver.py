@@ -13,8 +13,7 @@ from math import cos, exp, pi, sqrt
 import numpy as np
 
 from steps.atmosphere.scattering import DIPOLE, HEIGHT_RATIO, delta_m
-
-from numba import njit  # isort: skip
+from steps.core.compiled import njit
 
 #: Orders of scattering at most, and the largest increment of any result that is neglected.
 MAX_ORDER, NEGLIGIBLE = 200, 2e-7

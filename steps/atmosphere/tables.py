@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.aerosol_models import check_model
+from steps.atmosphere.models import check_model
 
 DATA = Path(__file__).parent / "data"
 #: Pressure to which the Rayleigh optical thickness refers, hPa.

@@ -4,7 +4,7 @@ The law of propagation for independent inputs (JCGM 100:2008, Guide to the expre
 eq. 10): each input is moved by its standard uncertainty, the whole inversion, surroundings included, is done again,
 and the squares of the changes are added up. For given surroundings the reflectance that comes out is linear in the
 pixel's own, so the variance is a polynomial of second degree in that; with the reflectance of the surroundings it
-changes smoothly. Its coefficients are all that the kernel `steps.kernels.uncertainty.standard_uncertainty` needs.
+changes smoothly. Its coefficients are all that the kernel `uncertainty_kernel.standard_uncertainty` needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 
 from steps.atmosphere.band import DOMAIN
 from steps.atmosphere.scene import Coefficients
-from steps.kernels.uncertainty import ENVIRONMENT_TERMS, HIGHEST_ENVIRONMENT, SURFACE_TERMS, UNIT
+from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, HIGHEST_ENVIRONMENT, SURFACE_TERMS, UNIT
 from steps.sentinel2.scene import Band
 
 
@@ -34,7 +34,7 @@ class InputUncertainties:
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
     model
-        Share of the change when the other aerosol model (`steps.aerosol_models.other_aerosol_model`) is taken for
+        Share of the change when the other aerosol model (`steps.atmosphere.models.other_aerosol_model`) is taken for
         the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
         distribution (JCGM 100:2008, 4.3.7).
     """
@@ -118,7 +118,7 @@ def changes(
     ----------
     at, other
         Functions of elevation (km), aerosol thickness and water vapour column (g/cm2) that return coefficients, for the
-        aerosol model used and for `steps.aerosol_models.other_aerosol_model` (as `SceneAtmosphere.at`).
+        aerosol model used and for `steps.atmosphere.models.other_aerosol_model` (as `SceneAtmosphere.at`).
     elevation_km, aot550, water_vapour
         Arrays of one shape.
     with_dem
@@ -187,7 +187,7 @@ def surface_variance(
 
 
 def _forward(c: Coefficients, surface, environment):
-    # Equation of steps.kernels.inversion.
+    # Equation of steps.atmosphere.inversion_kernel.
     return c.path + (surface + c.q * environment) / (c.gain * (1 - c.albedo * environment))
 
 
@@ -212,7 +212,7 @@ def _fit(points: np.ndarray) -> np.ndarray:
 def variance_nodes(
     nominal: Coefficients, changed: Sequence[Change], noise: tuple[np.ndarray, np.ndarray], *, adjacency: bool
 ) -> np.ndarray:
-    """Return the numbers per node that `steps.kernels.uncertainty.standard_uncertainty` takes.
+    """Return the numbers per node that `steps.atmosphere.uncertainty_kernel.standard_uncertainty` takes.
 
     Parameters
     ----------

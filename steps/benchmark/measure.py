@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from steps.errors import StepError
+from steps.core.errors import StepError
 
 #: Seconds between two looks at the processes.
 _INTERVAL = 0.05

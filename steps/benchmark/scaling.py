@@ -11,8 +11,8 @@ import pandas as pd
 
 from steps import demo
 from steps.benchmark.measure import Cost, measure
-from steps.cli import cli
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
+from steps.core.cli import cli
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402

@@ -11,14 +11,14 @@ import rasterio
 from rasterio.io import MemoryFile
 
 from steps import __version__
-from steps.cli import cli
-from steps.errors import StepError
-from steps.sentinel2.safe import Safe
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.l1c.safe import Safe
 
 logger = logging.getLogger(__name__)
 
 #: Stages that are mostly JPEG 2000 or TIFF codec; their yardstick is the decoding of a band, that of others a copy.
-_CODECS = ("import_l1c", "write_images", "write_cog", "write_safe")
+_CODECS = ("import_l1c", "write_jp2", "write_cog", "write_safe")
 #: Growth from one release to the next from which on a stage is pointed out.
 _SLOWER = 1.25
 #: Copies of a band whose least time is taken, and pixels of the band copied.

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from steps.artefacts import (
+from steps.benchmark.measure import measure
+from steps.benchmark.variants import SINGLE, VARIANTS
+from steps.core.artefacts import (
     AOT,
     BOA,
     CLASSIFICATION,
@@ -25,9 +27,7 @@ from steps.artefacts import (
     read_bands,
     tags_of,
 )
-from steps.benchmark.measure import measure
-from steps.benchmark.variants import SINGLE, VARIANTS
-from steps.cli import cli
+from steps.core.cli import cli
 from steps.demo import mirrored
 from steps.sentinel2.scene import Scene
 
@@ -48,7 +48,7 @@ SECTIONS = ("reflectance", "aerosol")
 _START = "import numpy, rasterio, joblib"
 _KERNELS = """
 import numpy as np
-from steps.kernels.inversion import COEFFICIENTS, invert
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, invert
 z = np.zeros((1, 64), 'u2')
 invert(z, None, None, None, 1, np.ones((2, 2, COEFFICIENTS), 'f4'), 64, 0, z.copy(), np.zeros((1, 3), 'i8'))
 """

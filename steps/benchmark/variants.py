@@ -6,7 +6,7 @@
 * numba: the kernels, one thread;
 * prange: Numba's own threads inside the kernels, which then take blocks of rows side by side;
 * joblib: joblib's threads;
-* threads, processes, dask, dask-adaptive: the backends of `steps.parallel`.
+* threads, processes, dask, dask-adaptive: the backends of `steps.core.parallel`.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from unittest import mock
 
 import numpy as np
 
-import steps.parallel
-from steps.cli import cli
-from steps.kernels import dark_vegetation as rules
-from steps.kernels import mesh
-from steps.kernels.dark_vegetation import dark_vegetation
-from steps.kernels.inversion import POWERS, invert, rows_together
-from steps.kernels.mesh import cell_moments, cell_quantile, interpolate
+import steps.core.parallel
+from steps.atmosphere import dark_vegetation as rules
+from steps.atmosphere.dark_vegetation import dark_vegetation
+from steps.atmosphere.inversion_kernel import POWERS, invert, rows_together
+from steps.core import mesh
+from steps.core.cli import cli
 
 # After our kernels, which say where compiled code is kept.
-from numba import njit, prange, set_num_threads  # isort: skip
+from steps.core.compiled import njit, prange, set_num_threads
+from steps.core.mesh import cell_moments, cell_quantile, interpolate
 
 VARIANTS = ("numba", "numpy", "prange", "joblib", "threads", "processes", "dask", "dask-adaptive")
 #: Those that are one thread by their nature.
@@ -35,7 +35,7 @@ _ROWS = 64
 
 
 def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
-    """Do what `steps.kernels.inversion.invert` does."""
+    """Do what `steps.atmosphere.inversion_kernel.invert` does."""
     columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
     nodes, ends = np.moveaxis(nodes, -1, 0), np.cumsum((0, *POWERS))
     for start in range(0, toa.shape[0], _ROWS):
@@ -85,7 +85,7 @@ def _cells(values, size, fill):
 
 
 def numpy_cell_quantile(values, chosen, size, share, least):
-    """Do what `steps.kernels.mesh.cell_quantile` does."""
+    """Do what `steps.core.mesh.cell_quantile` does."""
     pixels, taken = _cells(values, size, 0), _cells(chosen, size, False)
     count = taken.sum(axis=2)
     ascending = np.sort(np.where(taken, pixels, np.iinfo(values.dtype).max), axis=2)
@@ -95,7 +95,7 @@ def numpy_cell_quantile(values, chosen, size, share, least):
 
 
 def numpy_cell_moments(values, size, nodata):
-    """Do what `steps.kernels.mesh.cell_moments` does."""
+    """Do what `steps.core.mesh.cell_moments` does."""
     pixels = _cells(values, size, nodata).astype("i8")
     valid = pixels != nodata
     count = valid.sum(axis=2)
@@ -110,7 +110,7 @@ def numpy_cell_moments(values, size, nodata):
 
 
 def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
-    """Do what `steps.kernels.dark_vegetation.dark_vegetation` does."""
+    """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does."""
     r, n, s = ((v - 1000.0) * 1e-4 for v in (red, nir, swir))
     near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
     dark = (classes == rules._VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
@@ -134,7 +134,7 @@ def _rows_of(values, first, last):
 
 @njit(cache=True, nogil=True, parallel=True)
 def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
-    """Do what `steps.kernels.inversion.invert` does, block by block."""
+    """Do what `steps.atmosphere.inversion_kernel.invert` does, block by block."""
     for block in prange(-(-toa.shape[0] // _ROWS)):
         i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
         invert(
@@ -153,7 +153,7 @@ def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, 
 
 @njit(cache=True, nogil=True, parallel=True)
 def prange_cell_quantile(values, chosen, size, share, least):
-    """Do what `steps.kernels.mesh.cell_quantile` does, block by block."""
+    """Do what `steps.core.mesh.cell_quantile` does, block by block."""
     rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
     quantile, count = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.int64)
     for i in prange(rows):
@@ -165,7 +165,7 @@ def prange_cell_quantile(values, chosen, size, share, least):
 
 @njit(cache=True, nogil=True, parallel=True)
 def prange_cell_moments(values, size, nodata):
-    """Do what `steps.kernels.mesh.cell_moments` does, block by block."""
+    """Do what `steps.core.mesh.cell_moments` does, block by block."""
     rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
     result = np.empty((5, rows, columns))
     for i in prange(rows):
@@ -175,7 +175,7 @@ def prange_cell_moments(values, size, nodata):
 
 @njit(cache=True, nogil=True, parallel=True)
 def prange_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
-    """Do what `steps.kernels.dark_vegetation.dark_vegetation` does, block by block."""
+    """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does, block by block."""
     for block in prange(near_cloud.shape[0]):
         i, j = block * ratio, min((block + 1) * ratio, red.shape[0])
         near = near_cloud[block : block + 1]
@@ -214,7 +214,7 @@ def main() -> None:
             set_num_threads(int(count))
             workers = "1"
         if variant == "joblib":
-            stack.enter_context(mock.patch.object(steps.parallel, "_threads", _joblib_threads))
+            stack.enter_context(mock.patch.object(steps.core.parallel, "_threads", _joblib_threads))
         cli(module.run, [*arguments, "--threads", workers, "--backend", backend])
 
 

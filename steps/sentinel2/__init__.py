@@ -1,1 +1,1 @@
-"""What is known of Sentinel-2 and its product formats."""
+"""Facts of the mission: bands, names, angles, digital numbers, and what is known of a scene."""

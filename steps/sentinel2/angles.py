@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import ANGLES, bands_of, grid_of, values
+from steps.core.artefacts import ANGLES, bands_of, grid_of, values
 
 
 class AngleGrid:

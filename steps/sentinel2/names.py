@@ -5,7 +5,7 @@ Only regular expressions, so that the workflow can import it at no cost.
 
 import re
 
-from steps.errors import StepError
+from steps.core.errors import StepError
 from steps.sentinel2.bands import OUTPUT_BANDS
 
 #: Our own processing baseline: above 04.00, so that software which decides by the number applies the offset.

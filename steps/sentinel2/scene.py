@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.artefacts import Grid, read_json, write_json
+from steps.core.artefacts import Grid, read_json, write_json
 
 #: Pixel size of the overview of a tile, m.
 OVERVIEW = 80

@@ -1,36 +1,36 @@
 # What the air holds: the look-up table, aerosol and water vapour.
 
 
-rule atmosphere:
+rule look_up_table:
     output:
         # Not to be removed beforehand: another run may have made it just now.
         lut=update(str(cache_folder() / "lut_{model}_{digest}.npz")),
     log:
-        f"{OUT}/logs/atmosphere_{{model}}_{{digest}}.log",
+        f"{OUT}/logs/look_up_table_{{model}}_{{digest}}.log",
     conda:
         CONDA
     threads: 4
     resources:
         mem_mb=memory(800),
     params:
-        model="{model}",
+        aerosol="{model}",
     shell:
-        "python -m steps.atmosphere --aerosol {params.model} --lut {output.lut:q} --threads {threads} --log {log:q}"
+        command("look_up_table")
 
 
-rule atmosphere_facts:
-    # Not part of a run: `snakemake results/atmosphere_facts` makes the shipped steps/atmosphere/data anew with 6S.
+rule atmosphere_data:
+    # Not part of a run: `snakemake results/atmosphere_data` makes the shipped steps/atmosphere/data anew with 6S.
     output:
-        directory(f"{OUT}/atmosphere_facts"),
+        folder=directory(f"{OUT}/atmosphere_data"),
     log:
-        f"{OUT}/logs/atmosphere_facts.log",
+        f"{OUT}/logs/atmosphere_data.log",
     conda:
         CONDA
     threads: 2
     resources:
         mem_mb=memory(500),
     shell:
-        "python -m steps.atmosphere.extract --folder {output:q} --threads {threads} --log {log:q}"
+        command("atmosphere_data", "atmosphere.extract")
 
 
 rule aerosol:
@@ -59,17 +59,11 @@ rule aerosol:
         mem_mb=memory(1200),
         workers=WORKERS,
     params:
-        code=step("aerosol"),
         method=config["aerosol"]["method"],
         aot550=config["aerosol"]["aot550"],
         smoothing_km=config["aerosol"]["smoothing_km"],
     shell:
-        "python -m steps.aerosol --stack {input.stack:q} --classification {input.classification:q}"
-        " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q}"
-        " --mask-20m {input.mask_20m:q} --terrain-20m {input.terrain_20m:q}"
-        " --aot-overview {output.aot_overview:q} --aot {output.aot:q} --table {output.table:q}"
-        " --report {output.report:q} --method {params.method} --aot550 {params.aot550}"
-        " --smoothing-km {params.smoothing_km} --threads {threads} {resources.workers} --log {log:q}"
+        command("aerosol")
 
 
 rule water_vapour:
@@ -97,12 +91,7 @@ rule water_vapour:
         mem_mb=memory(1000),
         workers=WORKERS,
     params:
-        code=step("water_vapour"),
         method=config["water_vapour"]["method"],
         column=config["water_vapour"]["column"],
     shell:
-        "python -m steps.water_vapour --stack {input.stack:q} --classification {input.classification:q}"
-        " --terrain {input.terrain:q} --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
-        " --mask-20m {input.mask_20m:q} --terrain-20m {input.terrain_20m:q} --lut {input.lut:q}"
-        " --wvp {output.wvp:q} --report {output.report:q} --method {params.method}"
-        " --column {params.column} --threads {threads} {resources.workers} --log {log:q}"
+        command("water_vapour")

@@ -44,21 +44,11 @@ rule benchmark_study:
     resources:
         mem_mb=4000,
     params:
-        code=step("benchmark.study"),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["sizes"],
-        workers=(
-            ["--workers", *map(str, config["study"]["workers"])]
-            if config["study"]["workers"]
-            else []
-        ),
+        workers=config["study"]["workers"],
     shell:
-        "python -m steps.benchmark.study --toa-10m {input.toa_10m:q} --stack {input.stack:q}"
-        " --terrain-10m {input.terrain_10m:q} --terrain-20m {input.terrain_20m:q}"
-        " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
-        " --scene-means {input.scene_means:q}"
-        " --metadata {input.metadata:q} --angles {input.angles:q} --lut {input.lut:q} --folder {params.folder:q}"
-        " --sizes {params.sizes} {params.workers:q} --threads {threads} --log {log:q}"
+        command("benchmark_study", "benchmark.study")
 
 
 rule benchmark_stages:
@@ -77,18 +67,16 @@ rule benchmark_stages:
     resources:
         mem_mb=1000,
     params:
-        code=step("benchmark.stages"),
         logs=lambda wildcards, input: str(Path(input[0]).parents[1] / "logs"),
         table=PROJECT / "workflow/report/performance.md",
     shell:
-        "python -m steps.benchmark.stages --logs {params.logs:q} --l1c {input.l1c:q} --table {params.table:q}"
-        " --threads {threads} --log {log:q}"
+        command("benchmark_stages", "benchmark.stages")
 
 
 rule benchmark_scaling:
     # `snakemake --cores N benchmark_scaling`: the whole pipeline by pixels of a product and products of a run.
     input:
-        lut=ancient(LUTS),
+        ancient(LUTS),
     output:
         report(
             expand(
@@ -105,11 +93,9 @@ rule benchmark_scaling:
     resources:
         mem_mb=5000,
     params:
-        code=step("benchmark.scaling"),
         snakefile=PROJECT / "Snakefile",
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         sizes=config["study"]["product_sizes"],
         products=config["study"]["products"],
     shell:
-        "python -m steps.benchmark.scaling --snakefile {params.snakefile:q} --folder {params.folder:q}"
-        " --sizes {params.sizes} --products {params.products} --threads {threads} --log {log:q}"
+        command("benchmark_scaling", "benchmark.scaling")

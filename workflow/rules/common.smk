@@ -1,11 +1,8 @@
 import atexit
 import json
-import hashlib
 import os
-import re
 import shlex
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -20,16 +17,16 @@ if isinstance(workflow.current_basedir, os.PathLike):
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 import steps
-from steps.aerosol_models import AEROSOL_MODELS, lut_path, other_aerosol_model
-from steps.cache import cache_folder
-from steps.environment import leave_foreign_variables
-from steps.errors import StepError
-from steps.product_list import distinct, end_with_failure, failures, is_list, read_list
-from steps.sentinel2.demo_scene import DEMO_PRODUCT
-from steps.sentinel2.names import l2a_name
-from steps.sentinel2.safe import product_name
-from steps.settings import check_finite, completed, literal, option
-from steps.workflow_state import Provenance, begin_run
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
+from steps.core.cache import cache_folder
+from steps.core.code import code_digest
+from steps.core.environment import leave_foreign_variables
+from steps.core.errors import StepError
+from steps.core.product_list import end_with_failure, failures
+from steps.core.provenance import Provenance, begin_run
+from steps.core.settings import check_finite, completed
+from steps.simulation.demo_scene import DEMO_PRODUCT
+from steps.workflow import Program, l1c_products, literal, options, parts_of
 
 min_version("9.20")
 
@@ -100,41 +97,6 @@ SHADOWS_MATCHED = (
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
-def product_of(path):
-    """The name of the Level-2A product that is made of an input."""
-    return l2a_name(DEMO_PRODUCT if path == "demo" else product_name(Path(path)))
-
-
-def l1c_products():
-    """Level-2A product name to the L1C product it is made from, and what is wrong with others of a table by path."""
-    if not is_list(config["input"]):
-        path = config["input"]
-        return {product_of(path): DEMO if path == "demo" else path}, {}
-    products, set_aside = distinct(read_list(config["input"]), product_of)
-    if not products:
-        raise StepError(next(iter(set_aside.values())))
-    return {n: DEMO if p == "demo" else p for n, p in products.items()}, set_aside
-
-
-def parts_of(products, set_aside):
-    """The region of interest in the grid of each product, None where it does not touch it; bad ones are set aside."""
-    from steps.sentinel2.l1c import tile_grid
-    from steps.sentinel2.roi import part_of
-    from steps.sentinel2.safe import Safe
-
-    parts = {}
-    for name, path in products.items():
-        if path == DEMO:
-            continue  # which does not exist before it is made; its import says whether it is touched
-        try:
-            grid = tile_grid(Safe(Path(path)))
-        except StepError as problem:
-            set_aside[path] = " ".join(str(problem).split())
-        else:
-            parts[name] = part_of(ROI, grid)
-    return parts
-
-
 def touched(products, parts):
     """The products that the region of interest touches; the others are named on standard error."""
     missed = {name: products[name] for name, part in parts.items() if part is None}
@@ -152,9 +114,10 @@ def touched(products, parts):
 
 PARTS = {}
 try:
-    L1C, SET_ASIDE = l1c_products()
+    L1C, SET_ASIDE = l1c_products(config["input"], DEMO)
     if ROI:
-        PARTS = parts_of(L1C, SET_ASIDE)
+        PARTS, missed = parts_of(ROI, L1C, DEMO)
+        SET_ASIDE.update(missed)
         L1C = {name: path for name, path in L1C.items() if path not in SET_ASIDE}
         if not L1C:
             raise StepError(next(iter(SET_ASIDE.values())))
@@ -207,38 +170,6 @@ def each_size(place, path):
 def kept(path):
     """A file that stays, given by its path below the product's folder."""
     return f"{OUT}/{{product}}/{path}"
-
-
-# `from a.b import c, d`, also over several lines in parentheses, and `import a.b`. A parser takes 20 times as long.
-IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(steps[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(steps[\w.]*))",
-    re.MULTILINE,
-)
-
-
-@lru_cache
-def code_of(module):
-    """The file of a module of ours and of every one that it imports, found without importing any."""
-    base = PROJECT.joinpath(*module.split("."))
-    path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-    if not path.exists():
-        return frozenset()
-    found = {str(path)}
-    for source, names, plain in IMPORT.findall(path.read_text(encoding="utf-8")):
-        imported = [source or plain]
-        imported += [f"{source}.{name}" for name in re.findall(r"\w+", names)]
-        for name in imported:
-            if name != module:
-                found |= code_of(name)
-    return frozenset(found)
-
-
-def step(name):
-    """A digest of the code of a stage, as parameter of its rule: an edited stage or kernel reruns just what uses it."""
-    code = b"".join(
-        Path(path).read_bytes() for path in sorted(code_of(f"steps.{name}"))
-    )
-    return hashlib.sha256(code).hexdigest()[:12]
 
 
 def half(most):
@@ -346,26 +277,38 @@ def provenance(stage):
 
 # Workers of the steps that take them: a resource, not a parameter of the rules, since results do not depend on it.
 # A group of jobs wants such a text of all rules in it, since some of them may run side by side.
+PARALLEL = ("aerosol", "water_vapour", "reflectance", "terrain_correction")
 WORKERS = shlex.join(
     [
-        *option("--backend", config["parallel"]["backend"]),
-        *option("--scheduler", config["parallel"]["scheduler"]),
+        *("--backend", config["parallel"]["backend"]),
+        *("--scheduler", config["parallel"]["scheduler"]),
     ]
 )
-# The optional layers of the classification, as options of a step.
 LAYER_PATHS = [
     config["classification"][key] for key in CCI_LAYERS if config["classification"][key]
 ]
 LAYERS = external(*LAYER_PATHS)
-LAYER_OPTIONS = literal(
-    [
-        word
-        for key in CCI_LAYERS
-        for word in option(f"--{key.replace('_', '-')}", config["classification"][key])
-    ]
-)
-SNOW_POSSIBLE = (
-    "--snow-possible"
-    if config["classification"]["snow_possible"]
-    else "--no-snow-possible"
-)
+LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYERS}
+
+
+COMMANDS = {}
+
+
+def command(rule, program=""):
+    """The command of the stage of a rule, whose options follow from the names in the rule: see `complete`."""
+    return COMMANDS.get(rule) or Program(rule, f"steps.{program or rule}")
+
+
+def complete(stage):
+    """Give a stage what follows from the names in its rule: the digest of its code and the options of its command."""
+    program = stage.shellcmd
+    # The name of a look-up table says what code it is made by.
+    if "digest" not in stage.wildcard_names:
+        stage.set_params(code=code_digest(program.module))
+    named = (stage.input, stage.output, stage.params)
+    workers = " {resources.workers}" if program.rule in PARALLEL else ""
+    words = options(*(dict(n.items()) for n in named))
+    stage.shellcmd = f"python -m {program.module} {words}{workers}"
+    COMMANDS[program.rule] = stage.shellcmd
+    if "product" in stage.wildcard_names:
+        stage.set_input(provenance=provenance(stage))

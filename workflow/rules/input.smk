@@ -4,7 +4,7 @@
 
 rule demo:
     output:
-        directory(DEMO),
+        safe=directory(DEMO),
     log:
         f"{OUT}/demo/demo.log",
     conda:
@@ -12,10 +12,8 @@ rule demo:
     threads: 4
     resources:
         mem_mb=memory(400),
-    params:
-        code=step("demo"),
     shell:
-        "python -m steps.demo --safe {output:q} --threads {threads} --log {log:q}"
+        command("demo")
 
 
 rule import_l1c:
@@ -40,19 +38,14 @@ rule import_l1c:
     resources:
         mem_mb=memory(2000),
     params:
-        code=step("import_l1c"),
         l1c=l1c_of,
         ozone=config["ozone"],
         checksums=config["checksums"],
-        roi=literal(option("--roi", ROI)),
+        roi=literal(ROI),
         roi_margin_km=config["reflectance"]["adjacency_km"],
-        roi_clouds="" if SHADOWS_MATCHED else "--roi-clouds",
+        roi_clouds=not SHADOWS_MATCHED,
     shell:
-        "python -m steps.import_l1c --l1c {params.l1c:q} --metadata {output.metadata:q} --angles {output.angles:q}"
-        " --toa-10m {output.toa_10m:q} --toa-20m {output.toa_20m:q} --toa-60m {output.toa_60m:q}"
-        " --mask {output.mask:q} --overview {output.overview:q} --ozone {params.ozone} {params.roi:q}"
-        " --checksums {params.checksums}"
-        " --roi-margin-km {params.roi_margin_km} {params.roi_clouds} --threads {threads} --log {log:q}"
+        command("import_l1c")
 
 
 rule resample:
@@ -72,11 +65,8 @@ rule resample:
     resources:
         mem_mb=memory(700),
         workers=WORKERS,
-    params:
-        code=step("resample"),
     shell:
-        "python -m steps.resample --toa-10m {input.toa_10m:q} --toa-20m {input.toa_20m:q} --toa-60m {input.toa_60m:q}"
-        " --stack-20m {output.stack_20m:q} --stack-60m {output.stack_60m:q} --threads {threads} --log {log:q}"
+        command("resample")
 
 
 rule dem:
@@ -100,14 +90,10 @@ rule dem:
         mem_mb=memory(2300),
         workers=WORKERS,
     params:
-        code=step("dem"),
-        dem=literal(option("--dem", config["dem"])),
+        dem=literal(config["dem"]),
         altitude=config["altitude"],
     shell:
-        "python -m steps.dem --metadata {input.metadata:q} --angles {input.angles:q}"
-        " --terrain-10m {output.terrain_10m:q} --terrain-20m {output.terrain_20m:q}"
-        " --terrain-60m {output.terrain_60m:q} --terrain-80m {output.terrain_80m:q} {params.dem:q}"
-        " --altitude {params.altitude} --threads {threads} --log {log:q}"
+        command("dem")
 
 
 rule scene_classification:
@@ -117,7 +103,7 @@ rule scene_classification:
         metadata=of("import/metadata.json"),
         terrain=of("dem/terrain_20m.tif"),
         toa_10m=of("import/toa_10m.tif"),
-        shadow_limits=of("classification/shadow_limits_80m.tif"),
+        tile_shadow_limits=of("classification/shadow_limits_80m.tif"),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),
@@ -133,22 +119,15 @@ rule scene_classification:
         mem_mb=memory(2000),
         workers=WORKERS,
     params:
-        code=step("scene_classification"),
-        layers=LAYER_OPTIONS,
-        snow=SNOW_POSSIBLE,
+        **LAYER_OPTIONS,
+        snow_possible=config["classification"]["snow_possible"],
         median_filter=config["classification"]["median_filter"],
         mode=config["classification"]["mode"],
         improvements=config["classification"]["improvements"],
         cloud_buffer=config["classification"]["cloud_buffer"],
         cloud_model=config["classification"]["cloud_model"],
     shell:
-        "python -m steps.scene_classification --stack {input.stack:q} --mask {input.mask:q}"
-        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
-        " --classification-60m {output.classification_60m:q} {params.layers:q} {params.snow}"
-        " --median-filter {params.median_filter} --mode {params.mode} --improvements {params.improvements}"
-        " --tile-shadow-limits {input.shadow_limits:q} --toa-10m {input.toa_10m:q}"
-        " --cloud-buffer {params.cloud_buffer} --cloud-model {params.cloud_model}"
-        " --threads {threads} --log {log:q}"
+        command("scene_classification")
 
 
 rule scene_classification_overview:
@@ -174,15 +153,10 @@ rule scene_classification_overview:
         mem_mb=memory(600),
         workers=WORKERS,
     params:
-        code=step("scene_classification"),
-        layers=LAYER_OPTIONS,
-        snow=SNOW_POSSIBLE,
+        **LAYER_OPTIONS,
+        snow_possible=config["classification"]["snow_possible"],
         mode=config["classification"]["mode"],
         improvements=config["classification"]["improvements"],
         cloud_buffer=config["classification"]["cloud_buffer"],
     shell:
-        "python -m steps.scene_classification --stack {input.stack:q}"
-        " --metadata {input.metadata:q} --terrain {input.terrain:q} --classification {output.classification:q}"
-        " --shadow-limits {output.shadow_limits:q}"
-        " {params.layers:q} {params.snow} --mode {params.mode} --improvements {params.improvements}"
-        " --angles {input.angles:q} --cloud-buffer {params.cloud_buffer} --threads {threads} --log {log:q}"
+        command("scene_classification_overview", "scene_classification")

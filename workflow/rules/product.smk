@@ -32,11 +32,9 @@ rule crop:
     resources:
         mem_mb=memory(300),
     params:
-        code=step("crop"),
         folder=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
-        "python -m steps.crop --metadata {input.metadata:q} --rasters {input.rasters:q} --folder {params.folder:q}"
-        " --log {log:q}"
+        command("crop")
 
 
 rule quality_report:
@@ -61,14 +59,11 @@ rule quality_report:
     resources:
         mem_mb=memory(300),
         workers=WORKERS,
-    params:
-        code=step("quality_report"),
     shell:
-        "python -m steps.quality_report --metadata {input.metadata:q} --classification {input.classification:q}"
-        " --terrain {input.terrain:q} --reports {input.reports:q} --quality {output.quality:q} --log {log:q}"
+        command("quality_report")
 
 
-rule write_images:
+rule write_jp2:
     input:
         boa=each_size(final, BOA),
         aot=final("aerosol/aot_20m.tif"),
@@ -79,21 +74,17 @@ rule write_images:
         images=work("images", directory),
         checksums=work("images.checksums.json"),
     log:
-        kept("logs/write_images.log"),
+        kept("logs/write_jp2.log"),
     benchmark:
-        kept("benchmarks/write_images.tsv")
+        kept("benchmarks/write_jp2.tsv")
     priority: 1
     conda:
         CONDA
     threads: unless_small(4)
     resources:
         mem_mb=memory(1800),
-    params:
-        code=step("write_images"),
     shell:
-        "python -m steps.write_images --boa {input.boa:q} --aot {input.aot:q}"
-        " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
-        " --images {output.images:q} --threads {threads} --log {log:q}"
+        command("write_jp2")
 
 
 rule write_safe:
@@ -115,14 +106,11 @@ rule write_safe:
     resources:
         mem_mb=memory(800),
     params:
-        code=step("write_safe"),
+        **LAYER_OPTIONS,
         l1c=l1c_of,
         safe=lambda wildcards, output: Path(output[0]).parent,
-        layers=LAYER_OPTIONS,
     shell:
-        "python -m steps.write_safe --l1c {params.l1c:q} --images {input.images:q} --metadata {input.metadata:q}"
-        " --quality {input.quality:q} --safe {params.safe:q} {params.layers:q}"
-        " --threads {threads} --log {log:q}"
+        command("write_safe")
 
 
 rule write_cog:
@@ -151,17 +139,12 @@ rule write_cog:
     resources:
         mem_mb=memory(1200),
     params:
-        code=step("write_cog"),
         compression=config["cog"]["compression"],
-        uncertainty="--uncertainty" if config["boa_uncertainty"] else "",
     shell:
-        "python -m steps.write_cog --boa {input.boa:q} --aot {input.aot:q}"
-        " --wvp {input.wvp:q} --classification {input.classification:q} --metadata {input.metadata:q}"
-        " --cogs {output.cogs:q} --compression {params.compression} {params.uncertainty} {input.uncertainty:q}"
-        " --threads {threads} --log {log:q}"
+        command("write_cog")
 
 
-rule write_stac:
+rule publish_cog:
     input:
         cogs=of("cog"),
         checksums=of("cog.checksums.json"),
@@ -170,19 +153,17 @@ rule write_stac:
     output:
         kept("cog/item.json"),
     log:
-        kept("logs/write_stac.log"),
+        kept("logs/publish_cog.log"),
     benchmark:
-        kept("benchmarks/write_stac.tsv")
+        kept("benchmarks/publish_cog.tsv")
     conda:
         CONDA
     resources:
         mem_mb=memory(600),
     params:
-        code=step("write_stac"),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python -m steps.write_stac --cogs {input.cogs:q} --metadata {input.metadata:q} --quality {input.quality:q}"
-        " --folder {params.folder:q} --log {log:q}"
+        command("publish_cog")
 
 
 rule quicklook:
@@ -208,9 +189,6 @@ rule quicklook:
     resources:
         mem_mb=memory(600),
     params:
-        code=step("quicklook"),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python -m steps.quicklook --toa {input.toa:q} --boa {input.boa:q}"
-        " --classification {input.classification:q} --aot {input.aot:q} --wvp {input.wvp:q}"
-        " --metadata {input.metadata:q} --folder {params.folder:q} --log {log:q}"
+        command("quicklook")

@@ -29,19 +29,11 @@ rule reflectance:
         mem_mb=memory(1800),
         workers=WORKERS,
     params:
-        code=step("reflectance"),
-        unrounded="--unrounded" if CORRECT_TERRAIN else "",
-        adjacency=(
-            "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
-        ),
+        unrounded=bool(CORRECT_TERRAIN),
+        adjacency=config["reflectance"]["adjacency"],
         adjacency_km=config["reflectance"]["adjacency_km"],
     shell:
-        "python -m steps.reflectance --toa {input.toa:q}"
-        " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
-        " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q} --boa {output.boa:q}"
-        " --scene-means {input.scene_means:q} --report {output.report:q} {params.adjacency}"
-        " --adjacency-km {params.adjacency_km} {params.unrounded} --threads {threads} {resources.workers}"
-        " --log {log:q}"
+        command("reflectance")
 
 
 rule uncertainty:
@@ -69,21 +61,13 @@ rule uncertainty:
         mem_mb=memory(1100),
         workers=WORKERS,
     params:
-        code=step("uncertainty"),
-        adjacency=(
-            "--adjacency" if config["reflectance"]["adjacency"] else "--no-adjacency"
-        ),
+        adjacency=config["reflectance"]["adjacency"],
         adjacency_km=config["reflectance"]["adjacency_km"],
     shell:
-        "python -m steps.uncertainty --boa {input.boa:q}"
-        " --classification {input.classification:q} --terrain {input.terrain:q} --metadata {input.metadata:q}"
-        " --angles {input.angles:q} --aot {input.aot:q} --wvp {input.wvp:q} --lut {input.lut:q}"
-        " --other-luts {input.other_luts:q} --scene-means {input.scene_means:q}"
-        " --uncertainty {output.uncertainty:q} {params.adjacency} --adjacency-km {params.adjacency_km}"
-        " --threads {threads} --log {log:q}"
+        command("uncertainty")
 
 
-rule terrain:
+rule terrain_correction:
     input:
         boa=each_size(of, "reflectance/boa_{}m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
@@ -95,9 +79,9 @@ rule terrain:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
         report=work("terrain/terrain.json"),
     log:
-        kept("logs/terrain.log"),
+        kept("logs/terrain_correction.log"),
     benchmark:
-        kept("benchmarks/terrain.tsv")
+        kept("benchmarks/terrain_correction.tsv")
     conda:
         CONDA
     threads: 2
@@ -105,12 +89,7 @@ rule terrain:
         mem_mb=memory(1700),
         workers=WORKERS,
     params:
-        code=step("terrain"),
         correction=config["terrain"]["correction"],
         min_cos_incidence=config["terrain"]["min_cos_incidence"],
     shell:
-        "python -m steps.terrain --boa {input.boa:q} --terrain {input.terrain:q}"
-        " --metadata {input.metadata:q} --angles {input.angles:q} --aot {input.aot:q}"
-        " --lut {input.lut:q} --corrected {output.corrected:q} --report {output.report:q}"
-        " --correction {params.correction} --min-cos-incidence {params.min_cos_incidence}"
-        " --threads {threads} {resources.workers} --log {log:q}"
+        command("terrain_correction")

@@ -1,0 +1,124 @@
+"""Dark dense vegetation: which pixels it is, and the aerosol thickness that makes its colours right.
+
+Over dark vegetation the reflectance at 2.2 um hardly depends on aerosol and tells that in the red and blue (Kaufman
+et al. 1997, IEEE TGRS 35, 1286): red = 0.5 * swir, and blue = 0.5 * red + 0.005 as in Sen2Cor.
+"""
+
+import numpy as np
+
+from steps.core.compiled import njit
+
+#: Limits of the surface reflectance at 2.2 um, the strictest first; a looser one is used only for want of pixels.
+SWIR_LIMITS = (0.05, 0.10, 0.12)
+_SWIR_LOWEST, _RED_HIGHEST, _NIR_HIGHEST, _NDVI_LOWEST = 0.01, 0.10, 0.38, 0.10
+#: Lowest cosine of the sun's incidence, of 75 degrees.
+_COS_INCIDENCE = 0.2588
+_VEGETATION = 4
+#: One standard deviation of the relations: of red / swir, and of blue - 0.5 * red.
+_RED_RATIO, _RED_RATIO_SPREAD, _BLUE_RATIO, _BLUE_OFFSET, _BLUE_SPREAD = 0.5, 0.1, 0.5, 0.005, 0.004
+
+
+@njit(cache=True, nogil=True)
+def dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
+    """Find dark dense vegetation in a block of rows.
+
+    Parameters
+    ----------
+    red, nir
+        Stored reflectance at the top of the atmosphere (uint16), shape (rows, columns).
+    swir
+        Stored surface reflectance at 2.2 um (uint16), same shape.
+    classes
+        Scene classification, same shape.
+    near_cloud
+        Of pixels that are `ratio` times larger, bool; its first row is that of the block's.
+    ratio
+        See `near_cloud`.
+    cos_incidence
+        Stored cosine of the sun's incidence (1e-4).
+    result
+        Output, uint8: 0, or 1 + the number of the strictest of `SWIR_LIMITS` that the pixel meets.
+    """
+    for i in range(red.shape[0]):
+        for j in range(red.shape[1]):
+            r, n, s = (red[i, j] - 1000.0) * 1e-4, (nir[i, j] - 1000.0) * 1e-4, (swir[i, j] - 1000.0) * 1e-4
+            result[i, j] = 0
+            if (
+                classes[i, j] == _VEGETATION
+                and swir[i, j] > 0
+                and _SWIR_LOWEST < s < SWIR_LIMITS[2]
+                and r <= _RED_HIGHEST
+                and n < _NIR_HIGHEST
+                and n - r > _NDVI_LOWEST * (n + r)
+                and cos_incidence[i, j] * 1e-4 > _COS_INCIDENCE
+                and not near_cloud[i // ratio, j // ratio]
+            ):
+                result[i, j] = 1 if s < SWIR_LIMITS[0] else (2 if s < SWIR_LIMITS[1] else 3)
+
+
+def fit_thickness(
+    levels: np.ndarray,
+    blue: np.ndarray,
+    red: np.ndarray,
+    swir: np.ndarray,
+    prior: np.ndarray | None = None,
+    prior_spread: float = 0.1,
+) -> np.ndarray:
+    """Return the aerosol thickness at which surface reflectances best obey the relations of dark vegetation.
+
+    The red has to be half of the 2.2 um reflectance within a spread of 20 %, the blue has to be
+    0.5 * red + 0.005 within 0.004. The second, which does not involve 2.2 um, thus weighs more. A prior, a forecast
+    of the thickness, counts as a third measurement.
+
+    Parameters
+    ----------
+    levels
+        Aerosol optical thickness at 550 nm, ascending, shape (n,).
+    blue, red, swir
+        Surface reflectances that follow from each of them, shape (n, ...); linear between the levels.
+    prior, prior_spread
+        Expected thickness, shape (...), and its standard deviation.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...), within the levels; NaN where a reflectance is NaN.
+    """
+    residuals = [
+        (red - _RED_RATIO * swir) / (_RED_RATIO_SPREAD * np.maximum(swir, 0.02)),
+        (blue - _BLUE_RATIO * red - _BLUE_OFFSET) / _BLUE_SPREAD,
+    ]
+    if prior is not None:
+        shape = (-1, *(1,) * np.ndim(prior))
+        residuals.append((levels.reshape(shape) - prior) / prior_spread)
+    start = np.stack(residuals)[:, :-1]
+    change = np.diff(np.stack(residuals), axis=1)
+    # In each interval the sum of squares is a parabola of the fraction t; the lowest of their minima wins.
+    t = np.clip(-(start * change).sum(axis=0) / np.maximum((change**2).sum(axis=0), 1e-30), 0, 1)
+    misfit = ((start + t * change) ** 2).sum(axis=0)
+    best = np.argmin(np.where(np.isnan(misfit), np.inf, misfit), axis=0)[None]
+    fraction = np.take_along_axis(t, best, 0)[0]
+    return levels[best[0]] + fraction * np.diff(levels)[best[0]] + 0 * misfit[0]
+
+
+def highest_thickness(levels: np.ndarray, reflectance: np.ndarray) -> np.ndarray:
+    """Return the aerosol thickness above which a dark surface's reflectance would be negative.
+
+    Parameters
+    ----------
+    levels
+        As for `fit_thickness`.
+    reflectance
+        Surface reflectance that follows from each level, falling, shape (n, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...), within the levels; infinite where the reflectance is NaN or positive at every level.
+    """
+    positive = reflectance >= 0
+    last = np.clip(positive.sum(axis=0) - 1, 0, levels.size - 2)[None]
+    upper, lower = (np.take_along_axis(reflectance, last + k, 0)[0] for k in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zero = levels[last[0]] + np.clip(upper / (upper - lower), 0, 1) * (levels[last[0] + 1] - levels[last[0]])
+    return np.where(positive.all(axis=0) | np.isnan(reflectance).any(axis=0), np.inf, zero)

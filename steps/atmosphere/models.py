@@ -1,0 +1,38 @@
+"""Names of the aerosol models and of their look-up tables, apart from what computes them: Snakemake itself needs them.
+
+Nothing here imports Numba, which would make each start of Snakemake a quarter of a second longer.
+"""
+
+from pathlib import Path
+
+from steps.core.cache import cache_folder
+from steps.core.code import code_digest
+from steps.core.errors import StepError
+
+AEROSOL_MODELS = ("continental", "maritime", "urban", "desert", "biomass")
+_DATA = Path(__file__).parent / "data"
+
+
+def check_model(aerosol: str) -> None:
+    """Raise `StepError` unless there is an aerosol model of that name."""
+    if aerosol not in AEROSOL_MODELS:
+        raise StepError(f"aerosol model {aerosol!r} is unknown: choose one of {', '.join(AEROSOL_MODELS)}")
+
+
+def other_aerosol_model(aerosol: str) -> str:
+    """Return the model that tells how much the choice of an aerosol model matters.
+
+    Continental and maritime aerosol, the pair of which one is right for most of the land, differ most in absorption;
+    for the special models the question is whether the air is not just continental.
+    """
+    return "maritime" if aerosol == "continental" else "continental"
+
+
+def lut_path(aerosol: str) -> Path:
+    """Return where the look-up table of an aerosol model belongs in the cache folder.
+
+    The name holds a digest of the code and the facts that it is made from.
+    """
+    check_model(aerosol)
+    digest = code_digest("steps.atmosphere.table", _DATA / "profile.json", _DATA / f"{aerosol}.json")
+    return cache_folder() / f"lut_{aerosol}_{digest}.npz"

@@ -1,0 +1,87 @@
+"""Standard uncertainty of surface reflectance, pixel by pixel, from polynomials that are known at the nodes of a mesh.
+
+At a node the variance is a polynomial in the reflectance of the pixel and in that of its surroundings
+(`steps.atmosphere.uncertainty`); between nodes the polynomials are interpolated bilinearly.
+"""
+
+import numpy as np
+
+from steps.atmosphere.polynomial import along_cell, value_at
+from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, UNCERTAINTY
+from steps.core.compiled import njit
+
+#: Coefficients per node: powers 0 to 2 of the pixel's reflectance, and for each powers 0 to 3 of the surroundings'.
+SURFACE_TERMS, ENVIRONMENT_TERMS = 3, 4
+#: Surroundings are taken as at least black and at most this bright.
+HIGHEST_ENVIRONMENT = 1.2
+#: Of the stored numbers.
+UNIT = UNCERTAINTY.scale
+_TERMS = SURFACE_TERMS * ENVIRONMENT_TERMS
+_SCALE, _OFFSET = np.float32(REFLECTANCE_SCALE), np.float32(REFLECTANCE_OFFSET)
+_BRIGHTEST, _LOWEST, _HIGHEST = np.float32(HIGHEST_ENVIRONMENT), np.float32(1), np.float32(65535)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+
+
+@njit(cache=True, nogil=True)
+def _row(boa, around, line, cell, result):
+    # One row of pixels; `line` are the nodes' numbers at that row, `around` the reflectance of the surroundings.
+    step = _ONE / np.float32(cell)
+    for g in range(line.shape[0] - 1):
+        start, stop = g * cell, min((g + 1) * cell, boa.size)
+        x, near, out = boa[start:stop], around[start:stop], result[start:stop]
+        left, right = line[g], line[g + 1]
+        constant = along_cell(left, right, 0, step)
+        linear = along_cell(left, right, 4, step)
+        square = along_cell(left, right, 8, step)
+        for j in range(x.size):
+            t = np.float32(np.int32(j)) + _HALF  # 32 bits: vector code
+            r = np.float32(x[j]) * _SCALE + _OFFSET
+            variance = value_at(constant, t, near[j]) + r * (
+                value_at(linear, t, near[j]) + r * value_at(square, t, near[j])
+            )
+            value = min(max(np.sqrt(max(variance, _ZERO)) + _HALF, _LOWEST), _HIGHEST)
+            out[j] = np.uint16(np.int32(value)) if x[j] != 0 else np.uint16(0)
+
+
+@njit(cache=True, nogil=True)
+def standard_uncertainty(boa, environment, ratio, nodes, cell, first_row, result):
+    """Compute the standard uncertainty of a block of rows of surface reflectance.
+
+    Parameters
+    ----------
+    boa
+        Stored surface reflectance (uint16, 0 = no data), shape (rows, width).
+    environment
+        Reflectance of the surroundings (float32) of pixels that are `ratio` times larger, of the whole scene; None
+        for a uniform surface, whose surroundings reflect as much as the pixel itself.
+    ratio
+        See `environment`.
+    nodes
+        Shape (node rows, node columns, `SURFACE_TERMS` * `ENVIRONMENT_TERMS`), float32, variance in units of `UNIT`
+        squared: node (0, 0) is at the scene's upper left corner, the next one `cell` pixels on, the last one at or
+        beyond the edge.
+    cell
+        Pixels between nodes; the innermost loop is fastest with multiples of 64.
+    first_row
+        Row of the scene that the block begins with.
+    result
+        Output: stored standard uncertainty (uint16, 0 = no data, limited to 1-65535), shape of `boa`.
+    """
+    width, columns = boa.shape[1], nodes.shape[1]
+    line = np.empty((columns, _TERMS), np.float32)
+    around, held = np.empty(width, np.float32), -1
+    for i in range(boa.shape[0]):
+        row = first_row + i
+        above = row // cell
+        weight = np.float32((row - above * cell + 0.5) / cell)
+        for g in range(columns):
+            for k in range(_TERMS):
+                line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
+        if environment is None:
+            for j in range(width):
+                around[j] = min(max(np.float32(boa[i, j]) * _SCALE + _OFFSET, _ZERO), _BRIGHTEST)
+        elif row // ratio != held:
+            held = row // ratio
+            for g in range(environment.shape[1]):
+                around[g * ratio : (g + 1) * ratio] = min(max(environment[held, g], _ZERO), _BRIGHTEST)
+        _row(boa[i], around, line, cell, result[i])

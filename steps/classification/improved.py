@@ -1,0 +1,426 @@
+"""What the improved scene classification does differently from the classic one, on whole scenes.
+
+Each of `IMPROVEMENTS` is a mend that can be left out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
+from steps.classification.rules import (
+    CIRRUS,
+    CLOUD_HIGH,
+    CLOUD_HP,
+    CLOUD_MEDIUM,
+    CLOUD_MP,
+    DARK,
+    NO_DATA,
+    OPEN,
+    SHADOW,
+    SNOW,
+    SNOW_T1,
+    SOIL,
+    UNCLASSIFIED,
+    VEGETATION,
+    WATER,
+)
+from steps.classification.signs import (
+    HIGH_ICE,
+    LIKE_EARTH,
+    LIKE_LAND,
+    LIKE_SNOW,
+    LIKE_SURF,
+    LIKE_VEIL,
+    LIKE_WATER,
+)
+from steps.core.compiled import njit
+
+#: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
+#: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
+#: thin_cloud: veils over land that the rules leave unclassified or call vegetation; snow: snow told from cloud and surf
+#: by B10 and context; parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not
+#: given; single_pixels: no clouds of one pixel.
+Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "vapour", "single_pixels"]
+IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
+#: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
+#: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
+#: of 0.29 above 6 km and 0.96 above 14 km in a mid-latitude summer.
+B10_THICKNESS, VAPOUR_SCALE, SUMMER_VAPOUR = 8.0, 2.05, 2.92
+#: Width of the window (pixels) of which half must look like thin cloud.
+THIN_WINDOW = 9
+#: Surf is narrower than twice the first of these, and within the second of it there is no broader snow, but water and
+#: a shore: m; least shares of water and of land there.
+SURF_REACH, SURF_AROUND, SURF_WATER, SURF_LAND = 100, 700, 0.25, 0.01
+#: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
+#: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
+#: that, which are at least the last of these.
+EARTH_WINDOW, STILL_WINDOW, STILL_DISPLACED, EARTH_B09, LEAST_SPREAD = 5, 15, 0.1, 2, 0.005
+#: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
+#: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
+VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
+#: Where parallax cannot be seen.
+UNSEEN = 2
+#: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
+RIM, DISPLACED_RIM = 2, 0.25
+#: Cloud and snow probability (percent) from and up to which a pixel has its class.
+_MEDIUM, _HIGH, _SNOW = round(100 * float(CLOUD_MP)), round(100 * float(CLOUD_HP)), round(100 * float(SNOW_T1)) + 1
+
+
+@dataclass(frozen=True)
+class Mends:
+    """Where the improved classification departs from the classic one.
+
+    Attributes
+    ----------
+    improvements
+        Which of `IMPROVEMENTS` to apply.
+    shadows
+        Where those of clouds fall; or to find that, the directions from a cloud's image to its shadow in m x n equal
+        parts of the scene, float, shape (m, n, 2) (`cloud_shadow.displacement`).
+    cast_shadow : uint8, shape (rows, columns)
+        1 where terrain throws a shadow; None without a DEM.
+    displaced : uint8, shape (rows, columns)
+        1 where something is high above the ground by parallax, `UNSEEN` where the bands are too coarse to tell; None
+        where B08 is not given.
+    b10_thickness
+        From `b10_thickness`.
+    cloud_buffer
+        Distance by which clouds grow, m.
+    opinion : uint8, shape (rows, columns)
+        What the s2cloudless model says of clouds (0 clear, 1 near a cloud, 2 cloud); None does without.
+    """
+
+    improvements: tuple[str, ...]
+    shadows: ShadowLimits | np.ndarray
+    cast_shadow: np.ndarray | None
+    displaced: np.ndarray | None
+    b10_thickness: float
+    cloud_buffer: float
+    opinion: np.ndarray | None = None
+
+    @property
+    def by_vapour(self) -> bool:
+        """Whether water vapour has to tell bright ground from clouds."""
+        return "vapour" in self.improvements and self.displaced is None
+
+
+def mend(
+    scl: np.ndarray,
+    cloud: np.ndarray,
+    snow: np.ndarray,
+    b8a: np.ndarray,
+    b11: np.ndarray,
+    signs: np.ndarray,
+    resolution: int,
+    mends: Mends,
+) -> ShadowLimits | None:
+    """Apply the mends that look at neighbours, and make the probabilities agree with the classes.
+
+    Returns where the shadows of clouds fall, if that is asked.
+
+    Parameters
+    ----------
+    scl, cloud, snow : uint8, shape (rows, columns)
+        Classes and probabilities (percent) of the rules; changed in place.
+    b8a, b11 : float32, shape (rows, columns)
+        Reflectance.
+    signs : uint8, shape (rows, columns)
+        From `classification_signs.signs`.
+    resolution
+        Pixel size, m.
+    mends
+        What to do.
+    """
+    if "thin_cloud" in mends.improvements:
+        thin_clouds(scl, signs)
+    if mends.opinion is not None:
+        clouds_of_model(scl, mends.opinion)
+    if "snow" in mends.improvements:
+        surf_is_water(scl, signs, resolution)
+        snow_by_context(scl, signs)
+    if "parallax" in mends.improvements and mends.displaced is not None:
+        ground_without_parallax(scl, mends.displaced, signs)
+    if "single_pixels" in mends.improvements:
+        drop_single_pixels(scl)
+    shadows = None
+    if "shadow" in mends.improvements:
+        clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+        land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
+        shadows = mends.shadows
+        if not isinstance(shadows, ShadowLimits):
+            shadows = shadow_limits(clouds, land, b8a, b11, resolution, shadows)
+        scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
+    if "terrain" in mends.improvements and mends.cast_shadow is not None:
+        cast_shadow_is_dark(scl, mends.cast_shadow)
+    buffer_clouds(scl, mends.cloud_buffer / resolution)
+    scl[scl == OPEN] = UNCLASSIFIED
+    agree(scl, cloud, snow)
+    return shadows
+
+
+def clouds_of_model(scl: np.ndarray, opinion: np.ndarray) -> None:
+    """Let the s2cloudless model confirm the clouds of the rules, and add those that they missed, in place.
+
+    Medium and high probability clouds that the model holds for clear are unclassified; what it holds for cloud and is
+    no cloud yet is a medium probability cloud, but for snow, which it knows less well than the rules.
+
+    Parameters
+    ----------
+    scl : uint8, shape (rows, columns)
+    opinion : uint8, shape (rows, columns)
+        0 clear, 1 near a cloud, 2 cloud.
+    """
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    scl[cloud & (opinion == 0)] = UNCLASSIFIED
+    scl[(opinion == 2) & ~cloud & (scl != NO_DATA) & (scl != SNOW) & (scl != CIRRUS)] = CLOUD_MEDIUM
+
+
+def b10_thickness(water_vapour: float | None, elevation: float, sun_zenith: float) -> float:
+    """Return the optical thickness in B10 of the way from the sun to ground at sea level and up again.
+
+    Parameters
+    ----------
+    water_vapour
+        Mean column of the scene, g/cm2; None assumes that of a mid-latitude summer at sea level.
+    elevation
+        Mean of the scene, m.
+    sun_zenith
+        Degrees.
+    """
+    at_sea_level = SUMMER_VAPOUR
+    if water_vapour is not None:
+        at_sea_level = water_vapour * np.exp(elevation / 1000 / VAPOUR_SCALE)
+    slant = (1 / np.cos(np.radians(min(sun_zenith, 80))) + 1) / 2
+    return float(B10_THICKNESS * at_sea_level * slant)
+
+
+@njit(cache=True, nogil=True)
+def b10_of_ground(elevation, b8a, thickness):
+    """Return the reflectance of ground in B10 at the top of the atmosphere, without cirrus.
+
+    At sea level the water vapour hides the ground, unless the air is very dry; above 3 km it begins to shine through.
+
+    Parameters
+    ----------
+    elevation, b8a : float32, shape (rows, columns)
+        m; reflectance, which stands for that in B10.
+    thickness
+        From `b10_thickness`.
+    """
+    result = np.empty(elevation.shape, np.float32)
+    height, transmittance = np.float32(np.nan), 0.0
+    for i in range(elevation.shape[0]):
+        for j in range(elevation.shape[1]):
+            if elevation[i, j] != height:
+                height = elevation[i, j]
+                transmittance = np.exp(-thickness * np.exp(-height / (1000 * VAPOUR_SCALE)))
+            result[i, j] = b8a[i, j] * transmittance
+    return result
+
+
+def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
+    """Turn vegetation and unclassified pixels that look like thin cloud, as most around do, into cloud, in place.
+
+    Clouds around count as well, so that a veil joins the cloud that it belongs to.
+    """
+    from scipy import ndimage
+
+    found = (signs & LIKE_VEIL != 0) & ((scl == OPEN) | (scl == UNCLASSIFIED) | (scl == VEGETATION))
+    if not found.any():
+        return
+    veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8) * np.uint8(200)
+    mostly = ndimage.uniform_filter(veiled, THIN_WINDOW, mode="nearest") > 100
+    scl[found & mostly] = CLOUD_MEDIUM
+
+
+def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
+    """Turn patches of snow most of which is surf into water, in place.
+
+    Surf is narrow, dull, by water and by a shore, and far from broader snow; what is around is looked at in the coarse
+    pixels of `cloud_shadow`.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    resolution
+        Pixel size, m.
+    """
+    from scipy import ndimage
+
+    snow = scl == SNOW
+    surf = snow & (signs & LIKE_SURF != 0)
+    if not surf.any():
+        return
+    size = max(1, min(MATCHED // resolution, *scl.shape))
+    reach, around = (max(round(distance / (size * resolution)), 1) for distance in (SURF_REACH, SURF_AROUND))
+    everywhere = np.ones(scl.shape, np.bool_)
+    cover, water, land = (block_mean(m, everywhere, size) for m in (snow, scl == WATER, signs & LIKE_LAND != 0))
+    broad = ndimage.minimum_filter((cover > 0.5).view(np.uint8), 2 * reach + 1)
+    shore = ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
+    for share, least in ((water, SURF_WATER), (land, SURF_LAND)):
+        shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
+    rows, columns = (np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape)
+    surf &= shore[np.ix_(rows, columns)]
+    if not surf.any():
+        return
+    labels, count = ndimage.label(snow, np.ones((3, 3)))
+    pixels, white = (np.bincount(labels[mask], minlength=count + 1) for mask in (snow, surf))
+    scl[(2 * white > pixels)[labels]] = WATER
+
+
+def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
+    """Tell snow from cloud by B10 and by what lies around, in place.
+
+    Snow that B10 sees is ice cloud, or lies under it. Clouds and unclassified pixels that look like snow and hang
+    together with snow are snow.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    """
+    from scipy import ndimage
+
+    scl[(scl == SNOW) & (signs & HIGH_ICE != 0)] = CIRRUS
+    snow = scl == SNOW
+    if not snow.any():
+        return
+    doubtful = (scl == OPEN) | (scl == UNCLASSIFIED) | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    labels, count = ndimage.label(snow | (doubtful & (signs & LIKE_SNOW != 0)), np.ones((3, 3)))
+    holds_snow = np.zeros(count + 1, np.bool_)
+    holds_snow[labels[snow]] = True
+    scl[holds_snow[labels]] = SNOW
+
+
+def drop_single_pixels(scl: np.ndarray) -> None:
+    """Turn clouds of one pixel, that touch no other even at a corner, into unclassified pixels, in place."""
+    from scipy import ndimage
+
+    cloud = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+    alone = ndimage.correlate(cloud.view(np.uint8), np.ones((3, 3), np.uint8), mode="constant") == 1
+    scl[cloud & alone] = UNCLASSIFIED
+
+
+def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
+    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
+
+    The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
+    scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
+
+    Parameters
+    ----------
+    scl, signs, displaced : uint8, shape (rows, columns)
+        The latter as in `Mends`.
+    """
+    from scipy import ndimage
+
+    around = np.ones((3, 3))
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    labels, count = ndimage.label(cloud, around)
+    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1) & (displaced != UNSEEN)
+    total = np.bincount(labels[rim], minlength=count + 1)
+    ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
+    ground[0] = False
+    earth = earthy(scl, signs)
+    if earth.any():
+        moved = (displaced == 1).view(np.uint8) * np.uint8(200)
+        earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
+    still = ground[labels] | earth
+    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
+
+
+def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the clouds and unclassified pixels that look like earth, as most of the pixels around do.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    """
+    from scipy import ndimage
+
+    doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
+    earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
+    if not (doubtful & (earth > 0)).any():
+        return np.zeros_like(doubtful)
+    return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
+
+
+def ground_by_vapour(
+    scl: np.ndarray, signs: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int
+) -> None:
+    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
+
+    Fog may lie as low as that, so that of large clouds only what looks like earth is ground.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    b09, b8a, b10 : float32, shape (rows, columns)
+        Reflectance.
+    resolution
+        Pixel size, m.
+    """
+    from scipy import ndimage
+
+    land, earth = (scl == VEGETATION) | (scl == SOIL), earthy(scl, signs)
+    ground = land | earth
+    if not ground.any():
+        return
+    ratio = b09 / np.maximum(b8a, np.float32(1e-6))
+    if land.any():
+        labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
+        labelled = np.nonzero(labels)
+        of_clouds = labels[labelled]
+        size = np.bincount(of_clouds, minlength=count + 1)
+        low = size * resolution**2 <= VAPOUR_AREA
+        for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
+            of_land = image[land].astype(np.float64)
+            total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
+            low &= total < size * (of_land.mean() + deviations * of_land.std())
+        scl[labelled] = np.where(low[of_clouds], SOIL, scl[labelled])
+    if earth.any():
+        of_ground = ratio[ground]
+        middle = np.median(of_ground)
+        highest = middle + EARTH_B09 * max(1.48 * np.median(np.abs(of_ground - middle)), LEAST_SPREAD)
+        scl[earth & (ndimage.uniform_filter(ratio, EARTH_WINDOW, mode="nearest") < highest)] = SOIL
+
+
+def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
+    """Let medium and high probability clouds grow by a distance, in place; what they cover becomes medium."""
+    from scipy import ndimage
+
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    if pixels < 1 or not cloud.any():
+        return
+    reach = int(pixels)
+    near = cloud
+    for shift in range(-reach, reach + 1):
+        half = int(np.sqrt(pixels**2 - shift**2))
+        row = ndimage.maximum_filter1d(cloud, 2 * half + 1, axis=1)
+        grown = np.zeros_like(cloud)
+        grown[max(shift, 0) : cloud.shape[0] + min(shift, 0)] = row[max(-shift, 0) : cloud.shape[0] - max(shift, 0)]
+        near = near | grown
+    scl[near & ~cloud & (scl != NO_DATA)] = CLOUD_MEDIUM
+
+
+def cast_shadow_is_dark(scl: np.ndarray, cast_shadow: np.ndarray) -> None:
+    """Turn what terrain shades and looks like water, shadow or nothing into dark features, in place."""
+    shaded = np.nonzero(cast_shadow == 1)
+    classes = scl[shaded]
+    scl[shaded] = np.where(np.isin(classes, (WATER, SHADOW, OPEN, UNCLASSIFIED)), DARK, classes)
+
+
+def agree(scl: np.ndarray, cloud: np.ndarray, snow: np.ndarray) -> None:
+    """Bring the probabilities (percent) in line with the final classes, in place.
+
+    High probability clouds have 80 % or more, medium and cirrus 20-79 %, everything else less than 20 %; snow has
+    more than 12 %, everything else not; no data has 0.
+    """
+    medium = (scl == CLOUD_MEDIUM) | (scl == CIRRUS)
+    np.maximum(cloud, _HIGH, out=cloud, where=scl == CLOUD_HIGH)
+    np.clip(cloud, _MEDIUM, _HIGH - 1, out=cloud, where=medium)
+    np.minimum(cloud, _MEDIUM - 1, out=cloud, where=~medium & (scl != CLOUD_HIGH))
+    np.maximum(snow, _SNOW, out=snow, where=scl == SNOW)
+    np.minimum(snow, _SNOW - 1, out=snow, where=scl != SNOW)
+    cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0

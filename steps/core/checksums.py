@@ -1,0 +1,113 @@
+"""Checksums of the files between the stages, so that a stage never computes from a file that has decayed.
+
+A file carries its own: `seal` appends a trailer, which readers of GeoTIFF do not look at. Beside a folder lies a list,
+`<folder>.checksums.json`. Within a run what the run itself wrote is not read twice: only files from before its
+beginning are checked.
+"""
+
+import errno
+import functools
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from steps.core.errors import StepError
+
+#: Of Snakemake's process and its steps: process id of the former, and the time of its start in ns, `PID TIME`.
+RUN = "SEN2FLOW_RUN"
+_TRAILER, _MAGIC = struct.Struct("<8sQI"), b"SEN2FLOW"
+#: Problems that say nothing about the content of a file.
+_NOT_DAMAGE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTDIR}
+
+
+def damaged(path: Path, problem: object) -> StepError:
+    """Return the error that says what lies between the stages is unusable; within a run, delete it to be made again."""
+    path, text = Path(path), f"{path}: cannot be read ({problem})"
+    if getattr(problem, "errno", None) in _NOT_DAMAGE or not path.exists():
+        return StepError(f"{text}; run the stage that makes it again")
+    if RUN not in os.environ:
+        return StepError(f"{text}; delete it and run the stage that makes it again")
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return StepError(f"{text}; it was deleted, give the same command again")
+
+
+def seal(path: Path) -> None:
+    """Append the length and the checksum of a file to it."""
+    trailer = _TRAILER.pack(_MAGIC, path.stat().st_size, _crc(path))
+    with path.open("ab") as stream:
+        stream.write(trailer)
+
+
+def check(path: Path) -> None:
+    """Raise `StepError` unless a sealed file is as it was sealed; once in a process, unless this run wrote it."""
+    path = Path(path)
+    if path.stat().st_mtime_ns < _start_of_run():
+        _check_once(path.absolute())
+
+
+def seal_folder(written: Path, folder: Path) -> None:
+    """Write the lengths and checksums of the files in `written` beside `folder`, which it is to become."""
+    _list_of(folder).write_text(json.dumps(_listed(written), indent=1) + "\n", encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `StepError` unless the files in a sealed folder are as they were sealed, or unless this run wrote them.
+
+    Outside of a run a folder without a list is taken as it is.
+    """
+    folder, start = Path(folder), _start_of_run()
+    try:
+        expected = json.loads(_list_of(folder).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if RUN not in os.environ:
+            return
+        raise damaged(folder, "the list of its checksums is missing") from None
+    except (OSError, ValueError) as problem:
+        raise damaged(folder, problem) from problem
+    if any(path.stat().st_mtime_ns < start for path in folder.iterdir()) and _listed(folder) != expected:
+        raise damaged(folder, "a file in it has another checksum")
+
+
+def of_document(document: Mapping) -> str:
+    """Return the checksum of a JSON document, whatever its layout, but for its key `checksum`."""
+    content = json.loads(json.dumps({key: value for key, value in document.items() if key != "checksum"}))
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def _start_of_run() -> float:
+    return int(os.environ[RUN].split()[1]) if RUN in os.environ else float("inf")
+
+
+def _crc(path: Path, length: float = float("inf")) -> int:
+    """Return the CRC-32 of the first `length` bytes of a file."""
+    buffer, crc = memoryview(bytearray(2**20)), 0
+    with path.open("rb", buffering=0) as stream:
+        while length > 0 and (n := stream.readinto(buffer[: min(length, len(buffer))])):
+            crc, length = zlib.crc32(buffer[:n], crc), length - n
+    return crc
+
+
+@functools.cache
+def _check_once(path: Path) -> None:
+    size = path.stat().st_size - _TRAILER.size
+    with path.open("rb") as stream:
+        stream.seek(max(size, 0))
+        trailer = stream.read()
+    if len(trailer) != _TRAILER.size or trailer != _TRAILER.pack(_MAGIC, size, _crc(path, size)):
+        raise damaged(path, "its checksum is another")
+
+
+def _listed(folder: Path) -> dict[str, list[int]]:
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]  # Snakemake puts one there
+    return {path.name: [path.stat().st_size, _crc(path)] for path in files}
+
+
+def _list_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.checksums.json")

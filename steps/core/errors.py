@@ -1,0 +1,8 @@
+"""The one exception a user is meant to see."""
+
+
+class StepError(Exception):
+    """Bad input or a full disk: one line that names the file and the mend.
+
+    `steps.core.cli.cli` prints it without a traceback and ends the process with exit code 2.
+    """

@@ -1,8 +1,0 @@
-"""The one exception a user is meant to see."""
-
-
-class StepError(Exception):
-    """Bad input or a full disk: one line that names the file and the mend.
-
-    `steps.cli.cli` prints it without a traceback and ends the process with exit code 2.
-    """

@@ -1,0 +1,281 @@
+"""JPEG 2000 files: opening them, and their structure as far as it tells a truncated file from a whole one.
+
+OpenJPEG fills what it cannot decode with zeros, and GDAL passes that on as success when it decodes in threads of its
+own. So files are decoded in one thread each, and are checked before.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import struct
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from steps.core.artefacts import Grid
+from steps.core.errors import StepError
+from steps.l1c.safe import Safe
+
+_SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
+#: Tiles, parts of tiles, and boxes or markers before them, of which no product has as many: 121 tiles are usual. Each
+#: tile is sought from the beginning, so that the time grows with the square of their number.
+_TILES, _PARTS, _PIECES = 4096, 2**16, 1000
+#: Bytes of a file that are not pixels, at the most.
+_OVERHEAD = 2**20
+#: Nothing beside the image is looked at: neither overviews, masks, world files nor what GDAL has written there before.
+_ALONE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_PAM_ENABLED": False,
+    "GDAL_NUM_THREADS": 1,
+}
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """The tiles of a JPEG 2000 codestream.
+
+    Attributes
+    ----------
+    header
+        Where in the file the main header is (start, end).
+    width, height
+        Of the image, pixels.
+    tile_width, tile_height
+        Of a tile, pixels.
+    tiles
+        For each tile, row by row: where in the file its parts are (start, end), without their SOT headers.
+    movable
+        Whether the pixels of a tile depend on its size and its parts alone, and not on its place: nothing is packed
+        into the main header, and the nested grids of wavelets, precincts and code-blocks, all anchored at the image's
+        corner, cut every tile alike, which they do if tiles are a power of two wide and high.
+    """
+
+    header: tuple[int, int]
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    tiles: tuple[tuple[tuple[int, int], ...], ...]
+    movable: bool
+
+    def windows(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Return the pixels ((first row, last row + 1), (first column, last column + 1)) of each tile."""
+        rows, columns = (
+            [(start, min(start + step, size)) for start in range(0, size, step)]
+            for size, step in ((self.height, self.tile_height), (self.width, self.tile_width))
+        )
+        return [(row, column) for row in rows for column in columns]
+
+
+def codestream(data: bytes | mmap.mmap) -> Codestream:
+    """Read the structure of a JP2 file (ISO/IEC 15444-1, annexes A and I).
+
+    Raises
+    ------
+    ValueError
+        If it is not a JP2 file, or not all of it is there.
+    """
+    try:
+        return _codestream(data)
+    except struct.error as problem:
+        raise ValueError("the file ends too early") from problem
+
+
+def _codestream(data) -> Codestream:
+    position, end = _contiguous_box(data)
+    if _unpack(">H", data, position) != (_SOC,):
+        raise ValueError("no JPEG 2000 codestream")
+    start, position, siz, levels, packed = position, position + 2, None, 0, False
+    for _ in range(_PIECES):
+        if (marker := _unpack(">H", data, position)[0]) == _SOT:
+            break
+        (length,) = _unpack(">H", data, position + 2)
+        if marker == _SIZ:
+            siz = _unpack(">8I", data, position + 6)
+        elif marker == _COD:
+            (levels,) = _unpack(">B", data, position + 9)
+        packed = packed or marker == _PPM
+        position += 2 + length
+    else:
+        raise ValueError("no tiles in the codestream")
+    if siz is None or not siz[4] or not siz[5]:
+        raise ValueError("no image size in the codestream")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = siz
+    if not (tile_left <= left < right and tile_top <= top < bottom):
+        raise ValueError("the image has no pixels")
+    count = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if count > _TILES:
+        raise ValueError(f"it declares {count} tiles")
+    nested = all(n & (n - 1) == 0 and n >> levels for n in (tile_width, tile_height))
+    movable = nested and not packed and not any((left, top, tile_left, tile_top))
+    tiles = _tile_parts(data, position, end, count)
+    return Codestream((start, position), right - left, bottom - top, tile_width, tile_height, tiles, movable)
+
+
+def _unpack(layout: str, data, position: int) -> tuple:
+    return struct.unpack(layout, data[position : position + struct.calcsize(layout)])
+
+
+def _contiguous_box(data) -> tuple[int, int]:
+    """Return where the box with the codestream begins and ends."""
+    position = 0
+    for _ in range(_PIECES):
+        if position >= len(data):
+            break
+        length, kind = _unpack(">I4s", data, position)
+        header = 8
+        if length == 1:
+            (length,), header = _unpack(">Q", data, position + 8), 16
+        end = position + length if length else len(data)
+        if end <= position or end > len(data):
+            raise ValueError("the file ends too early")
+        if kind == b"jp2c":
+            return position + header, end
+        position = end
+    raise ValueError("no JPEG 2000 codestream")
+
+
+def _tile_parts(data, position: int, end: int, count: int) -> tuple:
+    parts, found = [[] for _ in range(count)], 0
+    while (marker := _unpack(">H", data, position)[0]) == _SOT:
+        if (found := found + 1) > _PARTS:
+            raise ValueError("its tiles are in too many parts")
+        tile, length = _unpack(">HI", data, position + 4)
+        stop = position + length if length else end - 2
+        if tile >= count or stop <= position or stop > end - 2:
+            raise ValueError("the file ends too early")
+        parts[tile].append((position + 12, stop))
+        position = stop
+    if marker != _EOC or not all(parts):
+        raise ValueError("tiles are missing")
+    return tuple(tuple(p) for p in parts)
+
+
+def tile_keys(data: bytes | mmap.mmap, stream: Codestream) -> list[Hashable]:
+    """Return a key for each tile: tiles of equal keys, in this file or another, decode to the same pixels.
+
+    They do if the main headers, the tiles' sizes and their bytes are equal. Masks are mostly equal tiles without a
+    flag, so that few of them need be decoded.
+    """
+    header = hashlib.blake2b(data[slice(*stream.header)]).digest()
+    keys: list[Hashable] = []
+    for (rows, columns), parts in zip(stream.windows(), stream.tiles, strict=True):
+        digests = tuple(hashlib.blake2b(data[start:stop]).digest() for start, stop in parts)
+        size = rows[1] - rows[0], columns[1] - columns[0]
+        place = size if stream.movable else (rows, columns)
+        keys.append((header, place, digests))
+    return keys
+
+
+@contextlib.contextmanager
+def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster of the product in the calling thread, with GDAL's open options; nothing is written beside it.
+
+    Raises
+    ------
+    StepError
+        If it cannot be opened, or (inside the block) decoded.
+    """
+    with rasterio.Env(**_ALONE), contextlib.ExitStack() as stack:
+        try:
+            source = safe.source(name)
+            if isinstance(source, bytes):
+                source = stack.enter_context(MemoryFile(source))
+                yield stack.enter_context(source.open(driver="JP2OpenJPEG", **options))
+            else:
+                yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG", **options))
+        except RasterioError as problem:
+            raise StepError(
+                f"{safe.label(name)}: cannot be decoded ({problem}); download the product again"
+            ) from problem
+
+
+def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
+    """Decode an image of one layer at a coarser resolution.
+
+    Parameters
+    ----------
+    factor
+        A power of two. Levels that the file lacks (small images have few) are made of means, 0 where a pixel is 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the image's type, (ceil(rows / factor), ceil(columns / factor)).
+
+    Raises
+    ------
+    StepError
+        If it cannot be decoded.
+    """
+    with opened(safe, name) as image:
+        levels = [n for n in image.overviews(1) if n <= factor]
+    with opened(safe, name, **({"OVERVIEW_LEVEL": len(levels) - 1} if levels else {})) as image:
+        pixels = image.read(1)
+    left = factor // levels[-1] if levels else factor
+    if left == 1:
+        return pixels
+    padded = np.pad(pixels, [(0, -n % left) for n in pixels.shape], mode="edge")
+    blocks = padded.reshape(padded.shape[0] // left, left, padded.shape[1] // left, left)
+    return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
+
+
+def check(safe: Safe, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
+    """Check that a JP2 file is whole, fits its checksum and has the size, type and place expected, without decoding it.
+
+    Parameters
+    ----------
+    safe, name
+        The product and the file.
+    grid
+        Size, position and projection.
+    count, dtype
+        Number of its layers and NumPy's type of its pixels.
+
+    Returns
+    -------
+    int
+        Rows of its blocks: reading whole blocks decodes each but once.
+
+    Raises
+    ------
+    StepError
+        If it is not so.
+    """
+    label = safe.label(name)
+    most = 2 * count * np.dtype(dtype).itemsize * grid.width * grid.height + _OVERHEAD
+    if (size := safe.size(name)) > most:
+        raise StepError(f"{label}: has {size} bytes, more than its pixels can take; download the product again")
+    safe.verify(name)
+    try:
+        codestream(safe.view(name))
+    except ValueError as problem:
+        raise StepError(f"{label}: is truncated or broken ({problem}); download the product again") from problem
+    with opened(safe, name) as image:
+        if image.shape != grid.shape or image.count != count:
+            found = f"{image.width} x {image.height} pixels in {image.count} layers"
+            raise StepError(
+                f"{label}: has {found}, and the metadata say {grid.width} x {grid.height} in {count}; "
+                "the files are not of one product: download it again"
+            )
+        if set(image.dtypes) != {dtype}:
+            raise StepError(f"{label}: its pixels are {image.dtypes[0]}, not {dtype}; download the product again")
+        if image.transform.is_identity:
+            return image.block_shapes[0][0]
+        if not image.transform.almost_equals(grid.transform, precision=1e-3):
+            raise StepError(
+                f"{label}: its upper left corner is ({image.transform.c:.0f}, {image.transform.f:.0f}) and its pixel "
+                f"{image.transform.a:g} m, and the metadata say ({grid.left:.0f}, {grid.top:.0f}) and "
+                f"{grid.resolution:g} m; the files are not of one product: download it again"
+            )
+        if image.crs and image.crs.to_epsg() != grid.epsg:
+            raise StepError(
+                f"{label}: is in EPSG:{image.crs.to_epsg()} and the metadata say EPSG:{grid.epsg}; "
+                "the files are not of one product: download it again"
+            )
+        return image.block_shapes[0][0]

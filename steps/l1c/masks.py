@@ -1,0 +1,259 @@
+"""The product's quality masks, as flags on the 20 m grid.
+
+Saturated are the pixels saturated in Level-1A or 1B. Defective are defective detector pixels, those whose source
+packets were lost or degraded, and those without data in Level-1A or 1B that resampling has filled. The correction of
+cross-talk and the state of ancillary packets leave a pixel's value sound and set no flag.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+from lxml import etree
+
+from steps.core.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
+from steps.core.errors import StepError
+from steps.l1c.jp2 import check as check_jp2
+from steps.l1c.jp2 import codestream, opened, tile_keys
+from steps.l1c.metadata import Mask
+from steps.l1c.safe import Safe
+from steps.sentinel2.bands import PIXEL_SIZE
+
+#: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
+#: partially corrected cross-talk, saturated.
+QUALITY_LAYERS = 8
+#: Layers of the masks that are images.
+_IMAGE_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
+#: Flag of each of these layers that has one.
+_FLAGS = {
+    2: MASK_DEFECTIVE,
+    3: MASK_DEFECTIVE,
+    4: MASK_DEFECTIVE,
+    5: MASK_DEFECTIVE,
+    7: MASK_SATURATED,
+}
+#: Layer of a `maskType` of the older GML masks; a type not named here counts as what its file is for.
+_LAYER_OF_TYPE = {
+    "ANC_LOST": 0,
+    "ANC_DEG": 1,
+    "MSI_LOST": 2,
+    "MSI_DEG": 3,
+    "QT_DEFECTIVE_PIXELS": 4,
+    "QT_NODATA_PIXELS": 5,
+    "QT_PARTIALLY_CORRECTED_PIXELS": 6,
+    "QT_SATURATED_PIXELS": 7,
+    "QT_SATURATED_PIXELS_L1A": 7,
+    "QT_SATURATED_PIXELS_L1B": 7,
+}
+#: Kinds of mask file in GML, and the layer that they stand for.
+POLYGON_KINDS = {
+    "MSK_DEFECT": 4,
+    "MSK_NODATA": 5,
+    "MSK_SATURA": 7,
+    "MSK_TECQUA": 2,
+}
+#: Map coordinates (m) that no point of a tile reaches.
+_FARTHEST = 1.1e7
+
+
+def quality_flags(
+    safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], run_all: Callable
+) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """Read the flags of MSK_QUALIT files.
+
+    Parameters as of `tiles_with_pixels`.
+
+    Yields
+    ------
+    band, row, column, flags
+        Of every tile with a flag: its place and uint8 flags in the band's own pixels.
+
+    Raises
+    ------
+    StepError
+        If a file cannot be decoded.
+    """
+    for mask, row, column, flags in tiles_with_pixels(safe, masks, area, run_all, _flags_of):
+        yield mask.band, row, column, flags
+
+
+def _flags_of(layers: np.ndarray) -> np.ndarray:
+    flags = np.zeros(layers.shape[1:], "u1")
+    for layer, flag in _FLAGS.items():
+        flags[layers[layer] != 0] |= flag
+    return flags
+
+
+def tiles_with_pixels(
+    safe: Safe,
+    masks: Sequence[Mask],
+    area: tuple[slice, slice],
+    run_all: Callable,
+    pixels_of: Callable = lambda layers: layers,
+) -> Iterator[tuple[Mask, int, int, np.ndarray]]:
+    """Read the tiles of mask images that hold anything, decoding once those that are equal within and between files.
+
+    Parameters
+    ----------
+    masks
+        The files, each of one band.
+    area
+        Rows and columns at 20 m; tiles outside are left out.
+    run_all
+        Runs a function for each of some items and gives the results in order (`steps.core.parallel.workers`).
+    pixels_of
+        Makes of a tile's layers (layers, rows, columns) what is wanted of them.
+
+    Yields
+    ------
+    mask, row, column, pixels
+        Of every tile whose wanted pixels are not all 0: its file, its place in the band's own pixels, and these.
+
+    Raises
+    ------
+    StepError
+        If a file cannot be decoded.
+    """
+    places: dict[Hashable, list] = {}
+    wanted = []
+    for mask in masks:
+        data = safe.view(mask.name)
+        stream = codestream(data)
+        for key, window in zip(tile_keys(data, stream), stream.windows(), strict=True):
+            if not _touches(window, PIXEL_SIZE[mask.band], area):
+                continue
+            if key not in places:
+                wanted.append((mask.name, key, window))
+            places.setdefault(key, []).append((mask, window[0][0], window[1][0]))
+
+    def decode(item: tuple) -> np.ndarray:
+        name, _, window = item
+        with opened(safe, name) as image:
+            return pixels_of(image.read(window=window))
+
+    for (_, key, _), pixels in zip(wanted, run_all(decode, wanted), strict=True):
+        for place in places[key] if pixels.any() else ():
+            yield *place, pixels
+
+
+def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
+    return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
+
+
+def check_masks(safe: Safe, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
+    """Check the masks that are there: images are whole and of the tile's size, polygons are sound.
+
+    Parameters
+    ----------
+    masks
+        All of the product.
+    grid
+        The tile's at 10 m.
+    run_all
+        As of `tiles_with_pixels`.
+
+    Raises
+    ------
+    StepError
+        At the first one that is broken or does not fit its checksum.
+    """
+
+    def check(mask: Mask) -> None:
+        if mask.name.endswith(".gml"):
+            for _ in polygons_of(safe, mask):
+                pass
+        elif mask.kind in _IMAGE_LAYERS:
+            size = PIXEL_SIZE[mask.band] if mask.band else 60
+            check_jp2(safe, mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+
+    for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
+        pass
+
+
+def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, column: int, flags: np.ndarray) -> None:
+    """Add flags of a band's own pixels, from (row, column) on, to the mask: any pixel flags what it touches.
+
+    The mask is of the tile's rows and columns at 20 m in `area`; what lies outside is left out.
+    """
+    repeat, divide = (3, 1) if PIXEL_SIZE[band] == 60 else (1, 20 // PIXEL_SIZE[band])
+    for flag in np.unique(flags[flags > 0]):
+        rows, columns = np.nonzero(flags == flag)
+        for i in range(repeat):
+            for j in range(repeat):
+                y = ((rows + row) * repeat + i) // divide - area[0].start
+                x = ((columns + column) * repeat + j) // divide - area[1].start
+                inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
+                mask[y[inside], x[inside]] |= flag
+
+
+def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | None:
+    """Burn the polygons of the GML masks into the 20 m grid; every pixel that one touches is flagged.
+
+    Parameters
+    ----------
+    masks
+        Those of `POLYGON_KINDS`, of all bands.
+    grid
+        At 20 m.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8 flags, or None if there is no polygon.
+
+    Raises
+    ------
+    StepError
+        If a file is missing or broken.
+    """
+    polygons: dict[int, list[dict]] = {}
+    for mask in masks:
+        for layer, polygon in layer_polygons(safe, mask):
+            if flag := _FLAGS.get(layer):
+                polygons.setdefault(flag, []).append(polygon)
+    if not polygons:
+        return None
+    from rasterio.features import rasterize
+
+    flags = np.zeros(grid.shape, "u1")
+    for flag, shapes in polygons.items():
+        flags |= rasterize(shapes, grid.shape, transform=grid.transform, all_touched=True, dtype="u1") * np.uint8(flag)
+    return flags
+
+
+def layer_polygons(safe: Safe, mask: Mask) -> Iterator[tuple[int, dict]]:
+    """Yield the layer of MSK_QUALIT, and the polygon as GeoJSON, of each feature of a file of `POLYGON_KINDS`."""
+    for feature, polygon in polygons_of(safe, mask):
+        kind = (feature.findtext("{*}maskType") or "").strip()
+        yield _LAYER_OF_TYPE.get(kind, POLYGON_KINDS[mask.kind]), polygon
+
+
+def polygons_of(safe: Safe, mask: Mask) -> Iterator[tuple[etree._Element, dict]]:
+    """Yield the features of a GML mask, each with its polygons, one by one, as GeoJSON in map coordinates.
+
+    Raises
+    ------
+    StepError
+        If the file is missing or broken.
+    """
+    for feature in safe.xml(mask.name).iterfind(".//{*}MaskFeature"):
+        for polygon in feature.iterfind(".//{*}Polygon"):
+            if shape := _geometry(polygon, safe.label(mask.name)):
+                yield feature, shape
+
+
+def _geometry(polygon: etree._Element, label: str) -> dict | None:
+    """Return a polygon as GeoJSON, None if its outline has no area."""
+    rings = []
+    for path in ("{*}exterior", "{*}interior"):
+        for positions in polygon.iterfind(f"{path}/{{*}}LinearRing/{{*}}posList"):
+            try:
+                size = int(positions.get("srsDimension", 2))
+                ring = np.array((positions.text or "").split(), dtype="f8").reshape(-1, size)[:, :2]
+                if not (np.abs(ring) < _FARTHEST).all():
+                    raise ValueError("it lies outside of any tile")
+            except ValueError as problem:
+                raise StepError(f"{label}: a polygon is broken ({problem}); download the product again") from problem
+            rings.append(ring.tolist())
+    if not rings or len(rings[0]) < 4:
+        return None
+    return {"type": "Polygon", "coordinates": rings}

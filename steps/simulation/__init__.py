@@ -1,0 +1,1 @@
+"""Scenes that are made rather than received: the demo product."""

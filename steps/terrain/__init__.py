@@ -1,0 +1,1 @@
+"""Elevation, horizons and illumination of the ground."""

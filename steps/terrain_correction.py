@@ -1,0 +1,206 @@
+"""Correct surface reflectance for the light that slopes really get."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.core.artefacts import (
+    AOT,
+    BOA,
+    TERRAIN,
+    UNROUNDED_BOA,
+    Grid,
+    bands_of,
+    create,
+    grid_of,
+    read,
+    read_bands,
+    row_blocks,
+    tags_of,
+    write_json,
+)
+from steps.core.cli import cli
+from steps.core.errors import StepError
+from steps.core.parallel import Backend, RunAll, workers
+from steps.core.resampling import block_mean
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.scene import Scene
+from steps.terrain.illumination import correct_terrain
+
+logger = logging.getLogger(__name__)
+
+#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.scene.CELL`.
+CELL = {10: 192, 20: 96, 60: 32}
+#: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
+_AROUND, _CELL = 1020, 60
+_GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
+
+
+def run(
+    boa: list[Path],
+    terrain: list[Path],
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    lut: Path,
+    corrected: list[Path],
+    report: Path,
+    correction: Literal["auto", "always"] = "auto",
+    min_cos_incidence: float = 0.2,
+    threads: int = 1,
+    backend: Backend = "threads",
+    scheduler: str = "local",
+) -> None:
+    """Correct surface reflectance for slope, shadow, visible sky and the light of the slopes around.
+
+    Flat-terrain reflectance is divided by the irradiance of the ground as it lies relative to level open ground.
+
+    Parameters
+    ----------
+    boa
+        Surface reflectance over flat terrain, unrounded, a raster for each pixel size.
+    terrain
+        Terrain rasters of the same grids, in the same order.
+    metadata, angles, aot, lut
+        The scene, its sun angles, its aerosol at 20 m, and the atmosphere's look-up table.
+    corrected
+        The reflectance rasters to write, in the order of `boa`.
+    report
+        JSON, for each of `resolutions`: whether it was `applied`, percent of the pixels in shadow and, by band, at a
+        limit.
+    correction
+        auto: only if the terrain raster says that there is relief; otherwise `boa` is only rounded.
+    min_cos_incidence
+        Lower limit of the cosine of the incidence angle in sunlight, and of the irradiance relative to level ground
+        in shadow: reflectance grows at most by its reciprocal.
+    threads, backend, scheduler
+        Workers, see `steps.core.parallel.workers`.
+
+    Raises
+    ------
+    StepError
+        If the correction is demanded and there is no elevation model.
+    """
+    inputs = metadata, angles, aot, lut
+    with workers(backend, threads, scheduler) as run_all:
+        reports = [
+            _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
+            for files in zip(boa, terrain, corrected, strict=True)
+        ]
+    write_json(report, {"min_cos_incidence": min_cos_incidence, "resolutions": reports, "defaults": []})
+
+
+def _corrected(
+    boa: Path,
+    terrain: Path,
+    corrected: Path,
+    metadata: Path,
+    angles: Path,
+    aot: Path,
+    lut: Path,
+    correction: str,
+    limit: float,
+    run_all: RunAll,
+) -> dict:
+    """Correct one raster; return what there is to tell."""
+    tags, grid = tags_of(terrain, TERRAIN), grid_of(boa, BOA)
+    resolution = round(grid.resolution)
+    if correction == "always" and "dem" not in tags:
+        raise StepError(
+            f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
+        )
+    if correction == "auto" and tags["relief"] == "no":
+        logger.info("no relief: reflectance stays as it is")
+        _round(boa, corrected, grid)
+        return {"applied": False, "resolution": resolution}
+    if grid_of(terrain, TERRAIN) != grid:
+        raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
+    mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
+    table, scene = load_table(lut), Scene.read(metadata)
+    levels, aerosol = _air(mesh, terrain, aot)
+    bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
+    counts = []
+    fields = list(run_all(_field, bands, boa, mesh, angle_grid, levels, aerosol, table, scene))
+    with create(corrected, BOA, grid, bands) as raster:
+        results = run_all(_correct, blocks, boa, terrain, resolution, fields, limit)
+        for rows, (block, count) in zip(blocks, results, strict=True):
+            for band, values in zip(bands, block, strict=True):
+                raster.write(band, values, rows.start)
+            counts.append(count)
+    valid, shaded, limited = np.sum(counts, axis=0).T
+    return {
+        "applied": True,
+        "resolution": resolution,
+        "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
+        "limited_percent": {band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
+    }
+
+
+def _round(boa: Path, corrected: Path, grid: Grid) -> None:
+    bands = bands_of(boa, BOA)
+    with create(corrected, BOA, grid, bands) as raster:
+        for rows in row_blocks(grid.height):
+            for band, values in zip(bands, read_bands(boa, BOA, bands, rows), strict=True):
+                raster.write(band, values, rows.start)
+
+
+def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
+    relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
+    low, high = relief.levels[0], relief.levels[-1]
+    levels = np.stack([low, (low + high) / 2, high])
+    aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
+    return levels, thinned(aerosol, levels)
+
+
+def _field(band: str, boa: Path, mesh: Mesh, angles: AngleGrid, levels, aerosol, table: LookUpTable, scene: Scene):
+    """Return the nodes' numbers and the surroundings' reflectance of one band."""
+    nodes = _nodes(mesh, angles, levels, aerosol, evaluator(table, scene, band))
+    return nodes, _surroundings(boa, band, round(mesh.grid.resolution))
+
+
+def _nodes(mesh: Mesh, angles: AngleGrid, levels: np.ndarray, aot550: np.ndarray, evaluate: Callable) -> np.ndarray:
+    """Return the numbers that `correct_terrain` wants at the nodes, for one band."""
+    sun_zenith, _ = angles.sun(*np.meshgrid(mesh.x, mesh.y))
+    atmosphere = evaluate(sun_zenith, 0.0, 0.0, levels, aot550, 0.0)
+    terms = [np.cos(np.radians(sun_zenith))]
+    low, middle, high = levels * 1000
+    step = middle - low
+    for a, b, c in (atmosphere.transmittance_down, atmosphere.direct_down, atmosphere.spherical_albedo):
+        # The parabola through the values at the three levels, in powers of the elevation.
+        slope, bend = (c - a) / (2 * step), (a + c - 2 * b) / (2 * step**2)
+        terms += [b - slope * middle + bend * middle**2, slope - 2 * bend * middle, bend]
+    return np.stack(terms).astype("f4")
+
+
+def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
+    """Return the mean reflectance in the square around each cell of `_CELL` m, float32."""
+    from scipy.ndimage import uniform_filter
+
+    stored = block_mean(read(boa, BOA, band), _CELL // resolution)
+    known = (stored > 0).astype("f4")
+    reflectance = (stored * np.float32(BOA.scale) + np.float32(BOA.offset)) * known
+    total, share = (uniform_filter(a, _AROUND // _CELL, mode="constant") for a in (reflectance, known))
+    return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
+
+
+def _correct(rows: slice, boa: Path, terrain: Path, resolution: int, fields, limit: float):
+    """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
+    level, ground = (
+        read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
+        tuple(read_bands(terrain, TERRAIN, _GROUND, rows)),
+    )
+    result, counts = np.empty(level.shape, BOA.dtype), np.zeros((*level.shape[:2], 3), np.int64)
+    cell, ratio = CELL[resolution], _CELL // resolution
+    for k, (nodes, around) in enumerate(fields):
+        correct_terrain(level[k], ground, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
+    return result, counts.sum(axis=1)
+
+
+if __name__ == "__main__":
+    cli(run)
