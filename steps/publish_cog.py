@@ -19,6 +19,7 @@ from steps.l2a.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.names import BASELINE, l2a_name
+from steps.sentinel2.satellites import platform
 from steps.sentinel2.scene import Scene, SpectralResponse
 
 # Versions that today's readers (pystac, odc-stac, stackstac) know: they look for scale and offset in `raster:bands`.
@@ -130,7 +131,7 @@ def _properties(scene: Scene, report: dict) -> dict:
     own = ("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour")
     own += ("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults")
     return {
-        "platform": f"sentinel-{scene.satellite[1:].lower()}",
+        "platform": platform(scene.satellite),
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         "gsd": 10,

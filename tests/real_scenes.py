@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 from simulated_clouds import SHARED
 
-from steps.demo import WHOLE, read_band, scene_folder
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.simulation.demo_pixels import WHOLE, read_band, scene_folder
 
 #: Mean view angles of the demo.
 VIEW = {"view_zenith": 6.6, "view_azimuth": 285}

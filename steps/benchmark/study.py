@@ -28,8 +28,8 @@ from steps.core.artefacts import (
     tags_of,
 )
 from steps.core.cli import cli
-from steps.demo import mirrored
 from steps.sentinel2.scene import Scene
+from steps.simulation.demo_pixels import mirrored
 
 logger = logging.getLogger(__name__)
 

@@ -293,13 +293,19 @@ def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
     scl[holds_snow[labels]] = SNOW
 
 
-def drop_single_pixels(scl: np.ndarray) -> None:
+@njit(cache=True, nogil=True)
+def drop_single_pixels(scl):
     """Turn clouds of one pixel, that touch no other even at a corner, into unclassified pixels, in place."""
-    from scipy import ndimage
-
-    cloud = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
-    alone = ndimage.correlate(cloud.view(np.uint8), np.ones((3, 3), np.uint8), mode="constant") == 1
-    scl[cloud & alone] = UNCLASSIFIED
+    rows, columns = scl.shape
+    for i in range(rows):
+        for j in range(columns):
+            if CLOUD_MEDIUM <= scl[i, j] <= CIRRUS:
+                touching = 0
+                for k in range(max(i - 1, 0), min(i + 2, rows)):
+                    for m in range(max(j - 1, 0), min(j + 2, columns)):
+                        touching += CLOUD_MEDIUM <= scl[k, m] <= CIRRUS
+                if touching == 1:
+                    scl[i, j] = UNCLASSIFIED
 
 
 def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:

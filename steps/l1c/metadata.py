@@ -17,6 +17,7 @@ from steps.l1c.documents import Xml
 from steps.l1c.safe import PRODUCT_XML, Safe, name_in, product_metadata
 from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
+from steps.sentinel2.satellites import code_of
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 logger = logging.getLogger(__name__)
@@ -182,9 +183,9 @@ def masks_of(tile: Xml) -> tuple[Mask, ...]:
 
 def _satellite(product: Xml) -> str:
     name = product.text(".//{*}SPACECRAFT_NAME")
-    if not (found := re.fullmatch(r"Sentinel-2([A-Z])", name)):
+    if not (code := code_of(name)):
         raise product.wrong(f"SPACECRAFT_NAME is '{name[:40]}', which is no Sentinel-2")
-    return "S2" + found[1]
+    return code
 
 
 def _tile(tile: Xml) -> str:

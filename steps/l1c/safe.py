@@ -19,9 +19,10 @@ from lxml import etree
 from steps.core.errors import StepError
 from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_of, listed
 from steps.l1c.documents import parse
+from steps.sentinel2.satellites import CODE
 
 PRODUCT_XML = "MTD_MSIL1C.xml"
-_NAME = re.compile(r"S2[A-Z]_MSIL1C_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}", re.ASCII)
+_NAME = re.compile(rf"{CODE}_MSIL1C_\d{{8}}T\d{{6}}_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}}_\d{{8}}T\d{{6}}", re.ASCII)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 #: Bytes of a zip's directory that no product reaches; its reader would take all of it into memory.
 _DIRECTORY_LIMIT = 4 * 2**20

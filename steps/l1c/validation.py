@@ -13,6 +13,7 @@ import numpy as np
 
 from steps.l1c.documents import Xml
 from steps.sentinel2.geometry import earth_sun_factor
+from steps.sentinel2.satellites import CODE
 from steps.sentinel2.scene import Band, Scene
 
 #: The newest processing baseline whose format is known, and the first whose numbers have an offset.
@@ -59,12 +60,13 @@ _MEAN_SUN = 2
 
 #: Identifiers, by what they tell. The dates of creation in them differ.
 _IDENTIFIERS = {
-    "PRODUCT_URI": r"(?P<satellite>S2[A-Z])_MSIL1C_(?P<datatake>\d{8}T\d{6})_N(?P<baseline>\d{4})"
+    "PRODUCT_URI": rf"(?P<satellite>{CODE})_MSIL1C_(?P<datatake>\d{{8}}T\d{{6}})_N(?P<baseline>\d{{4}})"
     r"_R(?P<relative_orbit>\d{3})_(?P<tile>T\d\d[A-Z]{3})_\d{8}T\d{6}",
-    "TILE_ID": r"(?P<satellite>S2[A-Z])_[A-Z]{4}_MSI_L1C_TL_\w{4}_\d{8}T\d{6}_A(?P<orbit>\d{6})"
+    "TILE_ID": rf"(?P<satellite>{CODE})_[A-Z]{{4}}_MSI_L1C_TL_\w{{4}}_\d{{8}}T\d{{6}}_A(?P<orbit>\d{{6}})"
     r"_(?P<tile>T\d\d[A-Z]{3})_N\d\d\.\d\d",
-    "DATASTRIP_ID": r"(?P<satellite>S2[A-Z])_[A-Z]{4}_MSI_L1C_DS_\w{4}_\d{8}T\d{6}_S\d{8}T\d{6}_N\d\d\.\d\d",
-    "datatakeIdentifier": r"G(?P<satellite>S2[A-Z])_(?P<datatake>\d{8}T\d{6})_(?P<orbit>\d{6})_N\d\d\.\d\d",
+    "DATASTRIP_ID": rf"(?P<satellite>{CODE})_[A-Z]{{4}}_MSI_L1C_DS_\w{{4}}_\d{{8}}T\d{{6}}"
+    r"_S\d{8}T\d{6}_N\d\d\.\d\d",
+    "datatakeIdentifier": rf"G(?P<satellite>{CODE})_(?P<datatake>\d{{8}}T\d{{6}})_(?P<orbit>\d{{6}})_N\d\d\.\d\d",
     "IMAGE_FILE": r"GRANULE/(?P<granule>[\w.-]+)/IMG_DATA/(?P<tile>T\d\d[A-Z]{3})_(?P<datatake>\d{8}T\d{6})_B\w\w\.jp2",
 }
 #: Letters of 100 km columns in zones 1, 2, 3, 4, ..., of rows, and of bands of latitude from 80 degrees south on.

@@ -6,11 +6,11 @@ from pathlib import Path
 from lxml import etree
 
 from steps.l2a.elements import child, element, text_of
+from steps.sentinel2.satellites import code_of, satellite
 
 _XFDU, _SAFE = "urn:ccsds:schema:xfdu:1", "http://www.esa.int/safe/sentinel/1.1"
 _GML = "http://www.opengis.net/gml"
 #: International designators of the satellites.
-_DESIGNATORS = {"2A": "2015-028A", "2B": "2017-013A", "2C": "2024-157A"}
 #: Identifiers by which readers find the metadata files.
 _KNOWN = {
     "MTD_MSIL2A.xml": "S2_Level-2A_Product_Metadata",
@@ -122,15 +122,16 @@ def description(product: etree._Element, orbit: int) -> list[tuple[str, str, etr
         If the product's metadata lack something.
     """
     info = child(child(product, "General_Info"), "Product_Info")
-    satellite = text_of(info, "SPACECRAFT_NAME").removeprefix("Sentinel-")
+    spacecraft = text_of(info, "SPACECRAFT_NAME")
+    designator = satellite(code_of(spacecraft) or "").designator
     direction = {"groundTrackDirection": text_of(info, "SENSING_ORBIT_DIRECTION").lower(), "type": "start"}
     platform = [
         _safe("familyName", "SENTINEL"),
-        _safe("number", satellite),
+        _safe("number", spacecraft.removeprefix("Sentinel-")),
         _safe("instrument", [_safe("familyName", "Multi-Spectral Instrument", abbreviation="MSI")]),
     ]
-    if satellite in _DESIGNATORS:
-        platform.insert(0, _safe("nssdcIdentifier", _DESIGNATORS[satellite]))
+    if designator:
+        platform.insert(0, _safe("nssdcIdentifier", designator))
     orbits = [
         _safe("orbitNumber", f"{orbit:06}", **direction),
         _safe("relativeOrbitNumber", text_of(info, "SENSING_ORBIT_NUMBER"), type="start"),

@@ -8,6 +8,7 @@ from lxml import etree
 from steps import __version__
 from steps.l2a.elements import Identity, element
 from steps.sentinel2.bands import SCL_CLASSES
+from steps.sentinel2.satellites import satellite
 
 _NAMESPACE = "http://gs2.esa.int/DATA_STRUCTURE/l2aqiReport"
 #: Our aerosol methods in the terms of the product specification; any other is DEFAULT.
@@ -101,7 +102,7 @@ def quality_file(
 
 
 def _header(identity: Identity, seconds: str) -> etree._Element:
-    satellite = identity.product[:3]
+    code = identity.product[:3]
     period = [element("Validity_Start", f"UTC={seconds}"), element("Validity_Stop", "UTC=2100-01-01T00:00:00")]
     source = [
         element("System", "Sen2Flow"),
@@ -113,8 +114,7 @@ def _header(identity: Identity, seconds: str) -> etree._Element:
         element("File_Name", "L2A_QUALITY"),
         element("File_Description", "Quality information obtained from Sen2Flow"),
         element("Notes"),
-        # the schema knows no other satellite
-        element("Mission", satellite if satellite in ("S2A", "S2B") else "S2_"),
+        element("Mission", satellite(code).mission),
         element("File_Class", "USER"),
         element("File_Type", "L2A_QLINFO"),
         element("Validity_Period", period),

