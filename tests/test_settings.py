@@ -1,16 +1,22 @@
 """Settings and tables of products as people write them."""
 
+import importlib
+import inspect
 import subprocess
 import sys
+import typing
+from pathlib import Path
 
 import pytest
+import yaml
 
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import distinct, failures, read_list
-from steps.core.settings import check_finite, completed
+from steps.core.settings import checked
 from steps.workflow import literal, options
 
+ROOT = Path(__file__).resolve().parents[1]
 TABLES = {
     "plain": b"input\nA.SAFE\nB.SAFE\n",
     "byte order mark, Windows ends": b"\xef\xbb\xbfinput\r\nA.SAFE\r\nB.SAFE\r\n",
@@ -72,16 +78,49 @@ def test_what_failed_is_read_from_the_logs(tmp_path):
     assert failures(tmp_path, ["P", "Q"]) == ["P: dem: d.tif: is no raster"]
 
 
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def test_defaults_are_those_of_the_schema():
+    settings = checked({}, SCHEMA)
+    assert settings["formats"] == ["safe", "cog"]
+    assert settings["aerosol"] == {"method": "auto", "aot550": 0.2, "model": "continental", "smoothing_km": 1.0}
+
+
 def test_words_of_the_command_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     given = {
-        "input": "~/a.SAFE", "output": "-o", "dem": "null", "cache": "", "roi": ["1", "2", "3", "4.5"],
-        "keep_intermediates": "true", "formats": "cog", "classification": {"water_bodies": "None", "median_filter": 3},
-    }  # fmt: skip
-    assert completed(given) == {
-        "input": str(tmp_path / "a.SAFE"), "output": "./-o", "dem": None, "cache": None, "roi": [1.0, 2.0, 3.0, 4.5],
-        "keep_intermediates": True, "formats": ["cog"], "classification": {"water_bodies": None, "median_filter": 3},
-    }  # fmt: skip
+        "input": "~/a.SAFE",
+        "output": "-o",
+        "dem": "null",
+        "cache": "",
+        "roi": ["1", "2", "3", "4.5"],
+        "keep_intermediates": "true",
+        "formats": "cog",
+        "classification": {"water_bodies": "None", "median_filter": "3", "improvements": "snow, shadow"},
+        "aerosol": {"aot550": "0.1", "method": "fixed"},
+        "reflectance": None,
+    }
+    settings = checked(given, SCHEMA)
+    assert {name: settings[name] for name in ("input", "output", "dem", "cache", "keep_intermediates", "formats")} == {
+        "input": str(tmp_path / "a.SAFE"),
+        "output": "./-o",
+        "dem": None,
+        "cache": None,
+        "keep_intermediates": True,
+        "formats": ["cog"],
+    }
+    assert settings["roi"] == [1.0, 2.0, 3.0, 4.5]
+    assert settings["classification"]["water_bodies"] is None
+    assert settings["classification"]["median_filter"] == 3
+    assert settings["classification"]["improvements"] == ["snow", "shadow"]
+    assert (settings["aerosol"]["aot550"], settings["aerosol"]["method"]) == (0.1, "fixed")
+    assert settings["reflectance"] == {"adjacency": True, "adjacency_km": 6}
+
+
+def test_region_is_numbers_or_a_file():
+    assert checked({"roi": "1,2, 3,4.5"}, SCHEMA)["roi"] == [1, 2, 3, 4.5]
+    assert checked({"roi": "a,b.geojson"}, SCHEMA)["roi"] == "a,b.geojson"
 
 
 @pytest.mark.parametrize(
@@ -92,18 +131,64 @@ def test_words_of_the_command_line(tmp_path, monkeypatch):
         ({"output": "a{b}"}, "braces"),
         ({"output": "/dev/null/x"}, "not a folder"),
         ({"input": "a\nb"}, "control character"),
+        ({"ouput": "x"}, "ouput is no setting; did you mean output"),
+        (
+            {"aerosol": {"methd": "x"}},
+            r"aerosol.methd is no setting; did you mean aerosol.method .*aerosol='{method: ...}'",
+        ),
+        ({"aerosol_method": "x"}, "did you mean aerosol.method"),
+        ({"smoothing_km": 1}, "did you mean aerosol.smoothing_km"),
+        ({"colour": 1}, "colour is no setting; see"),
+        ({"aerosol": "fixed"}, "aerosol: 'fixed' is no section"),
+        ({"aerosol": {"aot550": 9}}, "aerosol.aot550: 9 is greater than the maximum of 3"),
+        ({"aerosol": {"aot550": "thick"}}, "aerosol.aot550: 'thick' is not of type 'number'"),
+        ({"formats": "cog,jpeg"}, r"formats.1: 'jpeg' is not one of"),
+        ({"altitude": float("nan")}, "altitude: nan is no number"),
+        ({"roi": [1.0, 2.0, 3.0, float("inf")]}, "roi.3: inf is no number"),
     ],
 )
-def test_what_cannot_be_used_is_told(setting, words):
-    with pytest.raises(StepError, match=words):
-        completed(setting)
+def test_what_cannot_be_used_is_told_in_one_line(setting, words):
+    with pytest.raises(StepError, match=words) as refused:
+        checked(setting, SCHEMA)
+    assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_are_finite(value):
-    check_finite({"a": 1.0, "b": {"c": [2.0]}})
-    with pytest.raises(StepError, match=r"b\.c\.1"):
-        check_finite({"a": 1.0, "b": {"c": [2.0, value]}})
+#: Settings by the stage and parameter that they become; those left out are used by the rules alone.
+PASSED_ON = {
+    "import_l1c": {"ozone": "ozone", "checksums": "checksums", "roi_margin_km": "reflectance.adjacency_km"},
+    "dem": {"altitude": "altitude"},
+    "scene_classification": {
+        name: f"classification.{name}"
+        for name in ("snow_possible", "median_filter", "mode", "improvements", "cloud_buffer", "cloud_model")
+    },
+    "aerosol": {name: f"aerosol.{name}" for name in ("method", "aot550", "smoothing_km")},
+    "water_vapour": {name: f"water_vapour.{name}" for name in ("method", "column")},
+    "reflectance": {name: f"reflectance.{name}" for name in ("adjacency", "adjacency_km")},
+    "uncertainty": {name: f"reflectance.{name}" for name in ("adjacency", "adjacency_km")},
+    "terrain_correction": {name: f"terrain.{name}" for name in ("correction", "min_cos_incidence")},
+    "write_cog": {"compression": "cog.compression"},
+    "look_up_table": {"aerosol": "aerosol.model"},
+}
+
+
+#: Words that the rules understand, so that no stage gets them.
+FOR_THE_RULES = {"terrain.correction": {"never"}, "aerosol.model": {"auto"}}
+
+
+@pytest.mark.parametrize("stage", PASSED_ON)
+def test_stages_have_the_choices_and_defaults_of_the_settings(stage):
+    parameters = inspect.signature(importlib.import_module(f"steps.{stage}").run, eval_str=True).parameters
+    for name, setting in PASSED_ON[stage].items():
+        entry = SCHEMA
+        for key in setting.split("."):
+            entry = entry["properties"][key]
+        default, kind = parameters[name].default, parameters[name].annotation
+        choices = entry.get("enum") or entry.get("items", {}).get("enum")
+        if default not in (inspect.Parameter.empty, None):  # None stands for all of a list
+            assert (list(default) if isinstance(default, tuple) else default) == entry["default"], setting
+        if choices:
+            of_stage = typing.get_args(typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind)
+            assert set(of_stage) == set(choices) - FOR_THE_RULES.get(setting, set()), setting
 
 
 NASTY = [

@@ -12,6 +12,7 @@ import pandas as pd
 from steps import demo
 from steps.benchmark.measure import Cost, measure
 from steps.core.cli import cli
+from steps.simulation import demo_pixels
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
 matplotlib.use("Agg")
@@ -19,8 +20,15 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
+#: Pixels of 10 m along a side: products of a sixteenth, a quarter, a half and all of a tile's area.
+SIZES = (2748, 5490, 7764, 10980)
+#: Numbers of products in one run.
+PRODUCTS = (1, 2, 4)
 
-def run(snakefile: Path, folder: Path, sizes: list[int], products: list[int], threads: int = 1) -> None:
+
+def run(
+    snakefile: Path, folder: Path, sizes: list[int] | None = None, products: list[int] | None = None, threads: int = 1
+) -> None:
     """Run the pipeline over products of several sizes, and over several products at once.
 
     Parameters
@@ -30,9 +38,10 @@ def run(snakefile: Path, folder: Path, sizes: list[int], products: list[int], th
     folder
         Output: `scaling.csv`, `scaling.md` and `scaling.png`.
     sizes
-        Pixels of 10 m along a side of the products, made of the demo mirrored at its edges; multiples of 6.
+        Pixels of 10 m along a side of the products, made of the demo mirrored at its edges; multiples of 6, by default
+        `SIZES`.
     products
-        Numbers of demo products to process in one run.
+        Numbers of demo products to process in one run, by default `PRODUCTS`.
     threads
         Cores of the runs.
 
@@ -41,11 +50,14 @@ def run(snakefile: Path, folder: Path, sizes: list[int], products: list[int], th
     StepError
         If a run fails.
     """
+    sizes, products = sizes or list(SIZES), products or list(PRODUCTS)
     work = folder.absolute() / "work"  # the workflows run in it
     try:
-        _row(snakefile, work, demo.GRID.width, 1, threads)  # so that no kernel has to be compiled in what is measured
+        _row(
+            snakefile, work, demo_pixels.GRID.width, 1, threads
+        )  # so that no kernel has to be compiled in what is measured
         rows = [_row(snakefile, work, size, 1, threads) for size in sizes]
-        rows += [_row(snakefile, work, demo.GRID.width, count, threads) for count in products]
+        rows += [_row(snakefile, work, demo_pixels.GRID.width, count, threads) for count in products]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     table = pd.DataFrame(rows)

@@ -33,6 +33,8 @@ from steps.simulation.demo_pixels import mirrored
 
 logger = logging.getLogger(__name__)
 
+#: Pixels of 10 m along a side of a part of a tile, of a quarter and of the whole.
+SIZES = (1830, 5490, 10980)
 #: Kind and pixel size of the rasters that the study works on.
 _RASTERS = {
     "toa_10m": (TOA, 10),
@@ -67,7 +69,7 @@ def run(
     angles: Path,
     lut: Path,
     folder: Path,
-    sizes: list[int],
+    sizes: list[int] | None = None,
     workers: list[int] | None = None,
     threads: int = 1,
 ) -> None:
@@ -82,7 +84,7 @@ def run(
     folder
         Output: the table `study.csv`, its account `study.md` and the figures.
     sizes
-        Pixels of 10 m along a side of the images, multiples of 6.
+        Pixels of 10 m along a side of the images, multiples of 6; by default `SIZES`.
     workers
         Numbers of workers; without any, 1 to `threads`.
     threads
@@ -107,6 +109,7 @@ def run(
     }
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
+    sizes = sizes or list(SIZES)
     for number, size in enumerate([min(sizes), *sizes]):
         with _enlarged(folder / "work", sources, metadata, size) as scene:
             scene |= {"angles": angles, "lut": lut, "scene_means": scene_means}

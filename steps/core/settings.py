@@ -1,63 +1,133 @@
-"""The user's settings as the workflow takes them: paths completed, words for nothing understood, numbers finite."""
+"""The user's settings: `workflow/schemas/config.schema.yaml` declares each once, with its type, range and default.
 
+From there follow the defaults, what words of a command line stand for, what is refused, the table in config/README.md
+(`tests/test_config.py`), and the choices and defaults of the stages, which a test compares.
+"""
+
+import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from steps.core.errors import StepError
 
-#: Settings that are paths; those below have a default that is not null.
+#: Settings that are paths.
 _PATHS = ("input", "output", "dem", "cache", "roi")
-_LAYERS = ("water_bodies", "land_cover", "snow_condition")
-_REQUIRED = ("input", "output")
+_LAYERS = ("classification.water_bodies", "classification.land_cover", "classification.snow_condition")
 #: These are made, or their absence is told elsewhere.
 _MADE = ("input", "output", "cache", "roi")
 #: What stands for no value on a command line, where all is text.
 _NOTHING = ("", "null", "none")
+#: What a text stands for, by the type that a setting may have.
+_READERS = {"boolean": {"true": True, "false": False}.__getitem__, "integer": int, "number": float}
 
 
-def completed(config: dict) -> dict:
-    """Return settings in which `~` is expanded, and the words of a command line are what they stand for.
+def checked(given: Mapping, schema: Mapping) -> dict:
+    """Return the user's settings with the defaults of all others, each of the type and in the range declared.
+
+    Text of a command line becomes what it stands for: a number, true or false, nothing (`null`), a list (`a,b`). A `~`
+    in a path is expanded.
+
+    Parameters
+    ----------
+    given
+        As Snakemake has read it.
+    schema
+        The declaration, a JSON schema.
 
     Raises
     ------
     StepError
-        If a path has characters that no stage could pass on, or does not lead to what it has to.
+        In one line, if a setting is unknown or its value not allowed; if a path has characters that no stage could
+        pass on, or does not lead to what it has to.
     """
-    # `--config key=true` arrives as text, only `True` as a boolean.
-    result = {key: value == "true" if value in ("true", "false") else value for key, value in config.items()}
-    result.update({key: _path(key, result[key]) for key in _PATHS if isinstance(result.get(key), str)})
-    layers = result.get("classification")
-    if isinstance(layers, dict):
-        found = {
-            key: _path(f"classification.{key}", layers[key]) for key in _LAYERS if isinstance(layers.get(key), str)
-        }
-        result["classification"] = layers | found
-    if isinstance(result.get("formats"), str):
-        result["formats"] = [result["formats"]]
-    result["roi"] = _numbers(result.get("roi"))
-    output = result.get("output")
-    if isinstance(output, str) and set("{}") & set(output):
-        raise StepError(
-            f"output: {output} has braces, in which Snakemake looks for wildcards; choose another output folder"
-        )
-    if isinstance(output, str):
-        places = (Path(output), *Path(output).absolute().parents)
-        if not next(place for place in places if place.exists()).is_dir():
-            raise StepError(f"output: {output} is not a folder; choose another")
+    from jsonschema import Draft202012Validator
+
+    result = _section(given, schema, "", _names(schema))
+    errors = sorted(Draft202012Validator(schema).iter_errors(result), key=lambda error: len(error.absolute_path))
+    if errors:
+        where = ".".join(map(str, errors[0].absolute_path))
+        raise StepError(f"configuration at {where}: {errors[0].message}; see config/README.md")
+    for name, value in _leaves(result):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StepError(f"configuration at {name}: {value} is no number to compute with; see config/README.md")
+    _check_output(result["output"])
     return result
 
 
-def check_finite(config: dict) -> None:
-    """Raise `StepError` if a number among valid settings is infinite or none."""
-    for name, value in _numbers_in(config):
-        if not math.isfinite(value):
-            raise StepError(f"configuration at {name}: {value} is no number to compute with; see config/README.md")
+def _names(schema: Mapping, prefix: str = "") -> list[str]:
+    """Return the names of all settings, `section.name` where they are in a section."""
+    names = []
+    for name, entry in schema["properties"].items():
+        inside = _names(entry, f"{prefix}{name}.") if "properties" in entry else []
+        names += inside or [prefix + name]
+    return names
 
 
-def _path(name: str, value: str) -> str | None:
-    if name not in _REQUIRED and value.strip().lower() in _NOTHING:
-        return None
+def _section(given: object, schema: Mapping, prefix: str, names: list[str]) -> dict:
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise StepError(f"configuration at {prefix.rstrip('.')}: {given!r} is no section; see config/README.md")
+    for name in given:
+        if name not in schema["properties"]:
+            raise _unknown(f"{prefix}{name}", names)
+    result = {}
+    for name, entry in schema["properties"].items():
+        value = given.get(name, entry["default"])
+        if "properties" in entry:
+            result[name] = _section(value, entry, f"{prefix}{name}.", names)
+        else:
+            result[name] = _value(f"{prefix}{name}", value, entry)
+    return result
+
+
+def _unknown(name: str, names: list[str]) -> StepError:
+    """Return the error of a setting that there is not, with the one that may be meant."""
+    plain = {known.replace(".", "_"): known for known in names}
+    last = {known.rpartition(".")[2]: known for known in names}
+    wanted = name.replace(".", "_").replace("-", "_")
+    close = difflib.get_close_matches(wanted, plain, 1, 0.7) or difflib.get_close_matches(wanted, last, 1, 0.7)
+    if not close:
+        return StepError(f"configuration: {name} is no setting; see config/README.md")
+    meant = plain.get(close[0]) or last[close[0]]
+    section, _, key = meant.rpartition(".")
+    how = f" (on a command line: --config {section}='{{{key}: ...}}')" if section else ""
+    return StepError(f"configuration: {name} is no setting; did you mean {meant}{how}? See config/README.md")
+
+
+def _value(name: str, value: object, entry: Mapping) -> object:
+    """Return what a setting is given as: text of a command line as what it stands for, a path completed."""
+    kinds = entry.get("type", "string")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if isinstance(value, str):
+        if "null" in kinds and value.strip().lower() in _NOTHING:
+            return None
+        value = _read(value, kinds, entry)
+    if isinstance(value, list) and "items" in entry:
+        items = entry["items"]
+        value = [_read(item, [items.get("type", "string")], items) if isinstance(item, str) else item for item in value]
+    is_path = name in _PATHS or name in _LAYERS
+    return _path(name, value) if is_path and isinstance(value, str) else value
+
+
+def _read(text: str, kinds: list[str], entry: Mapping) -> object:
+    """Return what a text stands for, or the text itself, which validation then judges."""
+    for kind in kinds:
+        if kind in _READERS:
+            try:
+                return _READERS[kind](text)
+            except (KeyError, ValueError):
+                continue
+        if kind == "array":
+            item = entry["items"].get("type", "string")
+            words = [_read(word.strip(), [item], entry["items"]) for word in text.split(",")]
+            if item == "string" or not any(isinstance(word, str) for word in words):
+                return words
+    return text
+
+
+def _path(name: str, value: str) -> str:
     if any(ord(character) < 32 for character in value):
         raise StepError(f"{name}: {value!r} has a control character; choose another path")
     path = Path(value).expanduser()
@@ -67,18 +137,20 @@ def _path(name: str, value: str) -> str | None:
     return f"./{value}" if value.startswith("-") else str(path) if value.startswith("~") else value
 
 
-def _numbers(value):
-    """Return as numbers what stands in a list on the command line, which arrives as text; other values as they are."""
-    try:
-        return [float(item) for item in value] if isinstance(value, list) else value
-    except (TypeError, ValueError):
-        return value
+def _check_output(output: str) -> None:
+    if set("{}") & set(output):
+        raise StepError(
+            f"output: {output} has braces, in which Snakemake looks for wildcards; choose another output folder"
+        )
+    places = (Path(output), *Path(output).absolute().parents)
+    if not next(place for place in places if place.exists()).is_dir():
+        raise StepError(f"output: {output} is not a folder; choose another")
 
 
-def _numbers_in(value, name: str = "") -> Iterator[tuple[str, float]]:
-    """Yield all floating point numbers in a setting, with their names."""
-    if isinstance(value, float):
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield all values in settings, with their names."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
         yield name, value
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from _numbers_in(item, f"{name}.{key}" if name else str(key))
+    for key, item in items or ():
+        yield from _leaves(item, f"{name}.{key}" if name else str(key))

@@ -45,8 +45,6 @@ rule benchmark_study:
         mem_mb=4000,
     params:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
-        sizes=config["study"]["sizes"],
-        workers=config["study"]["workers"],
     shell:
         command("benchmark_study", "benchmark.study")
 
@@ -95,7 +93,5 @@ rule benchmark_scaling:
     params:
         snakefile=PROJECT / "Snakefile",
         folder=lambda wildcards, output: str(Path(output[0]).parent),
-        sizes=config["study"]["product_sizes"],
-        products=config["study"]["products"],
     shell:
         command("benchmark_scaling", "benchmark.scaling")

@@ -5,8 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 # Stages are those of the checkout that these rules are in, here and in the processes that are started from here, also
 # where another one is installed. Rules that Snakemake fetches itself need an installed package.
@@ -24,7 +25,7 @@ from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, failures
 from steps.core.provenance import Provenance, begin_run
-from steps.core.settings import check_finite, completed
+from steps.core.settings import checked
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import Program, l1c_products, literal, options, parts_of
@@ -47,22 +48,17 @@ if other.exists() and not other.samefile(steps.__file__):
         f"{other.absolute()}: would be taken for the stages of {PROJECT}; run from another folder or rename it"
     )
 
+SCHEMA = yaml.safe_load(
+    Path(workflow.source_path("../schemas/config.schema.yaml")).read_text()
+)
 try:
-    config.update(completed(config))
-except StepError as problem:
-    refuse(problem)
-try:
-    validate(config, schema="../schemas/config.schema.yaml")
-except WorkflowError as problem:
-    lines = str(problem).splitlines()
-    where = next(line for line in lines if line.startswith("On instance"))[
-        len("On instance") : -1
-    ]
-    refuse(f"configuration{where}: {lines[1]}; see config/README.md")
-try:
-    check_finite(config)
-except StepError as problem:
-    refuse(problem)
+    config.update(checked(config, SCHEMA))
+except StepError as error:
+    refuse(error)
+if config["terrain"]["correction"] == "always" and not config["dem"]:
+    refuse(
+        "terrain.correction: always needs an elevation model; give `dem` or leave it at auto"
+    )
 
 for sentence in leave_foreign_variables():
     print(f"WARNING: {sentence}", file=sys.stderr)
