@@ -175,6 +175,12 @@ PASSED_ON = {
 FOR_THE_RULES = {"terrain.correction": {"never"}, "aerosol.model": {"auto"}}
 
 
+def words_of(kind):
+    """Yield the words in a type such as `list[Literal["a", "b"]] | None`."""
+    for part in typing.get_args(kind):
+        yield from [part] if isinstance(part, str) else words_of(part)
+
+
 @pytest.mark.parametrize("stage", PASSED_ON)
 def test_stages_have_the_choices_and_defaults_of_the_settings(stage):
     parameters = inspect.signature(importlib.import_module(f"steps.{stage}").run, eval_str=True).parameters
@@ -187,8 +193,7 @@ def test_stages_have_the_choices_and_defaults_of_the_settings(stage):
         if default not in (inspect.Parameter.empty, None):  # None stands for all of a list
             assert (list(default) if isinstance(default, tuple) else default) == entry["default"], setting
         if choices:
-            of_stage = typing.get_args(typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind)
-            assert set(of_stage) == set(choices) - FOR_THE_RULES.get(setting, set()), setting
+            assert set(words_of(kind)) == set(choices) - FOR_THE_RULES.get(setting, set()), setting
 
 
 NASTY = [
