@@ -36,7 +36,7 @@ class Project(Checkout):
         self.checkout = Checkout(folder / "sen2flow")
         self.folder = folder / "project"
         self.folder.mkdir()
-        snakefile = self.checkout.folder / "Snakefile"
+        snakefile = self.checkout.folder / "workflow/Snakefile"
         (self.folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=snakefile, config=config))
 
     def bash(self, command, check=True):

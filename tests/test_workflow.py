@@ -389,6 +389,18 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
+def test_the_workflow_is_parsed_with_what_snakemake_needs_alone(tmp_path):
+    """As where an environment for the stages is made by Snakemake itself."""
+    for name in ("numba", "rasterio", "scipy", "lxml", "matplotlib", "joblib", "pystac"):  # a plugin wants pandas
+        (tmp_path / "absent").mkdir(exist_ok=True)
+        (tmp_path / f"absent/{name}.py").write_text("raise ImportError(__name__)\n")
+    checkout = Checkout(tmp_path)
+    done = checkout.bash("PYTHONPATH=$PWD/absent:$PYTHONPATH snakemake --lint")
+    assert "in a good condition" in done.stderr + done.stdout
+    plan = checkout.bash("PYTHONPATH=$PWD/absent:$PYTHONPATH snakemake --cores 1 --dry-run").stdout
+    assert "rule products:" in plan
+
+
 def test_every_rule_calls_its_step_as_the_step_is_defined(tmp_path):
     """Also with everything that can be chosen; a command as it is printed can be pasted."""
     import importlib
