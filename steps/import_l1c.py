@@ -17,11 +17,11 @@ from steps.core.mesh import nearest
 from steps.core.parallel import RunAll, workers
 from steps.l1c import jp2 as jp2_reader
 from steps.l1c.checksums import Setting
+from steps.l1c.formats import open_product
 from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
 from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
-from steps.l1c.safe import Safe
 from steps.l2a.documents import check_documents
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
 from steps.sentinel2.scene import Scene
@@ -96,7 +96,7 @@ def run(
     StepError
         If the product is broken or incomplete, the region does not touch it, or an output cannot be written.
     """
-    product = read_l1c(Safe(l1c, checksums), ozone)
+    product = read_l1c(open_product(l1c, checksums), ozone)
     scene = _part(product, roi, roi_margin_km, roi_clouds) if roi else product.scene
     grid, tile = scene.grid, product.scene.grid
     outputs = {10: toa_10m, 20: toa_20m, 60: toa_60m}

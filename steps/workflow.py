@@ -73,7 +73,7 @@ def product_of(path: str) -> str:
     """Return the name of the Level-2A product that is made of an input."""
     if path == "demo":
         return l2a_name(DEMO_PRODUCT)
-    from steps.l1c.safe import product_name
+    from steps.l1c.formats import product_name
 
     return l2a_name(product_name(Path(path)))
 
@@ -125,16 +125,16 @@ def parts_of(roi, products: Mapping[str, str], demo: str) -> tuple[dict, dict[st
     StepError
         If the region cannot be read.
     """
+    from steps.l1c.formats import open_product
     from steps.l1c.metadata import tile_grid
     from steps.l1c.roi import part_of
-    from steps.l1c.safe import Safe
 
     parts, set_aside = {}, {}
     for name, path in products.items():
         if path == demo:
             continue
         try:
-            grid = tile_grid(Safe(Path(path)))
+            grid = tile_grid(open_product(Path(path)))
         except StepError as error:
             set_aside[path] = " ".join(str(error).split())
         else:

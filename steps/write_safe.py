@@ -13,8 +13,8 @@ from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.parallel import workers
 from steps.l1c.documents import Xml
+from steps.l1c.formats import Product, open_product
 from steps.l1c.metadata import granule_of, masks_of
-from steps.l1c.safe import Safe
 from steps.l2a.documents import Sources, l2a_documents, read_sources
 from steps.l2a.elements import Auxiliary, Identity, serialise
 from steps.l2a.manifest import manifest
@@ -64,7 +64,7 @@ def run(
     threads
         Tiles of masks decoded side by side.
     """
-    scene, report, source = Scene.read(metadata), read_json(quality), Safe(l1c)
+    scene, report, source = Scene.read(metadata), read_json(quality), open_product(l1c)
     check_folder(images)
     used = Auxiliary(
         dem=report["dem_source"],
@@ -118,7 +118,7 @@ def _link_images(images: Path, identity: Identity, folder: Path) -> None:
 
 
 def _write_masks(
-    source: Safe, tile: etree._Element, identity: Identity, scene: Scene, folder: Path, threads: int
+    source: Product, tile: etree._Element, identity: Identity, scene: Scene, folder: Path, threads: int
 ) -> list[tuple[str, Mapping[str, str]]]:
     """Write the masks that stem from the L1C product, and return names and attributes of these and of our own."""
     place = folder / identity.granule / "QI_DATA"
@@ -129,7 +129,7 @@ def _write_masks(
     return masks + [(name, {"type": name[:10]}) for name in own]
 
 
-def _copy_companions(source: Safe, sources: Sources, folder: Path) -> None:
+def _copy_companions(source: Product, sources: Sources, folder: Path) -> None:
     """Copy the auxiliary data and the reports on the quality of the L1C product."""
     identity = sources.identity
     places = {

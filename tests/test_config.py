@@ -14,9 +14,10 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 HEAD = """# Configuration
 
 Give a key on the command line (`--config input=/data/S2A_MSIL1C_....SAFE output=/data/l2a`) or in a file of your own
-(`--configfile mine.yaml`). A key of a section has its section around it: `--config aerosol='{method: fixed, aot550: 0.1}'`
-(Snakemake takes no dots in names). A list may be one word, `formats=cog` or `formats=safe,cog`. A key that is not in this
-table is refused, with the one that may be meant. Several products: a table as [products.csv](products.csv).
+(`--configfile mine.yaml`). A key of a section has its section around it:
+`--config aerosol='{method: fixed, aot550: 0.1}'` (Snakemake takes no dots in names). A list may be one word,
+`formats=cog` or `formats=safe,cog`. A key that is not in this table is refused, with the one that may be meant. Several
+products: a table as [products.csv](products.csv).
 
 | key | default | allowed | meaning |
 |---|---|---|---|

@@ -16,8 +16,9 @@ from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml
 from steps.core.artefacts import Grid
 from steps.core.errors import StepError
 from steps.l1c.auxiliary import read_auxiliary
+from steps.l1c.formats import product_name
 from steps.l1c.metadata import read_l1c
-from steps.l1c.safe import Safe, product_name
+from steps.l1c.safe import Safe
 from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.scene import Scene
 

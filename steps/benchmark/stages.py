@@ -13,7 +13,7 @@ from rasterio.io import MemoryFile
 from steps import __version__
 from steps.core.cli import cli
 from steps.core.errors import StepError
-from steps.l1c.safe import Safe
+from steps.l1c.formats import open_product
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _copy() -> float:
 
 
 def _decode(l1c: Path) -> float:
-    safe = Safe(l1c)
+    safe = open_product(l1c)
     source = safe.source(next(name for name in safe.names() if name.endswith("_B02.jp2")))
     start = time.process_time()
     with rasterio.Env(GDAL_NUM_THREADS="1"), contextlib.ExitStack() as stack:

@@ -13,8 +13,8 @@ import numpy as np
 
 from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.l1c.formats import Product
 from steps.l1c.grib import Message, messages
-from steps.l1c.safe import Safe
 from steps.sentinel2.scene import Auxiliary
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ _FIELDS = {
 
 
 def read_auxiliary(
-    safe: Safe, granule: PurePosixPath, ozone: float, grid: Grid | None = None
+    safe: Product, granule: PurePosixPath, ozone: float, grid: Grid | None = None
 ) -> tuple[Auxiliary, tuple[str, ...]]:
     """Read the auxiliary data of the granule; files and fields may be missing.
 
@@ -100,7 +100,7 @@ def read_auxiliary(
     ), tuple(defaults)
 
 
-def _files(safe: Safe, granule: PurePosixPath) -> list[str]:
+def _files(safe: Product, granule: PurePosixPath) -> list[str]:
     """Return the files to look at, those that are believed first."""
     found = (name for name in safe.names() if PurePosixPath(name).parent == granule / "AUX_DATA")
     return sorted(found, key=lambda name: (PurePosixPath(name).name == _FORECAST, name))
@@ -119,7 +119,7 @@ def _table(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in values.tolist())
 
 
-def _fields(safe: Safe, name: str, tile: tuple | None, defaults: list[str]) -> Iterator[tuple[str, Message]]:
+def _fields(safe: Product, name: str, tile: tuple | None, defaults: list[str]) -> Iterator[tuple[str, Message]]:
     """Yield the known fields of a file by short name; what is set aside is told in a sentence of `defaults`."""
     file = PurePosixPath(name)
     try:

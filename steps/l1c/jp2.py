@@ -18,7 +18,7 @@ from rasterio.io import MemoryFile
 
 from steps.core.artefacts import Grid
 from steps.core.errors import StepError
-from steps.l1c.safe import Safe
+from steps.l1c.formats import Product
 
 _SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
 #: Tiles, parts of tiles, and boxes or markers before them, of which no product has as many: 121 tiles are usual. Each
@@ -173,7 +173,7 @@ def tile_keys(data: bytes | mmap.mmap, stream: Codestream) -> list[Hashable]:
 
 
 @contextlib.contextmanager
-def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]:
+def opened(safe: Product, name: str, **options) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of the product in the calling thread, with GDAL's open options; nothing is written beside it.
 
     Raises
@@ -195,7 +195,7 @@ def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]
             ) from problem
 
 
-def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
+def reduced(safe: Product, name: str, factor: int) -> np.ndarray:
     """Decode an image of one layer at a coarser resolution.
 
     Parameters
@@ -225,7 +225,7 @@ def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
     return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
 
 
-def check(safe: Safe, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
+def check(safe: Product, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
     """Check that a JP2 file is whole, fits its checksum and has the size, type and place expected, without decoding it.
 
     Parameters

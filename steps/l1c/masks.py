@@ -12,10 +12,10 @@ from lxml import etree
 
 from steps.core.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.core.errors import StepError
+from steps.l1c.formats import Product
 from steps.l1c.jp2 import check as check_jp2
 from steps.l1c.jp2 import codestream, opened, tile_keys
 from steps.l1c.metadata import Mask
-from steps.l1c.safe import Safe
 from steps.sentinel2.bands import PIXEL_SIZE
 
 #: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
@@ -56,7 +56,7 @@ _FARTHEST = 1.1e7
 
 
 def quality_flags(
-    safe: Safe, masks: Sequence[Mask], area: tuple[slice, slice], run_all: Callable
+    safe: Product, masks: Sequence[Mask], area: tuple[slice, slice], run_all: Callable
 ) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Read the flags of MSK_QUALIT files.
 
@@ -84,7 +84,7 @@ def _flags_of(layers: np.ndarray) -> np.ndarray:
 
 
 def tiles_with_pixels(
-    safe: Safe,
+    safe: Product,
     masks: Sequence[Mask],
     area: tuple[slice, slice],
     run_all: Callable,
@@ -139,7 +139,7 @@ def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: t
     return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
 
 
-def check_masks(safe: Safe, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
+def check_masks(safe: Product, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
     """Check the masks that are there: images are whole and of the tile's size, polygons are sound.
 
     Parameters
@@ -185,7 +185,7 @@ def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, 
                 mask[y[inside], x[inside]] |= flag
 
 
-def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | None:
+def polygon_flags(safe: Product, masks: list[Mask], grid: Grid) -> np.ndarray | None:
     """Burn the polygons of the GML masks into the 20 m grid; every pixel that one touches is flagged.
 
     Parameters
@@ -220,14 +220,14 @@ def polygon_flags(safe: Safe, masks: list[Mask], grid: Grid) -> np.ndarray | Non
     return flags
 
 
-def layer_polygons(safe: Safe, mask: Mask) -> Iterator[tuple[int, dict]]:
+def layer_polygons(safe: Product, mask: Mask) -> Iterator[tuple[int, dict]]:
     """Yield the layer of MSK_QUALIT, and the polygon as GeoJSON, of each feature of a file of `POLYGON_KINDS`."""
     for feature, polygon in polygons_of(safe, mask):
         kind = (feature.findtext("{*}maskType") or "").strip()
         yield _LAYER_OF_TYPE.get(kind, POLYGON_KINDS[mask.kind]), polygon
 
 
-def polygons_of(safe: Safe, mask: Mask) -> Iterator[tuple[etree._Element, dict]]:
+def polygons_of(safe: Product, mask: Mask) -> Iterator[tuple[etree._Element, dict]]:
     """Yield the features of a GML mask, each with its polygons, one by one, as GeoJSON in map coordinates.
 
     Raises

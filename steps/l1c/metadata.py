@@ -14,7 +14,8 @@ from steps.core.artefacts import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml
-from steps.l1c.safe import PRODUCT_XML, Safe, name_in, product_metadata
+from steps.l1c.formats import Product
+from steps.l1c.safe import PRODUCT_XML, name_in, product_metadata
 from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
 from steps.sentinel2.satellites import code_of
@@ -66,7 +67,7 @@ class L1C:
         Special values of the DN.
     """
 
-    safe: Safe
+    safe: Product
     scene: Scene
     granule: str
     angles: dict[str, np.ndarray]
@@ -77,7 +78,7 @@ class L1C:
     saturated: int
 
 
-def read_l1c(safe: Safe, ozone: float) -> L1C:
+def read_l1c(safe: Product, ozone: float) -> L1C:
     """Read all that an L1C product says of itself, and check that it is plausible.
 
     Parameters
@@ -135,17 +136,17 @@ def internal_numbers(product: L1C, band: str, dn: np.ndarray, size: int) -> tupl
     )
 
 
-def tile_grid(safe: Safe) -> Grid:
+def tile_grid(safe: Product) -> Grid:
     """Return the grid at 10 m of a product; errors as of `read_l1c`."""
     return _grid(_documents(safe)[-1])
 
 
-def granule_of(safe: Safe) -> PurePosixPath:
+def granule_of(safe: Product) -> PurePosixPath:
     """Return the path of the granule's folder inside a product; errors as of `read_l1c`."""
     return _documents(safe)[2]
 
 
-def _documents(safe: Safe) -> tuple[Xml, dict[str, str], PurePosixPath, Xml]:
+def _documents(safe: Product) -> tuple[Xml, dict[str, str], PurePosixPath, Xml]:
     """Return the product's XML, the images it names, and the granule's path and XML."""
     product = Xml(product_metadata(safe), safe.label(PRODUCT_XML))
     images = _images(product)

@@ -79,6 +79,11 @@ class Safe:
                 raise StepError(f"{path}: holds {len(found)} products; unpack it and give their folders, one by one")
             self._folder = found.pop()
 
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Tell whether a path is a folder or a zip."""
+        return path.is_dir() or path.suffix.lower() == ".zip"
+
     @functools.cached_property
     def _archive(self) -> zipfile.ZipFile:
         if not self.path.is_file() or not (self.path.suffix.lower() == ".zip" or zipfile.is_zipfile(self.path)):
@@ -289,7 +294,7 @@ def _check_format(path: Path, names: list[str]) -> None:
     raise StepError(f"{path}: is not a Sentinel-2 L1C product: it has no {PRODUCT_XML}; give its SAFE folder or zip")
 
 
-def product_metadata(safe: Safe) -> etree._Element:
+def product_metadata(safe) -> etree._Element:
     """Return the root of the product's XML.
 
     Raises
@@ -307,7 +312,7 @@ def product_metadata(safe: Safe) -> etree._Element:
     return root
 
 
-def name_in(safe: Safe, root: etree._Element) -> str:
+def name_in(safe, root: etree._Element) -> str:
     """Return the product's name, without `.SAFE`, from the root of its XML."""
     name = (root.findtext(".//{*}PRODUCT_URI") or "").strip().removesuffix(".SAFE")
     if not _NAME.fullmatch(name):
@@ -316,20 +321,3 @@ def name_in(safe: Safe, root: etree._Element) -> str:
             f"format; {_AGAIN}"
         )
     return name
-
-
-def product_name(path: Path) -> str:
-    """Return the name of an L1C product, without `.SAFE`, as its metadata give it.
-
-    Parameters
-    ----------
-    path
-        SAFE folder or zip, under whatever name.
-
-    Raises
-    ------
-    StepError
-        If it is not an L1C product in the compact format, or is broken; one line that says which.
-    """
-    safe = Safe(path)
-    return name_in(safe, product_metadata(safe))

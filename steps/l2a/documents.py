@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from lxml import etree
 
 from steps.l1c.documents import Xml
-from steps.l1c.safe import PRODUCT_XML, Safe
+from steps.l1c.formats import Product
+from steps.l1c.safe import PRODUCT_XML
 from steps.l2a.elements import Auxiliary, Identity, specification, text_of
 from steps.l2a.manifest import description
 from steps.l2a.metadata import (
@@ -63,7 +64,7 @@ class Sources:
     identity: Identity
 
 
-def read_sources(safe: Safe, granule: str, scene: Scene) -> Sources:
+def read_sources(safe: Product, granule: str, scene: Scene) -> Sources:
     """Read the documents of an L1C product.
 
     Parameters
@@ -95,7 +96,7 @@ def read_sources(safe: Safe, granule: str, scene: Scene) -> Sources:
     return Sources(product, tile, *optional, name, datastrip, Identity.of(scene.product, name, tile))
 
 
-def _datastrip_folder(safe: Safe, tile: etree._Element) -> str | None:
+def _datastrip_folder(safe: Product, tile: etree._Element) -> str | None:
     """Return the folder of the tile's datastrip: that of its name, or the only one, or None."""
     identifier = text_of(tile, "DATASTRIP_ID")
     paths = [PurePosixPath(name) for name in safe.names()]
@@ -160,7 +161,7 @@ def l2a_documents(
     return result
 
 
-def check_documents(safe: Safe, granule: str, scene: Scene) -> None:
+def check_documents(safe: Product, granule: str, scene: Scene) -> None:
     """Raise `StepError` if the documents of the L2A product could not be made, before the long work."""
     sources = read_sources(safe, granule, scene)
     made = l2a_documents(sources, scene, _NO_REPORT, Auxiliary(), ())

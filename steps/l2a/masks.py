@@ -15,6 +15,7 @@ import numpy as np
 from lxml import etree
 
 from steps.core.artefacts import Grid, link
+from steps.l1c.formats import Product
 from steps.l1c.jp2 import opened
 from steps.l1c.masks import (
     POLYGON_KINDS,
@@ -24,7 +25,6 @@ from steps.l1c.masks import (
     tiles_with_pixels,
 )
 from steps.l1c.metadata import Mask
-from steps.l1c.safe import Safe
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene
@@ -40,7 +40,7 @@ Layers = Iterable[tuple[int, np.ndarray]]
 
 
 def write_masks(
-    source: Safe, masks: Sequence[Mask], scene: Scene, folder: Path, run_all: Callable
+    source: Product, masks: Sequence[Mask], scene: Scene, folder: Path, run_all: Callable
 ) -> list[tuple[str, Mapping[str, str]]]:
     """Write the masks of an L2A product that stem from its L1C product.
 
@@ -85,7 +85,12 @@ class _Images:
     """Writer of the mask images of one product; its methods tell whether the L1C product has what they need."""
 
     def __init__(
-        self, source: Safe, given: Mapping[tuple[str, str | None], Mask], scene: Scene, folder: Path, run_all: Callable
+        self,
+        source: Product,
+        given: Mapping[tuple[str, str | None], Mask],
+        scene: Scene,
+        folder: Path,
+        run_all: Callable,
     ):
         self._source, self._given, self._scene, self._folder, self._run_all = source, given, scene, folder, run_all
         self._empty: dict[tuple[Grid, int], Path] = {}

@@ -177,6 +177,13 @@ def half(most):
         return most
 
 
+# What of each format is written last.
+FORMATS = {
+    "safe": f"{OUT}/{{product}}.SAFE/manifest.safe",
+    "cog": f"{OUT}/{{product}}/cog/item.json",
+}
+
+
 # A part of fewer pixels of 10 m is small.
 SMALL = 2e6
 
@@ -221,16 +228,12 @@ def final_files(wildcards):
 
 
 def product_files(product):
-    folder = f"{OUT}/{product}"
-    files = [
-        f"{folder}/report/quality.json",
-        *(f"{folder}/quicklook/{name}.png" for name in QUICKLOOKS),
+    """What a user gets of a product."""
+    return [
+        f"{OUT}/{product}/report/quality.json",
+        *(f"{OUT}/{product}/quicklook/{name}.png" for name in QUICKLOOKS),
+        *(FORMATS[name].format(product=product) for name in config["formats"]),
     ]
-    if "safe" in config["formats"]:
-        files.append(f"{folder}.SAFE/manifest.safe")
-    if "cog" in config["formats"]:
-        files.append(f"{folder}/cog/item.json")
-    return files
 
 
 # Rules of a workflow that takes this one as a module.

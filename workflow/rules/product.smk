@@ -95,7 +95,7 @@ rule write_safe:
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
-        f"{OUT}/{{product}}.SAFE/manifest.safe",
+        FORMATS["safe"],
     log:
         kept("logs/write_safe.log"),
     benchmark:
@@ -151,7 +151,7 @@ rule publish_cog:
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
-        kept("cog/item.json"),
+        FORMATS["cog"],
     log:
         kept("logs/publish_cog.log"),
     benchmark:

@@ -1,0 +1,75 @@
+"""The forms in which a Level-1C product comes, and which of them a path is."""
+
+import mmap
+from pathlib import Path
+from typing import Protocol
+
+from lxml import etree
+
+from steps.l1c.checksums import Setting
+from steps.l1c.safe import Safe, name_in, product_metadata
+
+
+class Product(Protocol):
+    """The files of a Level-1C product, whatever they are packed in, by their path inside its SAFE folder.
+
+    `Safe` says what each method returns and raises. A new form is a class with these methods and an entry in `READERS`.
+    """
+
+    path: Path
+    checksums: Setting
+
+    def __init__(self, path: Path, checksums: Setting = "ignore"): ...
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Tell, at a glance, whether a path is a product in this form."""
+
+    def label(self, name: str) -> str: ...  # noqa: D102
+
+    def names(self) -> list[str]: ...  # noqa: D102
+
+    def exists(self, name: str) -> bool: ...  # noqa: D102
+
+    def size(self, name: str) -> int: ...  # noqa: D102
+
+    def read(self, name: str) -> bytes: ...  # noqa: D102
+
+    def verify(self, name: str) -> None: ...  # noqa: D102
+
+    def unverified(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def view(self, name: str) -> bytes | mmap.mmap: ...  # noqa: D102
+
+    def source(self, name: str) -> Path | bytes: ...  # noqa: D102
+
+    def xml(self, name: str) -> etree._Element: ...  # noqa: D102
+
+
+#: Forms, the first that recognises a path reads it; the last tells what is wrong with any other.
+READERS: list[type[Product]] = [Safe]
+
+
+def open_product(path: Path, checksums: Setting = "ignore") -> Product:
+    """Open a Level-1C product in whatever form it is.
+
+    Parameters
+    ----------
+    path
+        SAFE folder, or zip that holds one.
+    checksums
+        What to do with a file that does not fit its checksum when it is read.
+
+    Raises
+    ------
+    StepError
+        If it is no Level-1C product in a form that is known.
+    """
+    reader = next((reader for reader in READERS if reader.recognises(Path(path))), READERS[-1])
+    return reader(path, checksums)
+
+
+def product_name(path: Path) -> str:
+    """Return the name of a Level-1C product, without `.SAFE`, as its metadata give it; errors as of `open_product`."""
+    product = open_product(path)
+    return name_in(product, product_metadata(product))
