@@ -1,7 +1,6 @@
 """Stage: the look-up table of an aerosol model."""
 
 from pathlib import Path
-from typing import Literal
 
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.lut import make_table
@@ -9,7 +8,7 @@ from steps.atmosphere.responses import reference_response
 from steps.core.cli import cli
 
 
-def run(aerosol: Literal["continental", "maritime", "urban", "desert", "biomass"], lut: Path, threads: int = 1) -> None:
+def run(aerosol: str, lut: Path, threads: int = 1) -> None:
     """Build the look-up table of an aerosol model from the shipped facts, unless it is there: about 15 CPU seconds.
 
     The same version of the code gives the same bytes, whatever `--threads`. The table is read back and used once, which

@@ -167,12 +167,11 @@ PASSED_ON = {
     "uncertainty": {name: f"reflectance.{name}" for name in ("adjacency", "adjacency_km")},
     "terrain_correction": {name: f"terrain.{name}" for name in ("correction", "min_cos_incidence")},
     "write_cog": {"compression": "cog.compression"},
-    "look_up_table": {"aerosol": "aerosol.model"},
 }
 
 
 #: Words that the rules understand, so that no stage gets them.
-FOR_THE_RULES = {"terrain.correction": {"never"}, "aerosol.model": {"auto"}}
+FOR_THE_RULES = {"terrain.correction": {"never"}}
 
 
 def words_of(kind):

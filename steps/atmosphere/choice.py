@@ -6,9 +6,10 @@ import numpy as np
 
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
+from steps.atmosphere.models import USUAL
 
 #: Models between which dark vegetation decides.
-VEGETATION_MODELS = ("continental", "maritime")
+VEGETATION_MODELS = (USUAL, "maritime")
 
 
 def choose_aerosol_model(cams: Mapping[str, np.ndarray]) -> str:
@@ -28,12 +29,12 @@ def choose_aerosol_model(cams: Mapping[str, np.ndarray]) -> str:
     Returns
     -------
     str
-        One of `AEROSOL_MODELS`; `continental` if no species is given or all are 0.
+        One of `AEROSOL_MODELS`; `USUAL` if no species is given or all are 0.
     """
     species = {name: float(np.nanmean(cams[f"{name}aod550"])) if f"{name}aod550" in cams else 0.0 for name in _SPECIES}
     total = sum(species.values())
     if not total > 0:
-        return "continental"
+        return USUAL
     if species["du"] > 0.5 * total:
         return "desert"
     if species["ss"] > 0.5 * total:
@@ -41,7 +42,7 @@ def choose_aerosol_model(cams: Mapping[str, np.ndarray]) -> str:
     fine = total - species["du"] - species["ss"]
     if species["bc"] > 0.12 * fine:
         return "urban"
-    return "biomass" if species["om"] > 0.6 * fine else "continental"
+    return "biomass" if species["om"] > 0.6 * fine else USUAL
 
 
 _SPECIES = ("bc", "du", "om", "ss", "su")

@@ -219,15 +219,14 @@ def _write(path: Path, document: dict) -> None:
 def run(folder: Path, only: list[str] | None = None, threads: int = 1) -> None:
     """Write the shipped tables into FOLDER, and their checksums.
 
-    `--only` names some of: responses, profile, gases (needs profile.json in the folder), continental, maritime, urban,
-    desert, biomass.
+    `--only` names some of: responses, profile, gases (needs profile.json in the folder), aerosol_<model>.
     """
     folder.mkdir(parents=True, exist_ok=True)
     makers = {
         "responses": responses,
         "profile": lambda: profile(threads),
         "gases": lambda: gases(json.loads((folder / "profile.json").read_text(encoding="utf-8")), threads),
-        **{model: lambda model=model: aerosol(model, threads) for model in AEROSOL_MODELS},
+        **{f"aerosol_{model}": lambda model=model: aerosol(model, threads) for model in AEROSOL_MODELS},
     }
     for name in only or makers:
         _write(folder / f"{name}.json", makers[name]())

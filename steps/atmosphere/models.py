@@ -9,8 +9,11 @@ from steps.core.cache import cache_folder
 from steps.core.code import code_digest
 from steps.core.errors import StepError
 
-AEROSOL_MODELS = ("continental", "maritime", "urban", "desert", "biomass")
 _DATA = Path(__file__).parent / "data"
+#: The model that stands for aerosol of which nothing is known.
+USUAL = "continental"
+#: Each is a file `data/aerosol_<model>.json`.
+AEROSOL_MODELS = (USUAL, *sorted({path.stem.partition("_")[2] for path in _DATA.glob("aerosol_*.json")} - {USUAL}))
 
 
 def check_model(aerosol: str) -> None:
@@ -25,7 +28,7 @@ def other_aerosol_model(aerosol: str) -> str:
     Continental and maritime aerosol, the pair of which one is right for most of the land, differ most in absorption;
     for the special models the question is whether the air is not just continental.
     """
-    return "maritime" if aerosol == "continental" else "continental"
+    return "maritime" if aerosol == USUAL else USUAL
 
 
 def lut_path(aerosol: str) -> Path:
@@ -34,5 +37,5 @@ def lut_path(aerosol: str) -> Path:
     The name holds a digest of the code and the facts that it is made from.
     """
     check_model(aerosol)
-    digest = code_digest("steps.atmosphere.table", _DATA / "profile.json", _DATA / f"{aerosol}.json")
+    digest = code_digest("steps.atmosphere.table", _DATA / "profile.json", _DATA / f"aerosol_{aerosol}.json")
     return cache_folder() / f"lut_{aerosol}_{digest}.npz"

@@ -82,7 +82,7 @@ def _read(name: str) -> dict:
 def aerosol_model(aerosol: str) -> AerosolModel:
     """Return the optical properties of an aerosol model."""
     check_model(aerosol)
-    d = _read(aerosol)
+    d = _read(f"aerosol_{aerosol}")
     wavelength, extinction, albedo = (
         np.array(d[key])[_FIRST:] for key in ("wavelength_um", "extinction", "single_scattering_albedo")
     )

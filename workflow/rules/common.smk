@@ -80,6 +80,10 @@ DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 MODELS = [config["aerosol"]["model"]]
 if MODELS == ["auto"]:
     MODELS = AEROSOL_MODELS
+elif MODELS[0] not in AEROSOL_MODELS:
+    refuse(
+        f"aerosol.model: {MODELS[0]!r} is unknown; choose one of auto, {', '.join(AEROSOL_MODELS)}"
+    )
 LUTS = [str(lut_path(model)) for model in MODELS]
 OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
 CONDA = "../../envs/sen2flow.yaml"
