@@ -1,7 +1,6 @@
 """Aerosol: its optical thickness from dark vegetation, the granule's CAMS data or a climatology; its model."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,15 +34,15 @@ from steps.core.artefacts import (
     TERRAIN,
     TOA,
     Grid,
-    atomic,
     grid_of,
     read,
-    write_json,
+    write_document,
 )
 from steps.core.cli import cli
 from steps.core.mesh import cell_moments, cell_quantile
 from steps.core.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.reports import AerosolReport, ChosenAerosol
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ def run(
     angles: Path,
     lut: list[Path],
     aot: Path,
-    table: Path,
+    aerosol_model: Path,
     report: Path,
     mask_20m: Path | None = None,
     terrain_20m: Path | None = None,
@@ -183,11 +182,10 @@ def run(
         of the CAMS data, else by the colour of dark vegetation, else the first.
     aot
         Output: the map.
-    table
-        Output: a copy of the look-up table, for the stages that follow.
+    aerosol_model
+        Output: `ChosenAerosol`, by which the stages that follow find the look-up table.
     report
-        Output, JSON: the method (DDV, CAMS with the `source` file, CLIMATOLOGY or FIXED), the mean, figures of the
-        dark vegetation, defaults.
+        Output: `AerosolReport`.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     aot_overview
@@ -236,18 +234,23 @@ def run(
         if mask_20m and terrain_20m:
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=facts["method"])
-    if facts["method"] == "CAMS":
-        facts["source"] = scene.auxiliary.cams_file
-    facts |= {"model": model, "model_source": source, "lut": lut[list(tables).index(model)].name}
+    chosen = ChosenAerosol(model, lut[list(tables).index(model)].name)
     if source == "DEFAULT":
         facts["defaults"].append(f"No CAMS data and hardly any dark vegetation: {model} aerosol was assumed.")
-    facts["mean_aot550"] = aot550 if mean is None else mean
-    for sentence in facts["defaults"]:
+    result = AerosolReport(
+        **facts,
+        source=scene.auxiliary.cams_file if facts["method"] == "CAMS" else None,
+        mean_aot550=float(aot550 if mean is None else mean),
+        model=model,
+        model_source=source,
+        lut=chosen.table,
+        smoothing_km=smoothing_km,
+    )
+    for sentence in result.defaults:
         logger.warning("%s", sentence)
-    logger.info("mean aerosol optical thickness %.3f, method %s", facts["mean_aot550"], facts["method"])
-    with atomic(table) as part:
-        shutil.copyfile(lut[list(tables).index(model)], part)
-    write_json(report, facts | {"smoothing_km": smoothing_km})
+    logger.info("mean aerosol optical thickness %.3f, method %s", result.mean_aot550, result.method)
+    write_document(aerosol_model, chosen)
+    write_document(report, result)
 
 
 def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:

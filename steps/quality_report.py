@@ -1,6 +1,5 @@
 """Stage: the quality report of a product."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,16 @@ from steps.core.artefacts import (
     TERRAIN,
     grid_of,
     read,
-    read_json,
+    read_document,
     row_blocks,
     tags_of,
     values,
     write_json,
 )
 from steps.core.cli import cli
-from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.names import l2a_name
+from steps.sentinel2.reports import AerosolReport, BandFigures, ReflectanceReport, TerrainReport, WaterVapourReport
 from steps.sentinel2.scene import Scene
 
 _CODES = {name: code for code, name in SCL_CLASSES.items()}
@@ -28,7 +27,16 @@ _CODES = {name: code for code, name in SCL_CLASSES.items()}
 CLOUDY = ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS")
 
 
-def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path], quality: Path) -> None:
+def run(
+    metadata: Path,
+    classification: Path,
+    terrain: Path,
+    aerosol: Path,
+    water_vapour: Path,
+    reflectance: Path,
+    quality: Path,
+    terrain_correction: Path | None = None,
+) -> None:
     """Gather what is known of the quality of a product in one JSON document.
 
     Parameters
@@ -37,10 +45,8 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
         The scene.
     classification, terrain
         At 20 m.
-    reports
-        JSON documents of the stages aerosol (method, model, model_source, lut, mean_aot550, ddv_percentage),
-        water_vapour (method, mean_water_vapour), reflectance and terrain (`resolutions`, each with resolution, bands
-        and outside_domain, or applied); each may have `defaults`, a list of sentences.
+    aerosol, water_vapour, reflectance, terrain_correction
+        Reports of these stages (`steps.sentinel2.reports`).
     quality
         Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
         `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
@@ -54,15 +60,15 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
     Raises
     ------
     StepError
-        If an input cannot be read or the report of a stage is missing.
+        If an input cannot be read.
     """
-    scene = Scene.read(metadata)
-    documents = [read_json(path) for path in reports]
-    stages = [part for document in documents for part in (document, *document.get("resolutions", ()))]
-    ground = _ground(terrain)
-    aerosol, water_vapour = (_find(stages, key, reports) for key in ("mean_aot550", "mean_water_vapour"))
+    scene, ground = Scene.read(metadata), _ground(terrain)
+    air, vapour = read_document(aerosol, AerosolReport), read_document(water_vapour, WaterVapourReport)
+    inverted = read_document(reflectance, ReflectanceReport)
+    corrected = read_document(terrain_correction, TerrainReport).resolutions if terrain_correction else ()
     sentences = [*scene.defaults, *ground.pop("defaults"), *_defaults(tags_of(classification, CLASSIFICATION))]
-    sentences += [sentence for stage in stages for sentence in stage.get("defaults", ())]
+    sentences += [sentence for report in (air, vapour, inverted) for sentence in report.defaults]
+    figures = _finest(inverted)
     write_json(
         quality,
         {
@@ -70,21 +76,21 @@ def run(metadata: Path, classification: Path, terrain: Path, reports: list[Path]
             "software": f"Sen2Flow {__version__}",
             **class_shares(_class_counts(classification)),
             **ground,
-            "aot_method": aerosol["method"],
-            **({"aot_source": aerosol["source"]} if aerosol.get("source") else {}),
-            "mean_aot550": aerosol["mean_aot550"],
-            "aerosol_model": aerosol["model"],
-            "aerosol_model_source": aerosol["model_source"],
-            "lut": aerosol["lut"],
-            "ddv_percentage": aerosol.get("ddv_percentage", 0.0),
-            "water_vapour_method": water_vapour["method"],
-            "mean_water_vapour": water_vapour["mean_water_vapour"],
+            "aot_method": air.method,
+            **({"aot_source": air.source} if air.source else {}),
+            "mean_aot550": air.mean_aot550,
+            "aerosol_model": air.model,
+            "aerosol_model_source": air.model_source,
+            "lut": air.lut,
+            "ddv_percentage": air.ddv_percentage,
+            "water_vapour_method": vapour.method,
+            "mean_water_vapour": vapour.mean_water_vapour,
             "ozone_dobson": round(scene.auxiliary.ozone * 1000, 3),
-            "ozone_source": "CONFIG" if any("ozone" in s.lower() for s in scene.defaults) else "AUX_ECMWFT",
-            "negative_percentage": {band: 100 * v for band, v in _finest(stages, "negative_share").items()},
-            "mean_reflectance": _finest(stages, "mean_reflectance"),
-            "outside_domain_percentage": _outside_domain(stages),
-            "terrain_corrected": any(stage.get("applied", False) for stage in stages),
+            "ozone_source": scene.auxiliary.ozone_source,
+            "negative_percentage": {band: 100 * of_band.negative_share for band, of_band in figures.items()},
+            "mean_reflectance": {band: of_band.mean_reflectance for band, of_band in figures.items()},
+            "outside_domain_percentage": _outside_domain(inverted),
+            "terrain_corrected": any(raster.applied for raster in corrected),
             "defaults": sentences,
         },
     )
@@ -147,28 +153,20 @@ def _defaults(tags: dict[str, str]) -> list[str]:
     return [tags["default"]] if "default" in tags else []
 
 
-def _find(stages: Sequence[dict], key: str, reports: Sequence[Path]) -> dict:
-    for stage in stages:
-        if key in stage:
-            return stage
-    raise StepError(f"{', '.join(map(str, reports))}: none of these reports tells {key}; give that stage's report too")
-
-
-def _finest(stages: Sequence[dict], figure: str) -> dict[str, float]:
-    """Return a figure of each band from the reflectance report of the finest resolution that has the band."""
+def _finest(report: ReflectanceReport) -> dict[str, BandFigures]:
+    """Return the figures of each band from the finest resolution that has the band."""
     result = {}
-    for stage in sorted((s for s in stages if "bands" in s), key=lambda s: s["resolution"]):
-        for band, figures in stage["bands"].items():
-            result.setdefault(band, figures[figure])
+    for raster in sorted(report.resolutions, key=lambda raster: raster.resolution):
+        result = raster.bands | result
     return result
 
 
-def _outside_domain(stages: Sequence[dict]) -> dict[str, float]:
+def _outside_domain(report: ReflectanceReport) -> dict[str, float]:
     """Return the largest share (percent) of the scene at which an input was outside the look-up table."""
     result = {}
-    for stage in stages:
-        for name, share in stage.get("outside_domain", {}).items():
-            result[name] = max(100 * share, result.get(name, 0))
+    for raster in report.resolutions:
+        for name, share in raster.outside_domain.items():
+            result[name] = max(result.get(name, 0.0), 100 * share)
     return result
 
 

@@ -11,7 +11,7 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import column_excess, invert, thinness
-from steps.atmosphere.lut import load_table
+from steps.atmosphere.lut import table_of
 from steps.atmosphere.scene import (
     CELL,
     Mesh,
@@ -38,9 +38,9 @@ from steps.core.artefacts import (
     grid_of,
     read,
     read_bands,
-    read_json,
+    read_document,
     row_blocks,
-    write_json,
+    write_document,
 )
 from steps.core.cli import cli
 from steps.core.errors import StepError
@@ -49,6 +49,7 @@ from steps.core.parallel import Backend, workers
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE
+from steps.sentinel2.reports import BandFigures, InvertedRaster, ReflectanceReport, SceneMeans
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def run(
     angles: Path,
     aot: Path,
     wvp: Path,
-    lut: Path,
+    aerosol_model: Path,
     scene_means: Path,
     boa: list[Path],
     report: Path,
@@ -128,17 +129,16 @@ def run(
         Scene classification of the whole tile, of any pixel size; clouds do not count as surroundings.
     terrain
         Terrain rasters of the grids of `toa`, in the same order.
-    metadata, angles, lut
-        The scene, its angles, and the atmosphere's look-up table.
+    metadata, angles, aerosol_model
+        The scene, its angles, and its aerosol model.
     aot, wvp
         Aerosol optical thickness and water vapour at 20 m.
     scene_means
-        Report of the water vapour, which tells means and ranges of the whole tile.
+        `SceneMeans`, means and ranges of the whole tile.
     boa
         Outputs: surface reflectance, in the order of `toa`.
     report
-        Output, JSON, for each of `resolutions`: by band the valid pixels, the share of negative ones and the mean;
-        inputs outside the table.
+        Output: `ReflectanceReport`.
     adjacency
         Whether to take out the light that the surroundings scatter into the line of sight.
     adjacency_km
@@ -154,7 +154,7 @@ def run(
         If the grids differ, an input cannot be read or the output cannot be written.
     """
     scene, angle_grid, kind = Scene.read(metadata), AngleGrid(angles), UNROUNDED_BOA if unrounded else BOA
-    tile = WholeTile(load_table(lut), scene, angle_grid, read_json(scene_means)["scene"])
+    tile = WholeTile(table_of(aerosol_model), scene, angle_grid, read_document(scene_means, SceneMeans))
     maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     rasters, reports = list(zip(toa, terrain, strict=True)), []
     airs, coarse, heights = _airs(rasters, maps)
@@ -182,10 +182,10 @@ def run(
                         output.write(band, values, rows.start)
                     counts.append(count)
             reports.append(_report(angle_grid, scene, air, dict(zip(names, sum(counts), strict=True))))
-    write_json(report, {"adjacency": adjacency, "adjacency_km": adjacency_km, "resolutions": reports, "defaults": []})
+    write_document(report, ReflectanceReport(adjacency, adjacency_km, tuple(reports)))
 
 
-def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> dict:
+def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> InvertedRaster:
     """Return what there is to tell of one resolution."""
     outside = {}
     for band in counts:
@@ -193,7 +193,7 @@ def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.nda
     for name, share in outside.items():
         logger.warning("%.1f %% of the scene: %s outside the look-up table, its limit is taken", 100 * share, name)
     bands = {band: _figures(*count) for band, count in counts.items()}
-    return {"resolution": round(air.mesh.grid.resolution), "bands": bands, "outside_domain": outside}
+    return InvertedRaster(round(air.mesh.grid.resolution), bands, outside)
 
 
 def _sources(toa: list[Path], airs: list[_Air]) -> dict[str, Path]:
@@ -243,7 +243,7 @@ def _surroundings(
 
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
     relief = mesh.elevation(elevation)
-    at_sea_level = [mesh.at_sea_level(v, 20, relief) * AOT.scale for v in (aot, wvp)]
+    at_sea_level = [mesh.at_sea_level(v, 20, relief) * kind.scale for v, kind in ((aot, AOT), (wvp, WVP))]
     profiles = [thinned(v, relief.levels) for v in at_sea_level]
     level, column = level_ground(elevation), at_sea_level[1]
     if level is not None:
@@ -302,12 +302,9 @@ def _invert(
     return boa, counts.sum(axis=1)
 
 
-def _figures(valid: int, negative: int, total: int) -> dict[str, float]:
-    return {
-        "valid_pixels": int(valid),
-        "negative_share": negative / max(valid, 1),
-        "mean_reflectance": (total / valid) * REFLECTANCE_SCALE + REFLECTANCE_OFFSET if valid else None,
-    }
+def _figures(valid: int, negative: int, total: int) -> BandFigures:
+    mean = (total / valid) * REFLECTANCE_SCALE + REFLECTANCE_OFFSET if valid else None
+    return BandFigures(int(valid), negative / max(valid, 1), mean)
 
 
 def _outside(angles: AngleGrid, band: str, air: _Air, scene: Scene) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.scene import Mesh, evaluator, thinned
 from steps.core.artefacts import (
     AOT,
@@ -22,13 +22,14 @@ from steps.core.artefacts import (
     read_bands,
     row_blocks,
     tags_of,
-    write_json,
+    write_document,
 )
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.parallel import Backend, RunAll, workers
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.reports import CorrectedRaster, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.terrain.illumination import correct_terrain
 
@@ -47,7 +48,7 @@ def run(
     metadata: Path,
     angles: Path,
     aot: Path,
-    lut: Path,
+    aerosol_model: Path,
     corrected: list[Path],
     report: Path,
     correction: Literal["auto", "always"] = "auto",
@@ -66,13 +67,12 @@ def run(
         Surface reflectance over flat terrain, unrounded, a raster for each pixel size.
     terrain
         Terrain rasters of the same grids, in the same order.
-    metadata, angles, aot, lut
-        The scene, its sun angles, its aerosol at 20 m, and the atmosphere's look-up table.
+    metadata, angles, aot, aerosol_model
+        The scene, its sun angles, its aerosol at 20 m, and its aerosol model.
     corrected
         The reflectance rasters to write, in the order of `boa`.
     report
-        JSON, for each of `resolutions`: whether it was `applied`, percent of the pixels in shadow and, by band, at a
-        limit.
+        Output: `TerrainReport`.
     correction
         auto: only if the terrain raster says that there is relief; otherwise `boa` is only rounded.
     min_cos_incidence
@@ -86,13 +86,13 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    inputs = metadata, angles, aot, lut
+    inputs = metadata, angles, aot, aerosol_model
     with workers(backend, threads, scheduler) as run_all:
         reports = [
             _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
             for files in zip(boa, terrain, corrected, strict=True)
         ]
-    write_json(report, {"min_cos_incidence": min_cos_incidence, "resolutions": reports, "defaults": []})
+    write_document(report, TerrainReport(min_cos_incidence, tuple(reports)))
 
 
 def _corrected(
@@ -102,11 +102,11 @@ def _corrected(
     metadata: Path,
     angles: Path,
     aot: Path,
-    lut: Path,
+    aerosol_model: Path,
     correction: str,
     limit: float,
     run_all: RunAll,
-) -> dict:
+) -> CorrectedRaster:
     """Correct one raster; return what there is to tell."""
     tags, grid = tags_of(terrain, TERRAIN), grid_of(boa, BOA)
     resolution = round(grid.resolution)
@@ -117,11 +117,11 @@ def _corrected(
     if correction == "auto" and tags["relief"] == "no":
         logger.info("no relief: reflectance stays as it is")
         _round(boa, corrected, grid)
-        return {"applied": False, "resolution": resolution}
+        return CorrectedRaster(resolution, applied=False)
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
     mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
-    table, scene = load_table(lut), Scene.read(metadata)
+    table, scene = table_of(aerosol_model), Scene.read(metadata)
     levels, aerosol = _air(mesh, terrain, aot)
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
     counts = []
@@ -133,12 +133,12 @@ def _corrected(
                 raster.write(band, values, rows.start)
             counts.append(count)
     valid, shaded, limited = np.sum(counts, axis=0).T
-    return {
-        "applied": True,
-        "resolution": resolution,
-        "shadow_percent": round(100 * float(shaded[0] / max(valid[0], 1)), 3),
-        "limited_percent": {band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
-    }
+    return CorrectedRaster(
+        resolution,
+        applied=True,
+        shadow_percent=round(100 * float(shaded[0] / max(valid[0], 1)), 3),
+        limited_percent={band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
+    )
 
 
 def _round(boa: Path, corrected: Path, grid: Grid) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.inversion import environment_share
-from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
 from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
@@ -28,7 +28,7 @@ from steps.core.artefacts import (
     create,
     grid_of,
     read,
-    read_json,
+    read_document,
     row_blocks,
     tags_of,
 )
@@ -38,6 +38,7 @@ from steps.core.mesh import cell_moments, interpolate, nearest
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
+from steps.sentinel2.reports import SceneMeans
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def run(
     angles: Path,
     aot: Path,
     wvp: Path,
-    lut: Path,
+    aerosol_model: Path,
     other_luts: list[Path],
     scene_means: Path,
     uncertainty: list[Path],
@@ -67,12 +68,12 @@ def run(
     It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
     the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before terrain
     correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile; TERRAIN, AOT and
-    WVP are those of 20 m, and the method by which AOT was made says how well aerosol is known. LUT is the look-up table
-    of the inversion; of OTHER_LUTS that of the aerosol model to compare with is taken. SCENE_MEANS is the report of the
-    water vapour, which tells means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the reflectance.
+    WVP are those of 20 m, and the method by which AOT was made says how well aerosol is known. AEROSOL_MODEL names
+    that of the inversion; of the look-up tables OTHER_LUTS that of the model to compare with is taken. SCENE_MEANS are
+    means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the reflectance.
     """
-    scene, angle_grid, facts = Scene.read(metadata), AngleGrid(angles), read_json(scene_means)["scene"]
-    tile, other_tile = (WholeTile(table, scene, angle_grid, facts) for table in _tables(lut, other_luts))
+    scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
+    tile, other_tile = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     inputs = replace(INPUTS, aot550=AOT550[tags_of(aot, AOT).get("method", "DDV")])
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
@@ -114,14 +115,14 @@ def run(
                 _write_band(output, band, stored, around, nodes, mesh, pool)
 
 
-def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
+def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
     """Return the look-up tables of the inversion and of the aerosol model to compare with."""
-    table, others = load_table(lut), [load_table(path) for path in other_luts]
+    table, others = table_of(aerosol_model), [load_table(path) for path in other_luts]
     wanted = other_aerosol_model(table.aerosol)
     for other in others:
         if other.aerosol == wanted:
             return table, other
-    raise StepError(f"{lut}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
+    raise StepError(f"{aerosol_model}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
 
 
 def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.inversion_kernel import invert, thinness
-from steps.atmosphere.lut import load_table
+from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.scene import (
     SCALE_HEIGHT,
     Mesh,
@@ -31,12 +31,13 @@ from steps.core.artefacts import (
     bands_of,
     grid_of,
     read,
-    write_json,
+    write_document,
 )
 from steps.core.cli import cli
 from steps.core.mesh import cell_moments, interpolate
 from steps.core.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.reports import SceneMeans, Span, WaterVapourReport
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,9 @@ def run(
     metadata: Path,
     angles: Path,
     aot: Path,
-    lut: Path,
+    aerosol_model: Path,
     wvp: Path,
+    scene_means: Path,
     report: Path,
     mask_20m: Path | None = None,
     terrain_20m: Path | None = None,
@@ -87,15 +89,16 @@ def run(
         Top-of-atmosphere reflectance of the whole tile at 80 m, or at 20 m.
     classification, terrain
         Scene classification and terrain of the same pixels.
-    metadata, angles, lut
-        The scene, its angles, and the atmosphere's look-up table.
+    metadata, angles, aerosol_model
+        The scene, its angles, and its aerosol model.
     aot
         Aerosol optical thickness of the same pixels.
     wvp
         Output: the map.
+    scene_means
+        Output: `SceneMeans`, what parts of the tile take from the whole.
     report
-        Output, JSON: the method (B09, ECMWF or FIXED), the mean, the share of pixels with a result, defaults; `scene`:
-        what parts of the tile take from the whole, see `_scene_facts`.
+        Output: `WaterVapourReport`.
     mask_20m, terrain_20m
         Quality flags and terrain of the pixels to map, if these are not those of the stack.
     method
@@ -118,24 +121,24 @@ def run(
     field = None
     if method == "auto":
         mesh = Mesh(grid, round(_CELL / grid.resolution))
-        retrieved = _retrieve(scene, AngleGrid(angles), lut, stack, mesh, elevation, thickness)
+        retrieved = _retrieve(scene, AngleGrid(angles), table_of(aerosol_model), stack, mesh, elevation, thickness)
         retrieved[~is_one_of(classes, _LAND)] = np.nan
         field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes), grid.resolution, facts)
         if field is None:
             column = _stand_in(scene, column, facts)
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
-    facts["scene"] = _scene_facts(stack, classes, heights, thickness, thinned(field, heights))
+    write_document(scene_means, _scene_means(stack, classes, heights, thickness, thinned(field, heights)))
     pixels = Pixels(grid, elevation, classes == 0)
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
         mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all)
-    facts["mean_water_vapour"] = column if mean is None else mean
-    for sentence in facts["defaults"]:
+    result = WaterVapourReport(**facts, mean_water_vapour=float(column if mean is None else mean))
+    for sentence in result.defaults:
         logger.warning("%s", sentence)
-    logger.info("mean water vapour %.2f g/cm2, method %s", facts["mean_water_vapour"], facts["method"])
-    write_json(report, facts)
+    logger.info("mean water vapour %.2f g/cm2, method %s", result.mean_water_vapour, result.method)
+    write_document(report, result)
 
 
 def _stand_in(scene: Scene, column: float, facts: dict) -> float:
@@ -149,12 +152,8 @@ def _stand_in(scene: Scene, column: float, facts: dict) -> float:
     return scene.auxiliary.water_vapour
 
 
-def _scene_facts(stack: Path, classes: np.ndarray, heights, thickness, column) -> dict:
-    """Return what parts of the tile take from the whole (`steps.atmosphere.scene.WholeTile`).
-
-    That is mean, lowest and highest elevation (km), aerosol and column, and `clear`, by band the clear ground's mean
-    number, None where hardly any ground is clear.
-    """
+def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> SceneMeans:
+    """Return what parts of the tile take from the whole."""
     valid = classes != 0
     ground = clear_ground(classes)
     clear = None
@@ -163,25 +162,26 @@ def _scene_facts(stack: Path, classes: np.ndarray, heights, thickness, column) -
         for band in bands_of(stack, TOA):
             stored = read(stack, TOA, band)
             clear[band] = float(stored[ground & (stored > 0)].mean(dtype="f8"))
-    return {
-        "elevation_km": _summary(heights),
-        "aot550": _summary(thickness[valid] * AOT.scale if valid.any() else np.zeros(1)),
-        "water_vapour": _summary(column),
-        "clear": clear,
-    }
+    return SceneMeans(
+        elevation_km=_span(heights),
+        aot550=_span(thickness[valid] * AOT.scale if valid.any() else np.zeros(1)),
+        water_vapour=_span(column),
+        clear=clear,
+    )
 
 
-def _summary(values: np.ndarray) -> dict[str, float]:
-    return {"mean": float(values.mean(dtype="f8")), "lowest": float(values.min()), "highest": float(values.max())}
+def _span(values: np.ndarray) -> Span:
+    return Span(mean=float(values.mean(dtype="f8")), lowest=float(values.min()), highest=float(values.max()))
 
 
-def _retrieve(scene: Scene, angles: AngleGrid, lut: Path, stack: Path, mesh: Mesh, elevation, aot) -> np.ndarray:
+def _retrieve(
+    scene: Scene, angles: AngleGrid, table: LookUpTable, stack: Path, mesh: Mesh, elevation, aot
+) -> np.ndarray:
     """Return the column of each pixel, NaN where it cannot be told."""
     relief = mesh.elevation(elevation)
     levels, level = relief.levels, level_ground(elevation)
     thin = None if level is not None else thinness(elevation)
     profile = thinned(mesh.at_sea_level(aot, mesh.grid.resolution, relief) * AOT.scale, levels)
-    table = load_table(lut)
     stored = {band: read(stack, TOA, band) for band in ("B8A", "B09")}
     atmospheres = {
         band: SceneAtmosphere(

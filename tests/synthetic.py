@@ -26,10 +26,11 @@ from steps.core.artefacts import (
     grid_of,
     read,
     write,
-    write_json,
+    write_document,
 )
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS
+from steps.sentinel2.reports import ChosenAerosol, SceneMeans, Span
 from steps.sentinel2.scene import Auxiliary, Band, Scene
 
 OZONE = 0.3
@@ -40,6 +41,12 @@ def table_path(aerosol="continental") -> Path:
     path = lut_path(aerosol)
     if not path.exists():
         write_table(path, build_table(aerosol, 2))
+    return path
+
+
+def write_model(path: Path, aerosol="continental") -> Path:
+    """Write what the stage aerosol tells the others of the model, and make sure that there is a table of it."""
+    write_document(path, ChosenAerosol(aerosol, table_path(aerosol).name))
     return path
 
 
@@ -149,8 +156,8 @@ class SyntheticScene:
         for name, path, kind in (("aot550", "aot.tif", AOT), ("water_vapour", "wvp.tif", WVP)):
             stored = read(self.folder / path, kind, kind.name)
             fields[name] = np.append(stored[stored > 0], [] if stored.any() else 1) * kind.scale
-        facts = {k: {"mean": v.mean(), "lowest": v.min(), "highest": v.max()} for k, v in fields.items()}
-        write_json(self.folder / "means.json", {"scene": facts | {"clear": clear}})
+        spans = {name: Span(v.mean(), v.min(), v.max()) for name, v in fields.items()}
+        write_document(self.folder / "means.json", SceneMeans(**spans, clear=clear))
         return self.folder / "means.json"
 
     @property
@@ -160,5 +167,5 @@ class SyntheticScene:
             "classification": self.folder / "scl.tif",
             "metadata": self.metadata,
             "angles": self.angles,
-            "lut": table_path(),
+            "aerosol_model": write_model(self.folder / "model.json"),
         }

@@ -9,9 +9,11 @@ from synthetic import OZONE, SyntheticScene, table_path
 from steps import aerosol
 from steps.atmosphere.choice import VEGETATION_MODELS
 from steps.atmosphere.inversion import toa_reflectance
-from steps.atmosphere.lut import load_table
+from steps.atmosphere.lut import table_of
 from steps.atmosphere.models import lut_path
-from steps.core.artefacts import TOA, write
+from steps.core.artefacts import TOA, write, write_document
+from steps.core.errors import StepError
+from steps.sentinel2.reports import ChosenAerosol
 from steps.sentinel2.scene import Auxiliary
 
 DARK = {"B02": 0.0175, "B04": 0.025, "B8A": 0.25, "B12": 0.05}
@@ -34,11 +36,11 @@ def retrieve(tmp_path, truth, surface=DARK, auxiliary=None):
         angles=scene.angles,
         lut=[table_path(model) for model in VEGETATION_MODELS],
         aot=tmp_path / "aot.tif",
-        table=tmp_path / "table.npz",
+        aerosol_model=tmp_path / "model.json",
         report=tmp_path / "report.json",
     )
     report = json.loads((tmp_path / "report.json").read_text())
-    assert load_table(tmp_path / "table.npz").aerosol == report["model"]
+    assert table_of(tmp_path / "model.json").aerosol == report["model"]
     assert report["lut"] == lut_path(report["model"]).name
     return report
 
@@ -62,3 +64,11 @@ def test_without_either_it_is_the_first_and_told(tmp_path):
     report = retrieve(tmp_path, "maritime", surface=dict.fromkeys(DARK, 0.3))
     assert (report["model"], report["model_source"]) == ("continental", "DEFAULT")
     assert any("continental aerosol was assumed" in sentence for sentence in report["defaults"])
+
+
+def test_table_of_other_code_is_told(tmp_path):
+    write_document(tmp_path / "model.json", ChosenAerosol("continental", "lut_continental_0123456789ab.npz"))
+    with pytest.raises(
+        StepError, match=r"model.json: names lut_continental_0123456789ab.npz, but .* run the stage aerosol"
+    ):
+        table_of(tmp_path / "model.json")

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from synthetic import SyntheticScene
+from synthetic import SyntheticScene, table_path
 
 from steps import aerosol, reflectance, water_vapour
 from steps import terrain_correction as terrain
@@ -70,14 +70,14 @@ def outputs(scene, folder, threads, backend):
     aerosol.run(
         stack=toa,
         aot=aot,
-        table=folder / "table.npz",
         report=folder / "aot.json",
         method="fixed",
-        **inputs | {"lut": [inputs["lut"]]},
+        **inputs | {"lut": [table_path()], "aerosol_model": folder / "model.json"},
         **options,
     )
-    water_vapour.run(stack=toa, aot=aot, wvp=wvp, report=folder / "wvp.json", **inputs, **options)
-    boa, inputs["scene_means"] = folder / "boa.tif", folder / "wvp.json"
+    boa, means = folder / "boa.tif", {"scene_means": folder / "means.json"}
+    water_vapour.run(stack=toa, aot=aot, wvp=wvp, report=folder / "wvp.json", **means, **inputs, **options)
+    inputs |= means
     reports = {"report": folder / "boa.json"}
     reflectance.run(
         toa=[toa], aot=aot, wvp=wvp, boa=[boa], **reports, **inputs | {"terrain": [inputs["terrain"]]}, **options
@@ -88,7 +88,7 @@ def outputs(scene, folder, threads, backend):
         aot=aot,
         corrected=[folder / "corrected.tif"],
         report=folder / "terrain.json",
-        **{key: inputs[key] for key in ("metadata", "angles", "lut")},
+        **{key: inputs[key] for key in ("metadata", "angles", "aerosol_model")},
         **options,
     )
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -102,17 +102,18 @@ def alone(scene):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_steps_write_the_same_bytes(scene, alone, backend):
     pytest.importorskip("distributed")
-    assert len(alone) == 9
+    assert len(alone) == 10
     assert outputs(scene, scene.folder / backend, 2, backend) == alone
 
 
 def test_processes_of_a_step_run_from_its_command_line(scene, alone):
     folder = scene.folder / "alone"
     files = scene.inputs | {"toa": scene.folder / "toa.tif", "terrain": scene.terrain(20)}
-    files |= {"aot": folder / "aot.tif", "wvp": folder / "wvp.tif", "scene-means": folder / "wvp.json"}
+    files |= {"aot": folder / "aot.tif", "wvp": folder / "wvp.tif", "scene-means": folder / "means.json"}
     files |= {"boa": scene.folder / "by_hand.tif", "report": scene.folder / "by_hand.json"}
     command = [sys.executable, "-m", "steps.reflectance", "--threads", "2"]
-    command += ["--backend", "processes", *(str(v) for key, path in files.items() for v in (f"--{key}", path))]
+    options = (str(v) for key, path in files.items() for v in (f"--{key.replace('_', '-')}", path))
+    command += ["--backend", "processes", *options]
     subprocess.run(command, check=True)
     assert (scene.folder / "by_hand.tif").read_bytes() == alone["boa.tif"]
 

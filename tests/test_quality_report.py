@@ -4,49 +4,55 @@ import numpy as np
 import pytest
 
 from steps import quality_report
-from steps.core.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_json
+from steps.core.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_document
 from steps.core.errors import StepError
 from steps.sentinel2.bands import SCL_CLASSES
+from steps.sentinel2.reports import (
+    AerosolReport,
+    BandFigures,
+    CorrectedRaster,
+    InvertedRaster,
+    ReflectanceReport,
+    TerrainReport,
+    WaterVapourReport,
+)
 from steps.sentinel2.scene import Auxiliary, Scene
 
 GRID = Grid(32618, 435780, 4179420, 20, 40, 1100)  # more than two blocks of rows
 PRODUCT = "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
 REPORTS = {
-    "aerosol": {
-        "method": "DDV",
-        "model": "continental",
-        "model_source": "CAMS",
-        "lut": "l.npz",
-        "mean_aot550": 0.09,
-        "ddv_percentage": 7.5,
-        "defaults": [],
-    },
-    "water_vapour": {"method": "APDA", "mean_water_vapour": 0.8, "defaults": ["Water vapour: a default."]},
-    "reflectance": {
-        "resolutions": [
-            {
-                "resolution": 20,
-                "bands": {
-                    "B02": {"negative_share": 0.02, "mean_reflectance": 0.05},
-                    "B05": {"negative_share": 0.005, "mean_reflectance": 0.1},
-                },
-                "outside_domain": {"sun_zenith": 0.5},
-            },
-            {
-                "resolution": 10,
-                "bands": {"B02": {"negative_share": 0.01, "mean_reflectance": 0.06}},
-                "outside_domain": {"sun_zenith": 0.4},
-            },
-        ],
-        "defaults": ["Reflectance: another."],
-    },
+    "aerosol": AerosolReport(
+        method="DDV",
+        source=None,
+        mean_aot550=0.09,
+        spread_aot550=0.01,
+        model="continental",
+        model_source="CAMS",
+        lut="l.npz",
+        ddv_percentage=7.5,
+        ddv_swir_limit=0.1,
+        ddv_cells=12,
+        smoothing_km=1.0,
+    ),
+    "water_vapour": WaterVapourReport("B09", 0.8, 50.0, ("Water vapour: a default.",)),
+    "reflectance": ReflectanceReport(
+        adjacency=True,
+        adjacency_km=6.0,
+        resolutions=(
+            InvertedRaster(
+                20, {"B02": BandFigures(25, 0.02, 0.05), "B05": BandFigures(25, 0.005, 0.1)}, {"sun_zenith": 0.5}
+            ),
+            InvertedRaster(10, {"B02": BandFigures(100, 0.01, 0.06)}, {"sun_zenith": 0.4}),
+        ),
+        defaults=("Reflectance: another.",),
+    ),
 }
 
 
 @pytest.fixture
 def inputs(tmp_path):
-    def make(classes, reports=REPORTS, defaults=("Ozone: 331 DU from the configuration.",), **tags):
-        ozone = Auxiliary(ozone=0.331)
+    def make(classes, reports=REPORTS, ozone_source="CONFIG", defaults=("A default.",), **tags):
+        ozone = Auxiliary(ozone=0.331, ozone_source=ozone_source)
         grid = GRID.at(10)
         scene = Scene(PRODUCT, "S2A", "T18SVG", "", "02.04", 1e4, 1.03, grid, 61.7, 160.8, {}, ozone, defaults)
         scene.write(tmp_path / "metadata.json")
@@ -55,14 +61,14 @@ def inputs(tmp_path):
         slope[:550] = 1000
         bands = {band: np.zeros(GRID.shape, "i2") for band in TERRAIN.scales} | {"slope": slope}
         write(tmp_path / "terrain.tif", TERRAIN, GRID, bands, **({"elevation_mean": "12.5"} | tags))
-        paths = [tmp_path / f"{name}.json" for name in reports]
-        for path, report in zip(paths, reports.values(), strict=True):
-            write_json(path, report)
+        paths = {name: tmp_path / f"{name}.json" for name in reports}
+        for name, report in reports.items():
+            write_document(paths[name], report)
         return {
             "metadata": tmp_path / "metadata.json",
             "classification": tmp_path / "scl.tif",
             "terrain": tmp_path / "terrain.tif",
-            "reports": paths,
+            **paths,
             "quality": tmp_path / "quality.json",
         }
 
@@ -108,7 +114,7 @@ def test_facts_of_the_stages(inputs):
         "aerosol_model_source": "CAMS",
         "lut": "l.npz",
         "ddv_percentage": 7.5,
-        "water_vapour_method": "APDA",
+        "water_vapour_method": "B09",
         "mean_water_vapour": 0.8,
         "ozone_dobson": 331.0,
         "ozone_source": "CONFIG",
@@ -120,7 +126,7 @@ def test_facts_of_the_stages(inputs):
         "mean_reflectance": {"B02": 0.06, "B05": 0.1},
         "outside_domain_percentage": {"sun_zenith": 50.0},
         "defaults": [
-            "Ozone: 331 DU from the configuration.",
+            "A default.",
             "no elevation model: flat terrain at 12 m",
             "Water vapour: a default.",
             "Reflectance: another.",
@@ -130,8 +136,9 @@ def test_facts_of_the_stages(inputs):
 
 
 def test_sources_given_with_the_product(inputs):
-    reports = REPORTS | {"terrain": {"resolutions": [{"applied": False}, {"applied": True}], "defaults": []}}
-    paths = inputs(_classes(), reports, (), dem="n37_w076.tif")
+    rasters = CorrectedRaster(10, applied=False), CorrectedRaster(20, applied=True)
+    reports = REPORTS | {"terrain_correction": TerrainReport(0.2, rasters)}
+    paths = inputs(_classes(), reports, "AUX_ECMWFT", (), dem="n37_w076.tif")
     quality_report.run(**paths)
     quality = read_json(paths["quality"])
     assert quality["ozone_source"] == "AUX_ECMWFT"
@@ -139,8 +146,8 @@ def test_sources_given_with_the_product(inputs):
     assert quality["terrain_corrected"] is True
 
 
-def test_missing_report_is_told(inputs):
-    paths = inputs(_classes(), {name: REPORTS[name] for name in ("aerosol", "reflectance")})
-    with pytest.raises(StepError, match="mean_water_vapour"):
+def test_report_of_another_kind_is_told(inputs):
+    paths = inputs(_classes(), REPORTS | {"water_vapour": REPORTS["aerosol"]})
+    with pytest.raises(StepError, match=r"water_vapour.json: is no WaterVapourReport"):
         quality_report.run(**paths)
     assert not paths["quality"].exists()

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from rasterio.warp import transform
-from synthetic import OZONE, SyntheticScene, table
+from synthetic import OZONE, SyntheticScene, table, table_path
 
 from steps import aerosol, reflectance, water_vapour
 from steps.atmosphere.adjacency import environment, environment_weights
@@ -53,12 +53,11 @@ def run_reflectance(scene, toa, resolution, adjacency=False, threads=1, name="bo
 
 def run_aerosol(scene, stack, **options):
     report = scene.folder / "aot.json"
-    inputs = scene.inputs | {"lut": [scene.inputs["lut"]]} | options
+    inputs = scene.inputs | {"lut": [table_path()]} | options
     aerosol.run(
         stack=stack,
         terrain=scene.terrain(20),
         aot=scene.folder / "aot.tif",
-        table=scene.folder / "table.npz",
         report=report,
         **inputs,
     )
@@ -72,6 +71,7 @@ def run_water_vapour(scene, stack, **options):
         terrain=scene.terrain(20),
         aot=scene.folder / "aot.tif",
         wvp=scene.folder / "wvp.tif",
+        scene_means=scene.folder / "scene_means.json",
         report=report,
         **scene.inputs,
         **options,

@@ -40,7 +40,7 @@ def air(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elevation_km=0
 
 @pytest.fixture
 def atmosphere(monkeypatch):
-    monkeypatch.setattr(steps.terrain_correction, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain_correction, "table_of", lambda path: None)
     monkeypatch.setattr(steps.terrain_correction, "evaluator", lambda table, scene, band: air)
 
 
@@ -58,7 +58,11 @@ def correct(folder, boa, **options):
     grid = grid_of(boa, BOA).at(20)
     write(folder / "aot.tif", AOT, grid, {"aot550": np.full(grid.shape, 200, np.uint16)})
     names = {"boa": [boa], "terrain": [folder / "terrain.tif"], "metadata": metadata, "angles": angles}
-    names |= {"aot": folder / "aot.tif", "lut": folder / "lut", "corrected": [folder / "corrected.tif"]}
+    names |= {
+        "aot": folder / "aot.tif",
+        "aerosol_model": folder / "model.json",
+        "corrected": [folder / "corrected.tif"],
+    }
     steps.terrain_correction.run(**names, report=folder / "report.json", **options)
     return folder / "corrected.tif", read_json(folder / "report.json")["resolutions"][0]
 
@@ -230,7 +234,7 @@ def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elev
 @pytest.mark.parametrize("date", ["full_2015-09-09", "scl_2016-12-12", "scl_2017-01-01"])
 def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):
     """Real L1C and DEM, Slovenia: after the correction NIR and incidence angle over forest are uncorrelated."""
-    monkeypatch.setattr(steps.terrain_correction, "load_table", lambda path: None)
+    monkeypatch.setattr(steps.terrain_correction, "table_of", lambda path: None)
     monkeypatch.setattr(steps.terrain_correction, "evaluator", lambda table, scene, band: near_infrared)
     data = np.load(SHARED / f"data/slovenia_patches/{date}.npz")
     toa, zenith = dict(zip(data["bands"], data["toa"][:, :96, :96], strict=True)), float(data["sun_zenith"])

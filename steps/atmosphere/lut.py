@@ -13,9 +13,10 @@ import numpy as np
 
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path
 from steps.atmosphere.table import build_table
-from steps.core.artefacts import atomic
+from steps.core.artefacts import atomic, read_document
 from steps.core.checksums import damaged
 from steps.core.errors import StepError
+from steps.sentinel2.reports import ChosenAerosol
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,23 @@ def load_table(path: Path) -> LookUpTable:
         return _read(path)
     except _DAMAGE as problem:
         raise damaged(path, f"is no look-up table of ours: {problem}") from problem
+
+
+def table_of(aerosol_model: Path) -> LookUpTable:
+    """Read the look-up table of the aerosol model that a document names (`ChosenAerosol`).
+
+    Raises
+    ------
+    StepError
+        If the document is none, or other code has made the table it names.
+    """
+    chosen = read_document(aerosol_model, ChosenAerosol)
+    path = lut_path(chosen.model)
+    if path.name != chosen.table:
+        raise StepError(
+            f"{aerosol_model}: names {chosen.table}, but the table is now {path.name}; run the stage aerosol again"
+        )
+    return make_table(chosen.model, path)
 
 
 def _read(path: Path) -> LookUpTable:

@@ -18,6 +18,7 @@ from steps.atmosphere.lut import LookUpTable
 from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.core.mesh import cell_moments, interpolate
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
+from steps.sentinel2.reports import SceneMeans
 from steps.sentinel2.scene import Scene
 
 #: Scale height of aerosol and water vapour, km (6S, Vermote et al. 1997, has 2 km for aerosol; the column of water
@@ -37,7 +38,7 @@ _ELEVATIONS = ((1e-6, 1), (0.4, 2), (0.8, 3), (1.4, 4), (1.8, 6), (9, 8))
 _THICKNESSES = ((1e-6, 1), (0.02, 2), (0.1, 3), (0.3, 4), (0.7, 5), (9, 7))
 
 #: Names of what the air depends on, in the order in which it is asked.
-_FACTS = ("elevation_km", "aot550", "water_vapour")
+_MEANS = ("elevation_km", "aot550", "water_vapour")
 
 #: Chebyshev points in -1 ... 1, one more than the largest polynomial has powers.
 _CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS) + 1) + 0.5) / (max(POWERS) + 1))
@@ -311,26 +312,28 @@ class WholeTile:
     ----------
     table, scene, angles
         What it is computed from.
-    facts
-        `scene` of the report of the water vapour.
+    means
+        Of the whole tile.
     """
 
     table: LookUpTable
     scene: Scene
     angles: AngleGrid
-    facts: dict
+    means: SceneMeans
 
     @property
     def ranges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lowest and highest elevation (km), aerosol thickness and column (g/cm2), as far as `Relief.levels` go."""
         ends = np.array([-1, 1]) * _LEAST_RELIEF / 2
-        elevation, aot, column = (np.array([self.facts[n]["lowest"], self.facts[n]["highest"]]) for n in _FACTS)
+        elevation, aot, column = (
+            np.array([span.lowest, span.highest]) for span in (getattr(self.means, name) for name in _MEANS)
+        )
         return elevation + ends, thinned(aot, -ends), thinned(column, -ends)
 
     def over(self, band: str, x: np.ndarray, y: np.ndarray, ranges: Sequence[np.ndarray]) -> SceneAtmosphere:
         """Return one band's atmosphere at the columns and rows of points of a part, for `ranges` of what it holds."""
         evaluate = evaluator(self.table, self.scene, band)
-        return SceneAtmosphere(evaluate, self.angles, band, x, y, **dict(zip(_FACTS, ranges, strict=True)))
+        return SceneAtmosphere(evaluate, self.angles, band, x, y, **dict(zip(_MEANS, ranges, strict=True)))
 
     def middle(self, band: str) -> BandAtmosphere:
         """Return one band's atmosphere under the means of the tile and of its angles."""
@@ -338,11 +341,11 @@ class WholeTile:
         width, height = (n * tile.resolution for n in (tile.width, tile.height))
         points = np.meshgrid(tile.left + share * width, tile.top - share * height)
         angles = (float(v.mean()) for v in geometry(self.angles, band, *points))
-        return evaluator(self.table, self.scene, band)(*angles, *(self.facts[name]["mean"] for name in _FACTS))
+        return evaluator(self.table, self.scene, band)(*angles, *(getattr(self.means, name).mean for name in _MEANS))
 
     def clear_ground(self, band: str, middle: BandAtmosphere) -> float:
         """Return the mean reflectance of the clear ground in a band, whose `middle` is given."""
-        toa = self.facts["clear"][band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
+        toa = self.means.clear[band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
         return float(surface_reflectance(toa, middle))
 
 

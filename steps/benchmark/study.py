@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from steps.atmosphere.models import lut_path
 from steps.benchmark.measure import measure
 from steps.benchmark.variants import SINGLE, VARIANTS
 from steps.core.artefacts import (
@@ -25,9 +26,11 @@ from steps.core.artefacts import (
     grid_of,
     read,
     read_bands,
+    read_document,
     tags_of,
 )
 from steps.core.cli import cli
+from steps.sentinel2.reports import ChosenAerosol
 from steps.sentinel2.scene import Scene
 from steps.simulation.demo_pixels import mirrored
 
@@ -67,7 +70,7 @@ def run(
     scene_means: Path,
     metadata: Path,
     angles: Path,
-    lut: Path,
+    aerosol_model: Path,
     folder: Path,
     sizes: list[int] | None = None,
     workers: list[int] | None = None,
@@ -79,8 +82,8 @@ def run(
     ----------
     toa_10m, stack, terrain_10m, terrain_20m, classification, aot, wvp, metadata, angles
         A product's files between the stages; mirrored at their edges, or cut, to the sizes wanted.
-    scene_means, lut
-        The report of its water vapour, and the atmosphere's look-up table.
+    scene_means, aerosol_model
+        Means of its whole tile, and its aerosol model.
     folder
         Output: the table `study.csv`, its account `study.md` and the figures.
     sizes
@@ -112,7 +115,7 @@ def run(
     sizes = sizes or list(SIZES)
     for number, size in enumerate([min(sizes), *sizes]):
         with _enlarged(folder / "work", sources, metadata, size) as scene:
-            scene |= {"angles": angles, "lut": lut, "scene_means": scene_means}
+            scene |= {"angles": angles, "aerosol_model": aerosol_model, "scene_means": scene_means}
             found = [_row(*run, size, scene) for run in _runs(counts)]
             rows += found if number else []  # the first time compiles
     table = pd.DataFrame(rows)
@@ -153,14 +156,16 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
     """Run a section in a variant; return what it cost and the digest of what it wrote."""
     work = scene["toa_10m"].parent
     output = work / f"{section}.tif"
-    options = {key: scene[key] for key in ("classification", "metadata", "angles", "lut")}
+    options = {key: scene[key] for key in ("classification", "metadata", "angles")}
     options |= {"report": work / "report.json"}
     if section == "reflectance":
         options |= {"toa": scene["toa_10m"], "terrain": scene["terrain_10m"], "boa": output}
         options |= {"aot": scene["aot"], "wvp": scene["wvp"], "scene-means": scene["scene_means"]}
+        options |= {"aerosol-model": scene["aerosol_model"]}
     else:
         options |= {"stack": scene["stack"], "terrain": scene["terrain_20m"], "aot": output}
-        options |= {"table": work / "table.npz", "method": "ddv"}
+        model = read_document(scene["aerosol_model"], ChosenAerosol).model
+        options |= {"aerosol-model": work / "model.json", "lut": lut_path(model), "method": "ddv"}
     command = [sys.executable, "-m", "steps.benchmark.variants", variant, str(count), section]
     command += [str(v) for key, value in options.items() for v in (f"--{key}", value)]
     cost = measure(command)

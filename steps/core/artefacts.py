@@ -7,12 +7,15 @@ Writing is atomic: a file appears under its name only when it is complete. Each 
 """
 
 import contextlib
+import dataclasses
 import glob
 import json
 import os
 import platform
 import shutil
 import time
+import types
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +31,7 @@ from steps import __version__
 from steps.core import checksums
 from steps.core.errors import StepError
 
+T = typing.TypeVar("T")
 #: What rasterio raises; closing and copying a dataset raise GDAL's own errors, which have no public name.
 RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 #: Rows that a stage reads, computes and writes at a time are a multiple of this (the height of a file's tiles).
@@ -407,3 +411,55 @@ def row_blocks(height: int, rows: int = BLOCK) -> Iterator[slice]:
     """Cut `height` rows into slices of `rows` rows, a multiple of `BLOCK`."""
     for start in range(0, height, rows):
         yield slice(start, min(start + rows, height))
+
+
+def write_document(path: Path, document: object) -> None:
+    """Write a dataclass atomically as a JSON document with a checksum."""
+    write_json(path, dataclasses.asdict(document))
+
+
+def read_document(path: Path, kind: type[T]) -> T:
+    """Read a dataclass from a JSON document.
+
+    Parameters
+    ----------
+    path
+        As `write_document` made it.
+    kind
+        A dataclass of numbers, texts, other such dataclasses, tuples and dictionaries of these, and None.
+
+    Raises
+    ------
+    StepError
+        If the document is missing, damaged, or not of that kind.
+    """
+    document = read_json(path)
+    try:
+        return _typed(document, kind)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise StepError(
+            f"{path}: is no {kind.__name__} ({error}); delete it and run the stage that makes it again"
+        ) from error
+
+
+def _typed(value, kind):
+    """Return what JSON has made of a value as the type it had; raise `TypeError` if it cannot have had it."""
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(member for member in typing.get_args(kind) if member is not type(None))
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if unknown := set(value) - set(hints):
+            raise TypeError(f"it has {', '.join(sorted(unknown))}")
+        return kind(**{name: _typed(value[name], hint) for name, hint in hints.items()})
+    origin, members = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_typed(item, members[0]) for item in value)
+    if origin is dict:
+        return {key: _typed(item, members[1]) for key, item in value.items()}
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

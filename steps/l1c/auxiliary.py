@@ -93,6 +93,7 @@ def read_auxiliary(
     aerosol = {name: message for name, message in files.get(source, {}).items() if "aod" in name}
     return Auxiliary(
         ozone=(means["tco3"] / _DOBSON_UNIT if "tco3" in means else ozone) / 1000,
+        ozone_source="AUX_ECMWFT" if "tco3" in means else "CONFIG",
         water_vapour=means["tcwv"] / 10 if "tcwv" in means else None,
         pressure=means["msl"] / 100 if "msl" in means else None,
         **_aerosol(aerosol),

@@ -61,6 +61,8 @@ class Auxiliary:
     ----------
     ozone
         Tile-mean column, cm-atm (0.300 = 300 DU).
+    ozone_source
+        AUX_ECMWFT, or CONFIG where the product has none.
     water_vapour
         Tile-mean column, g/cm2.
     pressure
@@ -80,6 +82,7 @@ class Auxiliary:
     longitude: tuple[tuple[float, ...], ...] | None = None
     cams: dict[str, tuple[tuple[float, ...], ...]] | None = None
     cams_file: str | None = None
+    ozone_source: str = "AUX_ECMWFT"
 
 
 @dataclass(frozen=True)

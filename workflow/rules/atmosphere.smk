@@ -46,7 +46,7 @@ rule aerosol:
     output:
         aot=work("aerosol/aot_20m.tif"),
         aot_overview=work("aerosol/aot_80m.tif"),
-        table=work("aerosol/table.npz"),
+        aerosol_model=work("aerosol/model.json"),
         report=work("aerosol/aerosol.json"),
     log:
         kept("logs/aerosol.log"),
@@ -76,9 +76,10 @@ rule water_vapour:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_80m.tif"),
-        lut=of("aerosol/table.npz"),
+        aerosol_model=of("aerosol/model.json"),
     output:
         wvp=work("water_vapour/wvp_20m.tif"),
+        scene_means=work("water_vapour/scene_means.json"),
         report=work("water_vapour/water_vapour.json"),
     log:
         kept("logs/water_vapour.log"),

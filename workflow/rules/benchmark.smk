@@ -17,10 +17,10 @@ rule benchmark_study:
         classification=of_benchmarked("classification/scl_20m.tif"),
         aot=of_benchmarked("aerosol/aot_20m.tif"),
         wvp=of_benchmarked("water_vapour/wvp_20m.tif"),
-        scene_means=of_benchmarked("water_vapour/water_vapour.json"),
+        scene_means=of_benchmarked("water_vapour/scene_means.json"),
         metadata=of_benchmarked("import/metadata.json"),
         angles=of_benchmarked("import/angles.tif"),
-        lut=of_benchmarked("aerosol/table.npz"),
+        aerosol_model=of_benchmarked("aerosol/model.json"),
     output:
         report(
             expand(

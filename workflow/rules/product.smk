@@ -42,12 +42,10 @@ rule quality_report:
         metadata=final("import/metadata.json"),
         classification=final("classification/scl_20m.tif"),
         terrain=final("dem/terrain_20m.tif"),
-        reports=[
-            of("aerosol/aerosol.json"),
-            of("water_vapour/water_vapour.json"),
-            of("reflectance/reflectance.json"),
-            *([of("terrain/terrain.json")] if CORRECT_TERRAIN else []),
-        ],
+        aerosol=of("aerosol/aerosol.json"),
+        water_vapour=of("water_vapour/water_vapour.json"),
+        reflectance=of("reflectance/reflectance.json"),
+        terrain_correction=of("terrain/terrain.json") if CORRECT_TERRAIN else [],
     output:
         quality=kept("report/quality.json"),
     log:

@@ -13,8 +13,8 @@ rule reflectance:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
-        lut=of("aerosol/table.npz"),
-        scene_means=of("water_vapour/water_vapour.json"),
+        aerosol_model=of("aerosol/model.json"),
+        scene_means=of("water_vapour/scene_means.json"),
     output:
         boa=each_size(work, "reflectance/boa_{}m.tif"),
         report=work("reflectance/reflectance.json"),
@@ -45,9 +45,9 @@ rule uncertainty:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
-        lut=of("aerosol/table.npz"),
+        aerosol_model=of("aerosol/model.json"),
         other_luts=ancient(OTHER_LUTS),
-        scene_means=of("water_vapour/water_vapour.json"),
+        scene_means=of("water_vapour/scene_means.json"),
     output:
         uncertainty=each_size(work, "uncertainty/uncertainty_{}m.tif"),
     log:
@@ -74,7 +74,7 @@ rule terrain_correction:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
-        lut=of("aerosol/table.npz"),
+        aerosol_model=of("aerosol/model.json"),
     output:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
         report=work("terrain/terrain.json"),

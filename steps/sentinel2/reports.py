@@ -1,0 +1,205 @@
+"""What stages tell each other of a whole tile: the JSON documents between them, with units."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Span:
+    """Mean, lowest and highest value of a map over the whole tile."""
+
+    mean: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class SceneMeans:
+    """Hold what parts of a tile take from the whole (`steps.atmosphere.scene.WholeTile`).
+
+    Attributes
+    ----------
+    elevation_km
+        Of the ground, km.
+    aot550
+        Of the aerosol optical thickness at 550 nm.
+    water_vapour
+        Of the column, g/cm2.
+    clear
+        Mean stored number of the clear ground at the top of the atmosphere by band; None where hardly any is clear.
+    """
+
+    elevation_km: Span
+    aot550: Span
+    water_vapour: Span
+    clear: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class ChosenAerosol:
+    """Name the aerosol model of a scene.
+
+    Attributes
+    ----------
+    model
+        One of `steps.atmosphere.models.AEROSOL_MODELS`.
+    table
+        Name of its look-up table in the cache folder, which has the digest of the code that made it.
+    """
+
+    model: str
+    table: str
+
+
+@dataclass(frozen=True)
+class AerosolReport:
+    """Tell how the aerosol was found.
+
+    Attributes
+    ----------
+    method
+        DDV, CAMS, CLIMATOLOGY or FIXED.
+    source
+        Name of the file that CAMS is from, else None.
+    mean_aot550, spread_aot550
+        Mean of the map, and standard deviation of what was found in cells, aerosol optical thickness at 550 nm.
+    model, model_source, lut
+        Aerosol model, what it was chosen by (CONFIG, CAMS, DDV or DEFAULT), and name of its look-up table.
+    ddv_percentage, ddv_swir_limit, ddv_cells
+        Dark dense vegetation: percent of the land, its limit of reflectance in B12 (None without any), cells with a
+        result.
+    smoothing_km
+        Standard deviation of the Gaussian that smoothed the map, km.
+    defaults
+        A sentence for everything that stood in for something missing.
+    """
+
+    method: str
+    source: str | None
+    mean_aot550: float
+    spread_aot550: float
+    model: str
+    model_source: str
+    lut: str
+    ddv_percentage: float
+    ddv_swir_limit: float | None
+    ddv_cells: int
+    smoothing_km: float
+    defaults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WaterVapourReport:
+    """Tell how the water vapour was found.
+
+    Attributes
+    ----------
+    method
+        B09, ECMWF or FIXED.
+    mean_water_vapour
+        Mean of the map, g/cm2.
+    valid_percentage
+        Pixels with a result from B09, percent of the valid ones.
+    defaults
+        As in `AerosolReport`.
+    """
+
+    method: str
+    mean_water_vapour: float
+    valid_percentage: float
+    defaults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BandFigures:
+    """Count a band's valid pixels.
+
+    Attributes
+    ----------
+    valid_pixels
+        Their number.
+    negative_share
+        Share of them with a negative reflectance, 0 to 1.
+    mean_reflectance
+        Their mean surface reflectance, None without any.
+    """
+
+    valid_pixels: int
+    negative_share: float
+    mean_reflectance: float | None
+
+
+@dataclass(frozen=True)
+class InvertedRaster:
+    """Tell of surface reflectance of one pixel size.
+
+    Attributes
+    ----------
+    resolution
+        Pixel size, m.
+    bands
+        By name.
+    outside_domain
+        Share of the scene, 0 to 1, where an input was outside the look-up table, by the input's name.
+    """
+
+    resolution: int
+    bands: dict[str, BandFigures]
+    outside_domain: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ReflectanceReport:
+    """Tell how surface reflectance over flat terrain was computed.
+
+    Attributes
+    ----------
+    adjacency, adjacency_km
+        Whether the light of the surroundings was taken out, and their radius, km.
+    resolutions
+        One for each pixel size.
+    defaults
+        As in `AerosolReport`.
+    """
+
+    adjacency: bool
+    adjacency_km: float
+    resolutions: tuple[InvertedRaster, ...]
+    defaults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CorrectedRaster:
+    """Tell of the terrain correction of one pixel size.
+
+    Attributes
+    ----------
+    resolution
+        Pixel size, m.
+    applied
+        False where there is no relief.
+    shadow_percent
+        Pixels in cast shadow, percent of the valid ones.
+    limited_percent
+        Pixels at a limit of the correction, percent of the valid ones, by band.
+    """
+
+    resolution: int
+    applied: bool
+    shadow_percent: float = 0.0
+    limited_percent: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TerrainReport:
+    """Tell how reflectance was corrected for terrain.
+
+    Attributes
+    ----------
+    min_cos_incidence
+        Lower limit of the cosine of the angle of incidence.
+    resolutions
+        One for each pixel size.
+    """
+
+    min_cos_incidence: float
+    resolutions: tuple[CorrectedRaster, ...]
