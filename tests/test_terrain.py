@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from equations import adjacent_reflectance, illumination, terrain_toa_reflectance
 
 import steps.terrain_correction
-from steps.atmosphere.inversion import adjacent_reflectance, illumination, surface_reflectance, terrain_toa_reflectance
+from steps.atmosphere.inversion import surface_reflectance
 from steps.core.artefacts import AOT, BOA, TERRAIN, UNROUNDED_BOA, Grid, grid_of, read, read_json, values, write
 from steps.core.errors import StepError
 from steps.dem import run as describe
@@ -82,7 +83,7 @@ def random_boa(folder, grid, bands=("B02", "B08")):
     return folder / "boa.tif"
 
 
-def test_irradiance_is_the_equation_of_the_atmosphere_package():
+def test_irradiance_is_the_equation_of_the_paper():
     random = np.random.default_rng(1)
     for _ in range(200):
         direct, albedo, around, sky_view = random.uniform(0, [0.9, 0.3, 1, 1])

@@ -7,6 +7,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from equations import adjacent_reflectance
 from small_scene import write_small_scene
 from synthetic import SyntheticScene, table, table_path
 from test_write_stac import KEYS, QUALITY
@@ -14,7 +15,7 @@ from test_write_stac import KEYS, QUALITY
 from steps import publish_cog as publish_cog
 from steps import uncertainty, write_cog
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
-from steps.atmosphere.inversion import adjacent_reflectance, surface_reflectance, toa_reflectance
+from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.scene import Coefficients, geometry

@@ -1,21 +1,12 @@
 """From top-of-atmosphere to surface reflectance, pixel by pixel, with coefficients known at the nodes of a mesh.
 
-The signal that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 675, eqs. 1 and 5)
-
-    toa = path + [total * environment + direct * (boa - environment)] / (1 - albedo * environment),
-
-with `path` the path reflectance under the gases, `total` the transmittance of gases, water, the way down and the way
-up, `direct` the part of it that comes straight from the pixel, and `albedo` the spherical albedo. Solved for the
-surface, over a uniform one (environment = boa) too:
-
-    signal = toa - path,
-    boa = environment + [signal - environment * (total + albedo * signal)] / direct,
-    uniform: boa = signal / (total + albedo * signal).
-
-At a node each is a polynomial in the thinness of the air, x = exp(-z / 4 km): aerosol and water vapour, which thin out
-as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do for a mountain inside a cell.
-Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up, and the compiler makes vector
-code of the innermost loop. Up to four rows of pixels share the coefficients of the line in their middle.
+The equations are those of `steps.atmosphere.inversion`, in stored numbers: `path` is the path reflectance under the
+gases, `total` the transmittance of gases, water, the way down and the way up, and `direct` the part of it that comes
+straight from the pixel. At a node each is a polynomial in the thinness of the air, x = exp(-z / 4 km): aerosol and
+water vapour, which thin out as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do for a
+mountain inside a cell. Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up, and
+the compiler makes vector code of the innermost loop. Up to four rows of pixels share the coefficients of the line in
+their middle.
 
 Where a pixel's water vapour differs from that of the nodes, by the excess e (see `POWERS`), its signal is made that
 under the nodes' air,
@@ -28,6 +19,7 @@ is brightened with everything else).
 
 import numpy as np
 
+from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.core.compiled import njit
 
 #: Powers of the thinness in the polynomials of a node, in order: path (a stored number), total, root of 1 / direct,
@@ -246,13 +238,13 @@ def _signal(toa, excess, i, j, path, change, path_change, curves):
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
     # The formula, in stored numbers of the type of `like`: integers cut off what is below 1, so they want a half more.
-    loss, black = total + albedo * signal, _BLACK + _HALF - np.float32(type(like)(0.5))
+    black = _BLACK + _HALF - np.float32(type(like)(0.5))
     if surroundings is None:
-        number = signal / max(loss, _HALF * total) + black  # a far too dark pixel stays dark
+        number = uniform_surface(signal, total, albedo) + black
     else:
         upper, lower, weight = near
         around = surroundings[upper, j] + (surroundings[lower, j] - surroundings[upper, j]) * weight
-        number = (signal - around * loss) * root * root + (around + black)
+        number = contrast(signal, around, total, albedo) * root * root + (around + black)
     number = type(like)(min(max(number, _LOWEST), _HIGHEST))
     return number if toa[i, j] != 0 else type(like)(0)
 

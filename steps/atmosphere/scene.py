@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
-from steps.atmosphere.inversion import surface_reflectance
+from steps.atmosphere.inversion import surface_reflectance, uniform_surface
 from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
 from steps.atmosphere.lut import LookUpTable
 from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
@@ -205,8 +205,11 @@ class Coefficients:
 
     def uniform(self, toa_reflectance: np.ndarray) -> np.ndarray:
         """Return the reflectance of a uniform surface, far too dark pixels limited as by `surface_reflectance`."""
-        signal = (toa_reflectance - self.path) * self.gain
-        return signal / np.maximum(1 + self.q + self.albedo * signal, (1 + self.q) / 2)
+        return uniform_surface(self.signal(toa_reflectance), 1 + self.q, self.albedo)
+
+    def signal(self, toa_reflectance: np.ndarray) -> np.ndarray:
+        """Return what the ground adds to the path, in units in which the direct transmittance is 1."""
+        return (toa_reflectance - self.path) * self.gain
 
 
 class SceneAtmosphere:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steps.atmosphere.band import DOMAIN
+from steps.atmosphere.inversion import contrast, ground_signal
 from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, HIGHEST_ENVIRONMENT, SURFACE_TERMS, UNIT
 from steps.sentinel2.scene import Band
@@ -187,16 +188,15 @@ def surface_variance(
 
 
 def _forward(c: Coefficients, surface, environment):
-    # Equation of steps.atmosphere.inversion_kernel.
-    return c.path + (surface + c.q * environment) / (c.gain * (1 - c.albedo * environment))
+    return c.path + ground_signal(surface, environment, 1.0, c.q, c.albedo) / c.gain
 
 
 def _inverse(c: Coefficients, toa, around):
     # `around` is the surroundings' TOA reflectance: their surface reflectance is that of uniform ground.
     if around is None:
         return c.uniform(toa)
-    environment, signal = c.uniform(around), (toa - c.path) * c.gain
-    return signal - environment * (c.q + c.albedo * signal)
+    environment = c.uniform(around)
+    return environment + contrast(c.signal(toa), environment, 1 + c.q, c.albedo)
 
 
 def _points(count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 import steps.core.parallel
 from steps.atmosphere import dark_vegetation as rules
 from steps.atmosphere.dark_vegetation import dark_vegetation
+from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.atmosphere.inversion_kernel import POWERS, invert, rows_together
 from steps.core import mesh
 from steps.core.cli import cli
@@ -64,12 +65,11 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
             change, path_change = (horner(numbers[k : k + 3]) for k in (0, 3))
             more, (curve, bend) = excess[part], numbers[6:]
             signal = signal + more * (stored * (change + more * curve) - (path_change + more * bend))
-        loss = total + polynomial(3) * signal
         if environment is None:
-            number = signal / np.maximum(loss, total / 2)
+            number = uniform_surface(signal, total, polynomial(3))
         else:
             around = interpolate(environment * np.float32(1e4), (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
-            number = (signal - around * loss) * polynomial(2) ** 2 + around
+            number = contrast(signal, around, total, polynomial(3)) * polynomial(2) ** 2 + around
         number = np.clip(number + np.float32(1000.5), 1, 32767).astype("u2")
         boa[part] = np.where(stored == 0, 0, number)
     counts[:, 0], counts[:, 1] = (boa > 0).sum(axis=1), ((boa > 0) & (boa < 1000)).sum(axis=1)

@@ -23,10 +23,25 @@ if "scipy.linalg" not in sys.modules:
     importlib.import_module("numba.np.arraymath")
     del sys.modules["scipy.linalg"]
 
+import numpy as np  # noqa: E402
 from numba import njit, prange, set_num_threads  # noqa: E402  (Numba reads the environment once)
+from numba.extending import overload, register_jitable  # noqa: E402
 
 from steps.core import kernel_cache  # noqa: E402
 
 kernel_cache.install(cache_folder() / "numba")
 
-__all__ = ["njit", "prange", "set_num_threads"]
+__all__ = ["formula", "larger", "njit", "prange", "set_num_threads"]
+
+#: Decorator of a function of scalars or arrays that kernels may call. A product and a sum may become one instruction.
+formula = register_jitable(fastmath={"contract"})
+
+
+def larger(a, b):
+    """Return the larger of two numbers, or of each pair in two arrays; in kernels of numbers only."""
+    return np.maximum(a, b)
+
+
+@overload(larger, jit_options={"fastmath": {"contract"}})
+def _larger_number(a, b):
+    return lambda a, b: max(a, b)

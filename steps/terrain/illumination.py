@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import formula, njit
 
 #: Stored number of the highest reflectance that the correction of terrain makes, 1.5.
 HIGHEST = np.float32(16000)
@@ -105,17 +105,15 @@ def slope_aspect_incidence(east, south, sun_east, sun_north):
     return slope, aspect, cos_incidence
 
 
-@njit(cache=True, nogil=True)
+@formula
 def relative_irradiance(cosine_ratio, lit, sky_view, transmittance, direct, albedo, surroundings):
-    """Light that falls on tilted ground, relative to level open ground under the same atmosphere.
+    """Return the light that falls on tilted ground, relative to level open ground under the same atmosphere.
 
-    This is `steps.atmosphere.inversion.illumination` divided by its value on level ground, compiled.
-
-    The sum of direct light, of diffuse light from the sky (a share of which, equal to the direct transmittance, comes
-    from around the sun: Hay 1979, Calculation of monthly mean solar radiation for horizontal and inclined surfaces,
-    Solar Energy 23, 301) with what sky and ground throw back and forth, and of light from the slopes in view
-    (Proy, Tanre and Deschamps 1989, Evaluation of topographic effects in remotely sensed data, Remote Sensing of
-    Environment 30, 21).
+    It is the sum of direct light, of diffuse light from the sky (a share of which, equal to the direct transmittance,
+    comes from around the sun: Hay 1979, Calculation of monthly mean solar radiation for horizontal and inclined
+    surfaces, Solar Energy 23, 301) with what sky and ground throw back and forth, and of light from the slopes in
+    view (Proy, Tanre and Deschamps 1989, Evaluation of topographic effects in remotely sensed data, Remote Sensing
+    of Environment 30, 21).
 
     Parameters
     ----------
