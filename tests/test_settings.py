@@ -118,6 +118,10 @@ def test_words_of_the_command_line(tmp_path, monkeypatch):
     assert settings["reflectance"] == {"adjacency": True, "adjacency_km": 6}
 
 
+def test_folder_may_be_called_by_a_number():
+    assert checked({"output": 2024}, SCHEMA)["output"] == "2024"
+
+
 def test_region_is_numbers_or_a_file():
     assert checked({"roi": "1,2, 3,4.5"}, SCHEMA)["roi"] == [1, 2, 3, 4.5]
     assert checked({"roi": "a,b.geojson"}, SCHEMA)["roi"] == "a,b.geojson"

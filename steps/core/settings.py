@@ -100,6 +100,8 @@ def _value(name: str, value: object, entry: Mapping) -> object:
     """Return what a setting is given as: text of a command line as what it stands for, a path completed."""
     kinds = entry.get("type", "string")
     kinds = [kinds] if isinstance(kinds, str) else kinds
+    if type(value) is int and "string" in kinds and "number" not in kinds:
+        value = str(value)  # a folder whose name is a number
     if isinstance(value, str):
         if "null" in kinds and value.strip().lower() in _NOTHING:
             return None
