@@ -28,6 +28,7 @@ def commands(checkout, arguments=""):
     return [shlex.split(line) for line in re.findall(r"^Shell command: (python -m .*)$", plan, re.M)]
 
 
+@pytest.mark.slow
 def test_a_setting_is_a_declaration_and_a_parameter(checkout):
     checkout.edit(
         "workflow/schemas/config.schema.yaml",
@@ -43,6 +44,7 @@ def test_a_setting_is_a_declaration_and_a_parameter(checkout):
     assert aerosol[aerosol.index("--haze") + 1] == "0.25"
 
 
+@pytest.mark.slow
 def test_an_aerosol_model_is_a_data_file(checkout):
     data = checkout.folder / "steps/atmosphere/data"
     model = json.loads((data / "aerosol_urban.json").read_text())
@@ -86,6 +88,7 @@ def test_a_form_of_input_is_a_reader(monkeypatch, tmp_path):
     assert read_l1c(formats.open_product(tmp_path / "product.tar"), 331).scene.product == NAME
 
 
+@pytest.mark.slow
 def test_a_format_of_output_is_a_rule_and_its_last_file(checkout):
     checkout.edit(
         "workflow/schemas/config.schema.yaml", "items: {enum: [safe, cog]}", "items: {enum: [safe, cog, text]}"

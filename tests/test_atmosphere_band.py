@@ -85,6 +85,7 @@ def line(wavelength_um):
     return SpectralResponse(1000 * wavelength_um - 0.2, 0.2, (0.0, 1.0, 0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wavelength", [0.4, 0.47, 0.55, 0.67, 0.86, 1.65])
 @pytest.mark.parametrize("aerosol", AEROSOL_MODELS)
 def test_table_agrees_with_the_solver_at_random_points(aerosol, wavelength):

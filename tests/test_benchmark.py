@@ -18,6 +18,8 @@ from steps.sentinel2.bands import STACK_BANDS
 
 SHAPE = (150, 131)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def random():

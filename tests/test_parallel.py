@@ -21,6 +21,7 @@ def scaled(item, values, factor):
     return item, values[item] * factor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_results_come_in_order_and_a_failure_is_raised(backend):
     pytest.importorskip("distributed")
@@ -99,6 +100,7 @@ def alone(scene):
     return outputs(scene, scene.folder / "alone", 1, "threads")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_steps_write_the_same_bytes(scene, alone, backend):
     pytest.importorskip("distributed")
@@ -106,6 +108,7 @@ def test_steps_write_the_same_bytes(scene, alone, backend):
     assert outputs(scene, scene.folder / backend, 2, backend) == alone
 
 
+@pytest.mark.slow
 def test_processes_of_a_step_run_from_its_command_line(scene, alone):
     folder = scene.folder / "alone"
     files = scene.inputs | {"toa": scene.folder / "toa.tif", "terrain": scene.terrain(20)}

@@ -118,6 +118,7 @@ def test_digest_does_not_change_with_anything_else(copy):
     assert digest() == before
 
 
+@pytest.mark.slow
 def test_changed_constant_reaches_a_compiled_kernel_that_imports_it(tmp_path):
     shutil.copytree(ROOT / "steps", tmp_path / "steps", ignore=shutil.ignore_patterns("__pycache__", "data"))
     program = (

@@ -213,6 +213,7 @@ NASTY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NASTY)
 def test_no_shell_reads_a_path(tmp_path, path):
     """A rule of Snakemake with such a path among its parameters runs just its own command."""

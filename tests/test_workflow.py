@@ -241,6 +241,7 @@ def test_the_same_command_goes_on_after_being_killed(checkout, product, victim):
     assert not list((checkout.folder / "results").rglob("*.part*"))
 
 
+@pytest.mark.slow
 def test_second_run_on_a_product_is_refused_in_one_line(tmp_path):
     checkout = Checkout(tmp_path)
     name = l2a_name(DEMO_PRODUCT)
@@ -264,6 +265,7 @@ def test_all_rules_of_a_group_of_jobs_state_the_workers():
         assert "workers=WORKERS" in body, name
 
 
+@pytest.mark.slow
 def test_uncertainty_is_planned_on_request_only(tmp_path):
     """A rule of its own, and the look-up table of another aerosol model."""
     checkout = Checkout(tmp_path)
@@ -374,6 +376,7 @@ def test_table_with_a_zipped_product_of_baseline_0510(checkout, tmp_path):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -389,6 +392,7 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_workflow_is_parsed_with_what_snakemake_needs_alone(tmp_path):
     """As where an environment for the stages is made by Snakemake itself."""
     for name in ("numba", "rasterio", "scipy", "lxml", "matplotlib", "joblib", "pystac"):  # a plugin wants pandas
