@@ -13,7 +13,7 @@ from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.choice import VEGETATION_MODELS, choose_aerosol_model, model_of_vegetation
 from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation, fit_thickness, highest_thickness
-from steps.atmosphere.inversion_kernel import invert, thinness
+from steps.atmosphere.inversion_kernel import density_factor, invert
 from steps.atmosphere.lut import LookUpTable, load_table
 from steps.atmosphere.scene import (
     SCALE_HEIGHT,
@@ -44,25 +44,29 @@ from steps.core.parallel import Backend, RunAll, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.reports import AerosolReport, ChosenAerosol
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import CLOUDS, NO_DATA, SOIL, VEGETATION, WATER
 
 logger = logging.getLogger(__name__)
 
 #: Limits of the thickness, and thicknesses between which surface reflectance is taken to be linear.
-LOWEST, HIGHEST = 0.01, 3.0
+LOWEST = 0.01
+HIGHEST = 3.0
 _LEVELS = np.array([LOWEST, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, HIGHEST])
 #: Side of the cells in which aerosol is retrieved, m.
 _CELL = 1280
 #: Least area of dark vegetation in a cell for a retrieval, and of dark ground for the test of negative reflectance, m2.
-_LEAST_VEGETATION, _LEAST_GROUND = 16_000, 160_000
+_LEAST_VEGETATION = 16_000
+_LEAST_GROUND = 160_000
 #: Side of the square around a pixel in which there must not be clouds, m.
 _AROUND = 1020
 #: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
 _LEAST_SHARE = 0.02
 #: Share of the darkest pixels of vegetation, soil and water that may be below a limit of reflectance.
-_DARKEST, _LOWEST_REFLECTANCE = 0.01, {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
+_DARKEST = 0.01
+_LOWEST_REFLECTANCE = {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
 #: Water vapour (g/cm2) for want of a forecast of it; the bands used here hardly depend on it.
 _WATER_VAPOUR = 1.5
-_CLOUDS, _WATER, _GROUND = (8, 9, 10), 6, (4, 5, 6)
+_GROUND = (VEGETATION, SOIL, WATER)
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ def run(
         model, source = _model(inputs, tables)
         inputs = replace(inputs, table=tables[model])
         cells, facts = _thickness(inputs, method, aot550, smoothing_km)
-        field, pixels = (cells.astype("f4"), inputs.cells), Pixels(grid, elevation, inputs.classes == 0)
+        field, pixels = (cells.astype("f4"), inputs.cells), Pixels(grid, elevation, inputs.classes == NO_DATA)
         if aot_overview:
             write_air_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
         if mask_20m and terrain_20m:
@@ -329,7 +333,7 @@ class _Vegetation:
 def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
     """Return the dark dense vegetation of a scene; None where there is too little."""
     dark = _dark_pixels(inputs, inputs.aot550)
-    land = np.count_nonzero((inputs.classes != 0) & (inputs.classes != _WATER))
+    land = np.count_nonzero((inputs.classes != NO_DATA) & (inputs.classes != WATER))
     shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
     chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), None)
     if chosen is None:
@@ -371,7 +375,7 @@ def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
     )
     level = level_ground(inputs.elevation)
     nodes = inversion_nodes(atmosphere, levels, aot, column, level)
-    thin = None if level is not None else thinness(inputs.elevation)
+    thin = None if level is not None else density_factor(inputs.elevation)
     red, nir, swir = (read(inputs.stack, TOA, band) for band in ("B04", "B8A", "B12"))
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
     invert(swir, thin, None, None, 1, nodes, inputs.cell, 0, surface, counts)
@@ -386,7 +390,7 @@ def _near_cloud(classes: np.ndarray, ratio: int, resolution: float) -> np.ndarra
     """Return which blocks of `ratio` x `ratio` pixels have clouds on more than 2 % of the square kilometre around."""
     from scipy.ndimage import uniform_filter
 
-    cloud = is_one_of(classes, _CLOUDS)
+    cloud = is_one_of(classes, CLOUDS)
     if ratio == 3:
         cloud = any_of_nine(cloud)
     return uniform_filter(cloud.astype("f4"), round(_AROUND / (ratio * resolution)), mode="nearest") > 0.02

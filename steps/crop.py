@@ -39,8 +39,8 @@ def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _crop(path, target, scene)
-            except RASTER_ERRORS as problem:
-                raise StepError(f"{path}: cannot be cut ({problem}); run the stage that makes it again") from problem
+            except RASTER_ERRORS as error:
+                raise StepError(f"{path}: cannot be cut ({error}); run the stage that makes it again") from error
 
 
 def _crop(source: Path, target: Path, scene: Scene) -> None:

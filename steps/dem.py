@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 RELIEF = 50
 #: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
 #: height (it then hides less than 2 % of the sky) and at most so far, m.
-_REACH, _FARTHEST = 5, 10_000
+_REACH = 5
+_FARTHEST = 10_000
 #: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.l1c.roi.ALIGNMENT`.
 _SUN_NODES = 960
 

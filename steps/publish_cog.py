@@ -16,11 +16,11 @@ from steps.core.checksums import check_folder
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.l2a.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
-from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.names import BASELINE, l2a_name
 from steps.sentinel2.satellites import platform
 from steps.sentinel2.scene import Scene, SpectralResponse
+from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
 
 # Versions that today's readers (pystac, odc-stac, stackstac) know: they look for scale and offset in `raster:bands`.
 _EXTENSIONS = (
@@ -71,8 +71,8 @@ def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
             _write_thumbnail(part / "visual.tif", part / "thumbnail.jpg")
             with rasterio.open(part / "scl.tif") as file:
                 valid = file.read(1) != CLASSIFICATION.nodata
-        except RasterioError as problem:
-            raise StepError(f"{folder}: a COG cannot be read ({problem}); run write_cog again") from problem
+        except RasterioError as error:
+            raise StepError(f"{folder}: a COG cannot be read ({error}); run write_cog again") from error
         if not valid.any():
             raise StepError(f"{scene.product}: no pixel of it has data; leave it out")
         write_json(

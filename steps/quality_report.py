@@ -17,10 +17,10 @@ from steps.core.artefacts import (
     write_json,
 )
 from steps.core.cli import cli
-from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.reports import AerosolReport, BandFigures, ReflectanceReport, TerrainReport, WaterVapourReport
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_CLASSES
 
 _CODES = {name: code for code, name in SCL_CLASSES.items()}
 #: The classes that count as cloud.

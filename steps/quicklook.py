@@ -19,9 +19,9 @@ from steps.core.artefacts import (
     row_blocks,
 )
 from steps.core.cli import cli
-from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
 
 #: Largest side of a map in a picture, pixels.

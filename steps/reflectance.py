@@ -10,7 +10,7 @@ import numpy as np
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion import environment_share
-from steps.atmosphere.inversion_kernel import column_excess, invert, thinness
+from steps.atmosphere.inversion_kernel import column_excess, density_factor, invert
 from steps.atmosphere.lut import table_of
 from steps.atmosphere.scene import (
     CELL,
@@ -85,7 +85,7 @@ class _Surroundings:
     ----------
     air
         At 60 m.
-    thinness, excess
+    density_factor, excess
         What `invert` takes.
     clear
         Which pixels show ground.
@@ -94,7 +94,7 @@ class _Surroundings:
     """
 
     air: _Air
-    thinness: np.ndarray | None
+    density_factor: np.ndarray | None
     excess: np.ndarray
     clear: np.ndarray
     radius_km: float
@@ -236,7 +236,7 @@ def _surroundings(
         logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
         return None
     clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(air.mesh.grid))
-    thin = None if air.level is not None else thinness(heights)
+    thin = None if air.level is not None else density_factor(heights)
     excess = _excess(air, thin, block_mean(wvp, 3), 0)
     return _Surroundings(air, thin, excess, clear, radius_km)
 
@@ -271,7 +271,7 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, around.thinness, around.excess, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
+    invert(stored, around.density_factor, around.excess, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
     mean = tile.clear_ground(band, middle)
@@ -288,7 +288,7 @@ def _invert(
     toa, terrain, wvp = rasters
     resolution = round(air.mesh.grid.resolution)
     stored = read_bands(toa, TOA, list(fields), rows)
-    thin = None if air.level is not None else thinness(read(terrain, TERRAIN, "elevation", rows))
+    thin = None if air.level is not None else density_factor(read(terrain, TERRAIN, "elevation", rows))
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
     excess = None
     if resolution > 10:

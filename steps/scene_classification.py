@@ -10,27 +10,22 @@ import numpy as np
 
 from steps.classification import images as kernels
 from steps.classification.cci_layers import read_layers
-from steps.classification.cloud_model import MODEL_BANDS, cloud_opinion
+from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
 from steps.classification.images import Bands, Maps
 from steps.classification.improved import (
     IMPROVEMENTS,
     UNSEEN,
     Improvement,
-    Mends,
+    Refinements,
     agree,
     b10_of_ground,
     b10_thickness,
     ground_by_vapour,
-    mend,
+    refine,
 )
 from steps.classification.parallax import DISPLACED, REACH, displacement_index
-from steps.classification.rules import (
-    NO_DATA,
-    OPEN,
-    SATURATED_DEFECTIVE,
-    UNCLASSIFIED,
-)
+from steps.classification.rules import OPEN
 from steps.classification.scene import (
     bright_ground,
     cirrus_over_ground,
@@ -61,11 +56,13 @@ from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import NO_DATA, SATURATED_DEFECTIVE, UNCLASSIFIED
 
 logger = logging.getLogger(__name__)
 
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
-SEA, LITTLE_SNOW = 254, 10
+SEA = 254
+LITTLE_SNOW = 10
 #: Parts of the scene along each side with a direction from clouds to shadows of their own.
 DIRECTIONS = 24
 #: Rows computed at a time; few, so that little is read twice for the margins.
@@ -121,7 +118,7 @@ def classify_scene(
     snow_possible
         False skips the snow rules.
     mode
-        `classic`: the rules of Sen2Cor 2.8. `improved`: mended, with probabilities that agree with the classes.
+        `classic`: the rules of Sen2Cor 2.8. `improved`: refined, with probabilities that agree with the classes.
     improvements
         Which of `IMPROVEMENTS` improved mode makes; in that mode only, as are:
     view_zenith, view_azimuth
@@ -160,7 +157,7 @@ def classify_scene(
         bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
         return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
 
-    mends = None
+    refinements = None
     if mode == "improved":
         if shadows is None:
             shadows = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
@@ -169,16 +166,18 @@ def classify_scene(
             displaced = _displaced(
                 lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
             )
-        opinion = None
+        prediction = None
         if cloud_model == "s2cloudless":
-            opinion = cloud_opinion(
+            prediction = cloud_prediction(
                 lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
             )
         thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-        mends = Mends(tuple(improvements), shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
+        refinements = Refinements(
+            tuple(improvements), shadows, cast_shadow, displaced, thickness, cloud_buffer, prediction
+        )
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
-        land_cover=land_cover, snow_possible=snow_possible, mends=mends, threads=threads,
+        land_cover=land_cover, snow_possible=snow_possible, refinements=refinements, threads=threads,
     )[:3]  # fmt: skip
 
 
@@ -209,15 +208,15 @@ def classify(
     *,
     land_cover: np.ndarray | None,
     snow_possible: bool,
-    mends: Mends | None,
+    refinements: Refinements | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, ShadowLimits | None]:
-    """Classify a scene that is read by rows; arguments and results as of `classify_scene`, classic without `mends`.
+    """Classify a scene that is read by rows; arguments and results as of `classify_scene`.
 
-    The last result tells where the shadows of clouds fall, if `mends` look for these.
+    The last result tells where the shadows of clouds fall, if `refinements` look for these.
     """
-    if mends:
-        read_rows = _mended(read_rows, mends)
+    if refinements:
+        read_rows = _refined(read_rows, refinements)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
@@ -230,24 +229,26 @@ def classify(
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy(), None
     shadow = None
-    if not mends or "shadow" not in mends.improvements:
+    if not refinements or "shadow" not in refinements.improvements:
         shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
-    scl, kept, seen = _recovered(read_rows, first, shadow, _kept_names(mends, land_cover), bool(mends), threads)
-    if mends and mends.by_vapour:
+    scl, kept, seen = _recovered(
+        read_rows, first, shadow, _kept_names(refinements, land_cover), bool(refinements), threads
+    )
+    if refinements and refinements.by_vapour:
         ground_by_vapour(scl, seen, kept["b09"], kept["b8a"], kept["b10"], resolution)
     if land_cover is not None:
         _by_land_cover(scl, kept, land_cover, resolution)
     shadows = None
-    if mends:
-        shadows = mend(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, mends)
+    if refinements:
+        shadows = refine(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, refinements)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow, shadows
 
 
-def _kept_names(mends: Mends | None, land_cover: np.ndarray | None) -> set[str]:
+def _kept_names(refinements: Refinements | None, land_cover: np.ndarray | None) -> set[str]:
     """Name the bands and maps that the rules need that look at the whole scene."""
-    names = {"b8a", "b11"} if mends else set()
-    if mends and mends.by_vapour:
+    names = {"b8a", "b11"} if refinements else set()
+    if refinements and refinements.by_vapour:
         names |= {"b09", "b10"}
     if land_cover is not None:
         names |= {"b8a", "b09", "b10", "elevation"}
@@ -286,15 +287,15 @@ def _recovered(
     return scl, kept, seen
 
 
-def _mended(read_rows: Reader, mends: Mends) -> Reader:
+def _refined(read_rows: Reader, refinements: Refinements) -> Reader:
     """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
 
     def read(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands, maps = read_rows(rows, names)
-        if "cirrus" in mends.improvements:
-            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, mends.b10_thickness))
+        if "cirrus" in refinements.improvements:
+            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, refinements.b10_thickness))
             maps = maps._replace(elevation=np.zeros_like(maps.elevation))
-        if "terrain" in mends.improvements:
+        if "terrain" in refinements.improvements:
             maps = maps._replace(slope=np.zeros_like(maps.slope), hillshade=np.full_like(maps.hillshade, 255))
         return bands, maps
 
@@ -382,19 +383,19 @@ def run(
         heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
-    mends = None
+    refinements = None
     if mode == "improved":
         made = IMPROVEMENTS if improvements is None else tuple(improvements)
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
-        opinion = _opinion(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
+        prediction = _prediction(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         altitude = float(ground["tile_elevation_mean"])
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
-        mends = Mends(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, opinion)
+        refinements = Refinements(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, prediction)
     scl, cloud, snow, shadows = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        land_cover=layers["land_cover"], snow_possible=snow_possible, mends=mends, threads=threads,
+        land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
         from scipy import ndimage
@@ -463,7 +464,7 @@ def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, scene: Scene, threads:
     return result
 
 
-def _opinion(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> np.ndarray:
+def _prediction(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> np.ndarray:
     if toa_10m is None:
         raise StepError("--toa-10m: s2cloudless needs B08; give it or choose --cloud-model rules")
 
@@ -473,7 +474,7 @@ def _opinion(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> np.
         bands["B08"] = b08.reshape(b08.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
         return {name: np.nan_to_num(band, nan=0) for name, band in bands.items()}
 
-    return cloud_opinion(read_rows, grid.shape, round(grid.resolution), threads)
+    return cloud_prediction(read_rows, grid.shape, round(grid.resolution), threads)
 
 
 def _read_bands(stack: Path, rows: slice, width: int, names: Set[str]) -> Bands:

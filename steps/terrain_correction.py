@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 #: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.scene.CELL`.
 CELL = {10: 192, 20: 96, 60: 32}
 #: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
-_AROUND, _CELL = 1020, 60
+_AROUND = 1020
+_CELL = 60
 _GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
 
 

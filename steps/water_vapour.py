@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from steps.atmosphere.air_map import Pixels, write_air_map
-from steps.atmosphere.inversion_kernel import invert, thinness
+from steps.atmosphere.inversion_kernel import density_factor, invert
 from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.scene import (
     SCALE_HEIGHT,
@@ -39,6 +39,7 @@ from steps.core.parallel import Backend, workers
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.reports import SceneMeans, Span, WaterVapourReport
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import NO_DATA, SNOW, SOIL, VEGETATION
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +47,21 @@ logger = logging.getLogger(__name__)
 #: the transmittance follows.
 _COLUMNS = np.linspace(np.sqrt(0.02), np.sqrt(8.5), 25) ** 2
 #: Limits of the result, g/cm2.
-LOWEST, HIGHEST = 0.02, 8.0
+LOWEST = 0.02
+HIGHEST = 8.0
 #: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
-_LAND, _DARKEST = (4, 5, 11), 0.05
+_LAND = (VEGETATION, SOIL, SNOW)
+_DARKEST = 0.05
 #: Smallest area (m2) and share of pixels with a result for the scene's own column to be used.
-_LEAST_AREA, _LEAST_SHARE = 360_000, 0.005
+_LEAST_AREA = 360_000
+_LEAST_SHARE = 0.005
 #: Distance of the nodes of the coefficients (1.28 km changes the column by 0.002 g/cm2 at most), and side of the cells
 #: for filling gaps, m.
-_CELL, _FILL_CELL = 2560, 640
+_CELL = 2560
+_FILL_CELL = 640
 #: Standard deviations of Gaussians: for smoothing the map, and for filling gaps, m.
-_SMOOTHING, _FILLING = 100.0, 1500.0
+_SMOOTHING = 100.0
+_FILLING = 1500.0
 
 
 def run(
@@ -129,7 +135,7 @@ def run(
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
     write_document(scene_means, _scene_means(stack, classes, heights, thickness, thinned(field, heights)))
-    pixels = Pixels(grid, elevation, classes == 0)
+    pixels = Pixels(grid, elevation, classes == NO_DATA)
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
@@ -154,7 +160,7 @@ def _stand_in(scene: Scene, column: float, facts: dict) -> float:
 
 def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> SceneMeans:
     """Return what parts of the tile take from the whole."""
-    valid = classes != 0
+    valid = classes != NO_DATA
     ground = clear_ground(classes)
     clear = None
     if ground is not None:
@@ -180,7 +186,7 @@ def _retrieve(
     """Return the column of each pixel, NaN where it cannot be told."""
     relief = mesh.elevation(elevation)
     levels, level = relief.levels, level_ground(elevation)
-    thin = None if level is not None else thinness(elevation)
+    thin = None if level is not None else density_factor(elevation)
     profile = thinned(mesh.at_sea_level(aot, mesh.grid.resolution, relief) * AOT.scale, levels)
     stored = {band: read(stack, TOA, band) for band in ("B8A", "B09")}
     atmospheres = {

@@ -37,9 +37,9 @@ from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.parallel import end_with_parent
 from steps.l2a.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
-from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_COLOURS
 from steps.sentinel2.true_colour import true_colour
 
 # Level 1 of both codecs. On real bands, libdeflate's level 1 is not only faster than its level 6 but also gives
@@ -113,10 +113,10 @@ def run(
         try:
             for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
                 pass
-        except BrokenProcessPool as problem:
+        except BrokenProcessPool as error:
             raise StepError(
                 f"{cogs}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
-            ) from problem
+            ) from error
         seal_folder(folder, cogs)
 
 
@@ -158,9 +158,9 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.
             with rasterio.open(path) as file:
                 file.read(window=Window(grid.width - 1, grid.height - 1, 1, 1))
-    except RASTER_ERRORS as problem:
+    except RASTER_ERRORS as error:
         check_space(path, grid.width * grid.height)
-        raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
+        raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
     finally:
         derived.unlink(missing_ok=True)
 

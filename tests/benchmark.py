@@ -16,13 +16,13 @@ import numpy as np
 from test_scene_classification import make_scene
 
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, invert, thinness
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
 from steps.classification.images import Bands, reflectance
-from steps.classification.improved import IMPROVEMENTS, Mends
+from steps.classification.improved import IMPROVEMENTS, Refinements
 from steps.core.artefacts import ANGLES, MASK, TERRAIN, TOA, Grid, write
 from steps.scene_classification import BANDS, _displaced, classify, fill_maps
 from steps.sentinel2.bands import STACK_BANDS
@@ -59,7 +59,7 @@ def inversion():
     """Time the inversion of one 10 m band of a full tile, and its uncertainty."""
     random = np.random.default_rng(0)
     toa = random.integers(1100, 9000, (SIDE, SIDE), dtype=np.uint16)
-    air = thinness(random.integers(0, 1500, (SIDE, SIDE), dtype=np.int16))
+    air = density_factor(random.integers(0, 1500, (SIDE, SIDE), dtype=np.int16))
     column = random.integers(1000, 3000, (SIDE, SIDE), dtype=np.uint16)
     nodes = np.zeros((-(-SIDE // CELL) + 1, -(-SIDE // CELL) + 1, COEFFICIENTS), np.float32)
     for k, value in zip(np.cumsum((0, *POWERS)), (1500.0, 0.9, 1.1, 1e-5), strict=False):
@@ -148,13 +148,15 @@ def _classify(stored, improvements):
         return Bands(*(toa[name] for name in BANDS), nodata), fill_maps(nodata.shape)
 
     def compute():
-        mends = None
+        refinements = None
         if improvements:
             nodata = np.zeros((CLASSIFIED, CLASSIFIED), np.bool_)
             read = lambda rows: [reflectance(stored[b][rows], nodata[rows]) for b in ("B07", "B8A", "B8A")]  # noqa: E731
             displaced = _displaced(read, nodata.shape, 2)
-            mends = Mends(improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0, 60)
-        options = {"land_cover": None, "snow_possible": True, "mends": mends, "threads": 2}
+            refinements = Refinements(
+                improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0, 60
+            )
+        options = {"land_cover": None, "snow_possible": True, "refinements": refinements, "threads": 2}
         classify(read_rows, (CLASSIFIED, CLASSIFIED), 20, 55.0, 160.0, **options)
 
     return best(compute, 2)[1]

@@ -32,7 +32,7 @@ from steps.classification.cloud_shadow import displacement, shadow_limits
 from steps.classification.images import hillshade
 from steps.classification.improved import IMPROVEMENTS, VAPOUR_SCALE, b10_of_ground, b10_thickness
 from steps.scene_classification import classify_scene
-from steps.sentinel2.bands import SCL_CLASSES, SCL_COLOURS
+from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
 
 CLOUDS, SHADOW, DARK = (8, 9, 10), 3, 2
 #: Clouds that are drawn over the demo: cover, size in pixels, height in m, zenith and azimuth of the sun.

@@ -8,7 +8,7 @@ import pytest
 from synthetic import SyntheticScene
 
 from steps.atmosphere.dark_vegetation import dark_vegetation
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, invert, thinness
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
 from steps.benchmark import stages, study, variants
 from steps.benchmark.measure import Cost, measure
 from steps.core.artefacts import TOA, write
@@ -32,7 +32,7 @@ def random():
 def test_inversions_agree(random, with_relief, with_vapour, with_environment):
     toa = random.integers(1200, 7000, SHAPE).astype("u2")
     toa[3:9, 30:60] = 0
-    air = thinness(random.integers(0, 2500, SHAPE).astype("i2")) if with_relief else None
+    air = density_factor(random.integers(0, 2500, SHAPE).astype("i2")) if with_relief else None
     excess = random.integers(-9000, 9000, SHAPE).astype("i2") if with_vapour else None
     around = random.uniform(0.02, 0.4, (60, 44)).astype("f4") if with_environment else None
     typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 0.8, -1e-6, -1e-11, -1e-16, -1e-21]

@@ -65,9 +65,9 @@ def test_partial_map_is_told(tmp_path, name, unknown, declared):
 )
 def test_what_is_no_map_is_refused(tmp_path, numbers, options, message):
     path = write_map(tmp_path / "x.tif", numbers, **options)
-    with pytest.raises(StepError, match=rf"x\.tif: .*{message}.*") as problem:
+    with pytest.raises(StepError, match=rf"x\.tif: .*{message}.*") as error:
         read_layer(path, "water_bodies", SCENE)
-    assert "\n" not in str(problem.value)
+    assert "\n" not in str(error.value)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):

@@ -8,7 +8,7 @@ from scipy import ndimage
 from test_scene_classification import SPECTRA, make_scene
 
 import steps.classification.cloud_model as cloud_model
-from steps.classification.cloud_model import CLEAR, CLOUD, MODEL_BANDS, NEAR_CLOUD, cloud_opinion
+from steps.classification.cloud_model import CLEAR, CLOUD, MODEL_BANDS, NEAR_CLOUD, cloud_prediction
 from steps.classification.improved import clouds_of_model
 from steps.core.errors import StepError
 from steps.scene_classification import classify_scene, run
@@ -37,7 +37,7 @@ def test_opinion_is_average_threshold_and_growth(monkeypatch):
     coarse = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 50)), 3)
     coarse = np.interp(coarse, [coarse.min(), coarse.max()], [0.01, 1]).astype("f4")
     fine = np.kron(coarse, np.ones((3, 3), "f4"))
-    got = cloud_opinion(lambda rows: bands_of(fine[rows]), fine.shape, 20, 1)[1::3, 1::3]
+    got = cloud_prediction(lambda rows: bands_of(fine[rows]), fine.shape, 20, 1)[1::3, 1::3]
     padded = np.pad(coarse, 1, mode="symmetric")
     cross = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]
     mean = np.mean([padded[1 + y : 41 + y, 1 + x : 51 + x] for y, x in cross], axis=0)
@@ -56,15 +56,15 @@ def test_opinion_of_any_scene(monkeypatch, resolution):
     for shape in ((3, 3), (1, 40), (67, 91)):
         for value, expected in ((0, {CLEAR, NEAR_CLOUD}), (0.9, {CLOUD, NEAR_CLOUD})):
             b02 = np.full(shape, value)
-            got = cloud_opinion(lambda rows, b02=b02: bands_of(b02[rows]), shape, resolution, 1)
+            got = cloud_prediction(lambda rows, b02=b02: bands_of(b02[rows]), shape, resolution, 1)
             assert got.shape == shape
             assert set(np.unique(got)) <= expected
 
 
 def test_clouds_of_model():
     scl = np.array([[9, 8, 9, 8, 5, 6, 11, 10, 0, 5]], "u1")
-    opinion = np.array([[0, 0, 1, 2, 2, 2, 2, 2, 2, 1]], "u1")
-    clouds_of_model(scl, opinion)
+    prediction = np.array([[0, 0, 1, 2, 2, 2, 2, 2, 2, 1]], "u1")
+    clouds_of_model(scl, prediction)
     np.testing.assert_array_equal(scl, [[7, 7, 9, 8, 8, 8, 11, 10, 0, 5]])
 
 
@@ -73,8 +73,8 @@ def test_model_knows_clouds():
     for kind, expected in (("cloud", CLOUD), ("water", CLEAR), ("soil", CLEAR), ("vegetation", CLEAR), ("town", CLEAR)):
         toa = {b: np.full((80, 80), v, "f4") for b, v in zip(STACK_BANDS, SPECTRA[kind], strict=True)}
         toa["B08"] = toa["B8A"]
-        opinion = cloud_opinion(lambda rows, toa=toa: {b: toa[b][rows] for b in MODEL_BANDS}, (80, 80), 20, 2)
-        assert (opinion == expected).all(), kind
+        prediction = cloud_prediction(lambda rows, toa=toa: {b: toa[b][rows] for b in MODEL_BANDS}, (80, 80), 20, 2)
+        assert (prediction == expected).all(), kind
 
 
 @needs_model
@@ -97,4 +97,4 @@ def test_refuses(monkeypatch, tmp_path):
         run(*paths, mode="classic", cloud_model="s2cloudless")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StepError, match="is not installed"):
-        cloud_opinion(None, (80, 80), 20, 1)
+        cloud_prediction(None, (80, 80), 20, 1)

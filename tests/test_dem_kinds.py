@@ -54,10 +54,10 @@ def assert_right(dem, within=1.5, notes=""):
 
 
 def refused(dem, match):
-    with pytest.raises(StepError, match=match) as problem:
+    with pytest.raises(StepError, match=match) as error:
         read_elevation(dem, SCENE)
-    assert "\n" not in str(problem.value)
-    return str(problem.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def holed(value, half=600):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, invert, thinness, upsample_row
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert, upsample_row
 from steps.core.mesh import cell_moments, cell_quantile, interpolate
 
 SHAPE, CELL = (75, 131), 32  # four rows share coefficients
@@ -15,7 +15,7 @@ def pixels():
     random = np.random.default_rng(1)
     toa = random.integers(1200, 7000, SHAPE).astype("u2")
     toa[5:9, 30:60] = 0
-    air = thinness(random.integers(-50, 2500, SHAPE).astype("i2"))
+    air = density_factor(random.integers(-50, 2500, SHAPE).astype("i2"))
     excess = random.integers(-9000, 9000, SHAPE).astype("i2")
     nodes = np.zeros((-(-SHAPE[0] // CELL) + 1, -(-SHAPE[1] // CELL) + 1, COEFFICIENTS), "f4")
     typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 0.8, -1e-6, -1e-11, -1e-16, -1e-21]
@@ -107,7 +107,7 @@ def test_excess_of_water_vapour(with_relief):
     excess = np.empty(SHAPE, "i2")
     for first, last in ((0, 8), (8, 75)):
         part = slice(first, last)
-        air = thinness(elevation[part]) if with_relief else None
+        air = density_factor(elevation[part]) if with_relief else None
         column_excess(stored[part], air, column, CELL, first, excess[part])
     assert (excess[40] == 0).all()
     assert np.abs(excess * 1e-4 - np.where(stored == 0, 0, np.sqrt(stored * 1e-3) - known)).max() < 2e-4
@@ -115,7 +115,7 @@ def test_excess_of_water_vapour(with_relief):
 
 def test_thinness_of_the_air():
     elevation = np.array([[-400, 0, 1, 4000, 8800]], "i2")
-    np.testing.assert_allclose(thinness(elevation) / 50000, np.exp(-elevation / 4000), atol=1e-5)
+    np.testing.assert_allclose(density_factor(elevation) / 50000, np.exp(-elevation / 4000), atol=1e-5)
 
 
 def test_inversion_keeps_numbers_in_range(pixels):

@@ -6,7 +6,6 @@ import pytest
 from steps import quality_report
 from steps.core.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_document
 from steps.core.errors import StepError
-from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.reports import (
     AerosolReport,
     BandFigures,
@@ -17,6 +16,7 @@ from steps.sentinel2.reports import (
     WaterVapourReport,
 )
 from steps.sentinel2.scene import Auxiliary, Scene
+from steps.sentinel2.scene_classes import SCL_CLASSES
 
 GRID = Grid(32618, 435780, 4179420, 20, 40, 1100)  # more than two blocks of rows
 PRODUCT = "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"

@@ -5,8 +5,8 @@ import rasterio
 from steps import quicklook
 from steps.core.artefacts import AOT, BOA, CLASSIFICATION, TOA, WVP, Grid, write
 from steps.core.errors import StepError
-from steps.sentinel2.bands import SCL_COLOURS
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_COLOURS
 from steps.sentinel2.true_colour import RGB, true_colour
 
 GRID = Grid(32618, 435780, 4179420, 10, 1200, 1200)

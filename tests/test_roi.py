@@ -189,9 +189,9 @@ def test_geojson_in_another_reference_system(tmp_path, code):
 )
 def test_geojson_without_an_area_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "x.geojson").write_text(text)
-    with pytest.raises(StepError, match=r"^roi .*x.geojson: .*give \[west") as problem:
+    with pytest.raises(StepError, match=r"^roi .*x.geojson: .*give \[west") as error:
         part_of(str(tmp_path / "x.geojson"), TILE)
-    assert "\n" not in str(problem.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

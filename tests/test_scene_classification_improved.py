@@ -1,4 +1,4 @@
-"""The improved scene classification: every mend on its own, and shadows where they are known."""
+"""The improved scene classification: every refinement on its own, and shadows where they are known."""
 
 import os
 from pathlib import Path
@@ -432,10 +432,10 @@ def test_parallax_tells_towns_from_clouds():
     scl = classify(toa, improvements=without)[0]
     assert (scl[town] >= 8).mean() > 0.6
     assert (scl[cloud] >= 8).mean() > 0.6
-    mended, probability, _ = classify(toa)
-    assert not (mended[town] >= 8).any()
+    refined, probability, _ = classify(toa)
+    assert not (refined[town] >= 8).any()
     assert probability[town].max() < 20
-    np.testing.assert_array_equal(mended[cloud], scl[cloud])
+    np.testing.assert_array_equal(refined[cloud], scl[cloud])
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2.5, 6])

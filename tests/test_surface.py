@@ -13,7 +13,7 @@ from steps.atmosphere.adjacency import environment, environment_weights
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.inversion import environment_share, toa_reflectance
-from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, thinness
+from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, density_factor
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
 from steps.core.artefacts import AOT, BOA, TOA, WVP, values, write
 from steps.core.errors import StepError
@@ -105,7 +105,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
     column *= np.random.default_rng(0).uniform(0.9, 1.1, column.shape)
     known = interpolate(np.sqrt(at_sea_level[1]), rows, columns) * np.exp(-elevation / 4000)
     excess = (np.sqrt(column) - known) / EXCESS_UNIT
-    air, ends = thinness(elevation.astype("i2")).astype("f8"), np.cumsum((0, *POWERS))
+    air, ends = density_factor(elevation.astype("i2")).astype("f8"), np.cumsum((0, *POWERS))
     surfaces = (0.0, 0.1, 0.25, 0.5, *([1.0] if aot550 <= 1 else []))  # beyond, under a low sun, 1.0 has 2.4e-4
     largest = {}
     for band in (b for b in BANDS if b != "B10"):

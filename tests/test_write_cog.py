@@ -13,7 +13,7 @@ from small_scene import GRID, write_small_scene
 from steps.core.artefacts import AOT, BOA, write
 from steps.core.errors import StepError
 from steps.l2a.assets import ASSETS
-from steps.sentinel2.bands import SCL_COLOURS
+from steps.sentinel2.scene_classes import SCL_COLOURS
 from steps.write_cog import run
 
 

@@ -19,9 +19,10 @@ from steps.l1c.documents import parse
 from steps.l2a.elements import Auxiliary, Identity, serialise, text_of
 from steps.l2a.metadata import product_metadata, tile_metadata
 from steps.l2a.quality import retrieval_values
-from steps.sentinel2.bands import OUTPUT_BANDS, SCL_CLASSES
+from steps.sentinel2.bands import OUTPUT_BANDS
 from steps.sentinel2.names import image_prefix, l2a_identifier, l2a_name
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_CLASSES
 from steps.sentinel2.true_colour import block_mean, true_colour
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

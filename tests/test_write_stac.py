@@ -16,8 +16,8 @@ from steps import publish_cog as publish_cog
 from steps import write_cog
 from steps.core.artefacts import Grid, write_json
 from steps.core.errors import StepError
-from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.footprint import footprint
+from steps.sentinel2.scene_classes import SCL_CLASSES
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 NAME = "S2A_MSIL2A_20240120T105341_N9901_R051_T31TCJ_20240120T125329"

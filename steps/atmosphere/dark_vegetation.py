@@ -10,12 +10,19 @@ from steps.core.compiled import njit
 
 #: Limits of the surface reflectance at 2.2 um, the strictest first; a looser one is used only for want of pixels.
 SWIR_LIMITS = (0.05, 0.10, 0.12)
-_SWIR_LOWEST, _RED_HIGHEST, _NIR_HIGHEST, _NDVI_LOWEST = 0.01, 0.10, 0.38, 0.10
+_SWIR_LOWEST = 0.01
+_RED_HIGHEST = 0.10
+_NIR_HIGHEST = 0.38
+_NDVI_LOWEST = 0.10
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 _COS_INCIDENCE = 0.2588
 _VEGETATION = 4
 #: One standard deviation of the relations: of red / swir, and of blue - 0.5 * red.
-_RED_RATIO, _RED_RATIO_SPREAD, _BLUE_RATIO, _BLUE_OFFSET, _BLUE_SPREAD = 0.5, 0.1, 0.5, 0.005, 0.004
+_RED_RATIO = 0.5
+_RED_RATIO_SPREAD = 0.1
+_BLUE_RATIO = 0.5
+_BLUE_OFFSET = 0.005
+_BLUE_SPREAD = 0.004
 
 
 @njit(cache=True, nogil=True)

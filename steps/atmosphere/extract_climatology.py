@@ -17,9 +17,11 @@ from steps.atmosphere.scene import SCALE_HEIGHT
 from steps.core.cli import cli
 
 #: Size of the cells, degrees, and scale height of the air, km.
-CELL, AIR_HEIGHT = 2, 8.4
+CELL = 2
+AIR_HEIGHT = 8.4
 #: Limits of the result: the cleanest air there is, and what the stored numbers reach.
-LOWEST, HIGHEST = 0.01, 1.2
+LOWEST = 0.01
+HIGHEST = 1.2
 
 
 def zonal_water_vapour(latitude: np.ndarray, month: int, elevation_km: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 The equations are those of `steps.atmosphere.inversion`, in stored numbers: `path` is the path reflectance under the
 gases, `total` the transmittance of gases, water, the way down and the way up, and `direct` the part of it that comes
-straight from the pixel. At a node each is a polynomial in the thinness of the air, x = exp(-z / 4 km): aerosol and
-water vapour, which thin out as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do for a
-mountain inside a cell. Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up, and
-the compiler makes vector code of the innermost loop. Up to four rows of pixels share the coefficients of the line in
-their middle.
+straight from the pixel. At a node each is a polynomial in the density factor of the air, x = exp(-z / 4 km): aerosol
+and water vapour, which thin out as exp(-z / 2 km), go with x^2, molecules nearly with its root, so that few powers do
+for a mountain inside a cell. Between nodes the polynomials are interpolated bilinearly. So no pixel looks anything up,
+and the compiler makes vector code of the innermost loop. Up to four rows of pixels share the coefficients of the line
+in their middle.
 
 Where a pixel's water vapour differs from that of the nodes, by the excess e (see `POWERS`), its signal is made that
 under the nodes' air,
@@ -22,25 +22,31 @@ import numpy as np
 from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.core.compiled import njit
 
-#: Powers of the thinness in the polynomials of a node, in order: path (a stored number), total, root of 1 / direct,
-#: albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and path / total, in
-#: units of the present 1 / total. In haze five are needed for 2e-4 in surface reflectance over 2 km of relief. The
-#: excess is the difference of the roots of a pixel's column and of the nodes': the logarithm of the transmittance is
-#: linear in the root in strong bands, in the column in weak ones.
+#: Powers of the density factor in the polynomials of a node, in order: path (a stored number), total, root of 1 /
+#: direct, albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and path /
+#: total, in units of the present 1 / total. In haze five are needed for 2e-4 in surface reflectance over 2 km of
+#: relief. The excess is the difference of the roots of a pixel's column and of the nodes': the logarithm of the
+#: transmittance is linear in the root in strong bands, in the column in weak ones.
 POWERS = (5, 5, 5, 3, 3, 3)
 #: Numbers per node: the polynomials, then the changes of 1 / total and of the path with the square of the excess.
 COEFFICIENTS = sum(POWERS) + 2
 _PATH, _TOTAL, _ROOT, _ALBEDO, _CHANGE, _PATH_CHANGE, _CURVES = np.cumsum((0, *POWERS)).tolist()
-#: Height (km) in which the thinness falls to 1/e; it is stored as uint16 in steps of a metre or less.
-THINNESS_HEIGHT = 4.0
-THINNESS_ONE = 50000
+#: Height (km) in which the density factor falls to 1/e; it is stored as uint16 in steps of a metre or less.
+DENSITY_HEIGHT = 4.0
+DENSITY_ONE = 50000
 #: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
 #: Stored numbers, see `steps.core.artefacts.BOA`: that of reflectance 0, what 1 adds, and the limits.
-_BLACK, _ONE = np.float32(1000), np.float32(10000)
-_LOWEST, _HIGHEST = np.float32(1), np.float32(32767)
-_HALF, _ONE_F = np.float32(0.5), np.float32(1)
-_MILLI, _NONE, _EXCESS, _LARGEST = np.float32(1e-3), np.float32(0), np.float32(EXCESS_UNIT), np.float32(32767)
+_BLACK = np.float32(1000)
+_ONE = np.float32(10000)
+_LOWEST = np.float32(1)
+_HIGHEST = np.float32(32767)
+_HALF = np.float32(0.5)
+_ONE_F = np.float32(1)
+_MILLI = np.float32(1e-3)
+_NONE = np.float32(0)
+_EXCESS = np.float32(EXCESS_UNIT)
+_LARGEST = np.float32(32767)
 
 #: Where the centres of smaller pixels lie between those of two cells, by how many of them there are in a cell.
 _SIXTHS = tuple(np.float32((k + 0.5) / 6) for k in range(6))
@@ -51,10 +57,10 @@ _WHOLE = (np.float32(0),)
 _FUSED = {"contract"}
 
 
-def thinness(elevation: np.ndarray) -> np.ndarray:
-    """Return the stored thinness of the air (uint16) at elevations in m (int16)."""
+def density_factor(elevation: np.ndarray) -> np.ndarray:
+    """Return the stored density factor of the air (uint16) at elevations in m (int16)."""
     metres = np.arange(-32768, 32768)
-    stored = np.rint(THINNESS_ONE * np.exp(-metres / (1000 * THINNESS_HEIGHT))).clip(0, 65535).astype(np.uint16)
+    stored = np.rint(DENSITY_ONE * np.exp(-metres / (1000 * DENSITY_HEIGHT))).clip(0, 65535).astype(np.uint16)
     return np.roll(stored, -32768)[elevation.view(np.uint16)]
 
 
@@ -137,18 +143,18 @@ def _interpolated(nodes, row, cell, line, slope):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def column_excess(water_vapour, air, column, cell, first_row, excess):
+def column_excess(water_vapour, density, column, cell, first_row, excess):
     """Compare the water vapour of a block of rows with that of the nodes.
 
     Parameters
     ----------
     water_vapour
         Stored column (uint16, 0.001 g/cm2, 0 = that of the nodes), shape (rows, width).
-    air, cell, first_row
+    density, cell, first_row
         As for `invert`.
     column
-        At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of thinness 1 (sea
-        level), or over level ground (`air` None) above that.
+        At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of density factor 1
+        (sea level), or over level ground (`air` None) above that.
     excess
         Output, int16, in `EXCESS_UNIT`, shape of `water_vapour`.
     """
@@ -160,8 +166,8 @@ def column_excess(water_vapour, air, column, cell, first_row, excess):
             _interpolated(column, first_row + i + 0.5 * rows, cell, line, slope)
         for j in range(excess.shape[1]):
             known = line[j // cell, 0] + slope[j // cell, 0] * (np.float32(j % cell) + _HALF)
-            if air is not None:
-                known *= np.float32(air[i, j]) / np.float32(THINNESS_ONE)
+            if density is not None:
+                known *= np.float32(density[i, j]) / np.float32(DENSITY_ONE)
             more = np.sqrt(np.float32(water_vapour[i, j]) * _MILLI) - known if water_vapour[i, j] != 0 else _NONE
             excess[i, j] = min(max(np.rint(more / _EXCESS), -_LARGEST), _LARGEST)
 
@@ -198,24 +204,24 @@ def _polynomial(c, x):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _thin(air, rows, j):
-    if air is None:
+def _thin(density, rows, j):
+    if density is None:
         return _NONE, _NONE, _NONE, _NONE
     a, b, c, d = rows
-    return np.float32(air[a, j]), np.float32(air[b, j]), np.float32(air[c, j]), np.float32(air[d, j])
+    return np.float32(density[a, j]), np.float32(density[b, j]), np.float32(density[c, j]), np.float32(density[d, j])
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _five(air, c, x):
+def _five(density, c, x):
     # A polynomial of five powers in four rows; over level ground it is constant.
-    if air is None:
+    if density is None:
         return c[0], c[0], c[0], c[0]
     return _polynomial(c, x[0]), _polynomial(c, x[1]), _polynomial(c, x[2]), _polynomial(c, x[3])
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _three(air, c, x):
-    if air is None:
+def _three(density, c, x):
+    if density is None:
         return c[0], c[0], c[0], c[0]
     return (
         c[0] + x[0] * (c[1] + x[0] * c[2]),
@@ -250,7 +256,7 @@ def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, like, boa):
+def _rows(toa, density, excess, surroundings, near, rows, line, slope, cell, ramp, like, boa):
     # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
     # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
     # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
@@ -264,13 +270,17 @@ def _rows(toa, air, excess, surroundings, near, rows, line, slope, cell, ramp, l
         change, path_change = _middles(line, g, _CHANGE), _middles(line, g, _PATH_CHANGE)
         curves = _middle(line, g, _CURVES), _middle(line, g, _CURVES + 1)
         for j in range(start, stop):
-            t, x = ramp[j - start], _thin(air, rows, j)
-            p, m, n = _five(air, _at(path, t), x), _three(air, change, x), _three(air, path_change, x)
+            t, x = ramp[j - start], _thin(density, rows, j)
+            p, m, n = _five(density, _at(path, t), x), _three(density, change, x), _three(density, path_change, x)
             first = _signal(toa, excess, a, j, p[0], m[0], n[0], curves)
             second = _signal(toa, excess, b, j, p[1], m[1], n[1], curves)
             third = _signal(toa, excess, c, j, p[2], m[2], n[2], curves)
             fourth = _signal(toa, excess, d, j, p[3], m[3], n[3], curves)
-            s, u, r = _three(air, _at(albedo, t), x), _five(air, _at(total, t), x), _five(air, _at(root, t), x)
+            s, u, r = (
+                _three(density, _at(albedo, t), x),
+                _five(density, _at(total, t), x),
+                _five(density, _at(root, t), x),
+            )
             one = _boa(toa, surroundings, near[0], a, j, first, u[0], r[0], s[0], like)
             two = _boa(toa, surroundings, near[1], b, j, second, u[1], r[1], s[1], like)
             three = _boa(toa, surroundings, near[2], c, j, third, u[2], r[2], s[2], like)
@@ -290,16 +300,16 @@ def _count(boa, counts):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Invert a block of rows to surface reflectance.
 
     Parameters
     ----------
     toa
         Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width), no wider than 65535.
-    air
-        Stored thinness of the air (uint16, from `thinness`), same shape; None over level ground, for which the nodes'
-        polynomials have to be constant.
+    density
+        Stored density factor of the air (uint16, from `density_factor`), same shape; None over level ground, for which
+        the nodes' polynomials have to be constant.
     excess
         Excess of water vapour (int16, from `column_excess`), same shape; None where the nodes' column is enough.
     environment
@@ -334,7 +344,7 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
         _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
             near = none, none, none, none
-            _rows(toa, air, excess, None, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(toa, density, excess, None, near, rows, line, slope, cell, ramp, like, boa)
         else:
             near = (
                 _bracket(environment, first_row + a, ratio, buffers, held),
@@ -342,6 +352,6 @@ def invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, co
                 _bracket(environment, first_row + c, ratio, buffers, held),
                 _bracket(environment, first_row + d, ratio, buffers, held),
             )
-            _rows(toa, air, excess, buffers, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(toa, density, excess, buffers, near, rows, line, slope, cell, ramp, like, boa)
         for k in range(i, last + 1):
             _count(boa[k], counts[k])

@@ -94,11 +94,11 @@ def make_table(aerosol: str, path: Path, threads: int = 1) -> LookUpTable:
     if table:
         return table
     with _alone(path):
-        table, problem = _sound(path, aerosol)  # another process may have built it meanwhile
+        table, error = _sound(path, aerosol)  # another process may have built it meanwhile
         if table:
             return table
         if path.exists():
-            logger.warning("%s: is damaged (%s) and is made anew", path, problem)
+            logger.warning("%s: is damaged (%s) and is made anew", path, error)
         write_table(path, build_table(aerosol, threads))
         return _read(path)
 
@@ -107,8 +107,8 @@ def _sound(path: Path, aerosol: str) -> tuple[LookUpTable | None, object]:
     """Return the table that a file holds if it is that of the aerosol model, else what is wrong with it."""
     try:
         table = _read(path)
-    except _DAMAGE as problem:
-        return None, problem
+    except _DAMAGE as error:
+        return None, error
     return (table, None) if table.aerosol == aerosol else (None, f"it is the table of {table.aerosol} aerosol")
 
 
@@ -136,8 +136,8 @@ def load_table(path: Path) -> LookUpTable:
         return make_table(model, Path(path))
     try:
         return _read(path)
-    except _DAMAGE as problem:
-        raise damaged(path, f"is no look-up table of ours: {problem}") from problem
+    except _DAMAGE as error:
+        raise damaged(path, f"is no look-up table of ours: {error}") from error
 
 
 def table_of(aerosol_model: Path) -> LookUpTable:

@@ -39,11 +39,11 @@ def reference_response(satellite: str, band: str) -> SpectralResponse:
     """
     try:
         return _shipped()[satellite][band]
-    except KeyError as problem:
+    except KeyError as error:
         raise StepError(
             f"no spectral response of {satellite} {band} is shipped (only {' and '.join(_shipped())} are): "
             "use a product whose metadata carries its responses"
-        ) from problem
+        ) from error
 
 
 def cell_weights(response: SpectralResponse, wavelength: np.ndarray, step: float) -> np.ndarray:

@@ -17,7 +17,8 @@ DIPOLE = (1 - 0.0279) / (1 + 0.0279 / 2)
 HEIGHT_RATIO = 4
 
 _nodes, _weights = np.polynomial.legendre.leggauss(20)
-_X, _W = 0.5 * (1 + _nodes), 0.5 * _weights
+_X = 0.5 * (1 + _nodes)
+_W = 0.5 * _weights
 
 
 @njit(cache=True, nogil=True)

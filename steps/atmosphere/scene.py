@@ -13,7 +13,7 @@ import numpy as np
 
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, uniform_surface
-from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, THINNESS_HEIGHT, THINNESS_ONE, thinness
+from steps.atmosphere.inversion_kernel import DENSITY_HEIGHT, DENSITY_ONE, EXCESS_UNIT, POWERS, density_factor
 from steps.atmosphere.lut import LookUpTable
 from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.core.mesh import cell_moments, interpolate
@@ -100,32 +100,34 @@ class Mesh:
         counts, means = self._around(cell_moments(values, half, 0), 1)[[0, 3]]
         number = counts.sum(axis=(-2, -1))
         mean = (counts * means).sum(axis=(-2, -1)) / np.maximum(number, 1)
-        known = (number > 0) & (relief.burden > 0)
-        return filled(mean / np.where(known, relief.burden, 1), known)
+        known = (number > 0) & (relief.mean_column_scaling > 0)
+        return filled(mean / np.where(known, relief.mean_column_scaling, 1), known)
 
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
         size = self.cell // 2
         if level_ground(elevation) in (None, nodata):
             blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
-            thin = (np.where(block == nodata, 0, thinness(block)).astype(np.uint16) for block in blocks)
+            thin = (np.where(block == nodata, 0, density_factor(block)).astype(np.uint16) for block in blocks)
             moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
         else:
-            here = float(thinness(elevation[:1, :1])[0, 0])
+            here = float(density_factor(elevation[:1, :1])[0, 0])
             moments = np.empty((5, *(-(-n // size) for n in elevation.shape)))
             moments[:] = np.array([1, here, here, here, 0])[:, None, None]
         near, far = self._around(moments, 1), self._around(moments, 2)
-        # The mean of exp(-z / H), which is the square of the thinness.
+        # The mean of exp(-z / H), which is the square of the density factor.
         counts = near[0].sum(axis=(-2, -1))
-        burden = (near[0] * (near[3] ** 2 + near[4])).sum(axis=(-2, -1)) / np.maximum(counts, 1) / THINNESS_ONE**2
+        mean_column_scaling = (
+            (near[0] * (near[3] ** 2 + near[4])).sum(axis=(-2, -1)) / np.maximum(counts, 1) / DENSITY_ONE**2
+        )
         thickest = np.where(far[0] > 0, far[2], -np.inf).max(axis=(-2, -1))
         thinnest = np.where(far[0] > 0, far[1], np.inf).min(axis=(-2, -1))
         known = np.isfinite(thinnest)
         lowest, highest = (
-            filled(-THINNESS_HEIGHT * np.log(np.where(known, v, 1) / THINNESS_ONE), known, 0)
+            filled(-DENSITY_HEIGHT * np.log(np.where(known, v, 1) / DENSITY_ONE), known, 0)
             for v in (thickest, thinnest)
         )
-        return Relief(lowest, highest, burden)
+        return Relief(lowest, highest, mean_column_scaling)
 
 
 @dataclass(frozen=True)
@@ -136,21 +138,21 @@ class Relief:
     ----------
     lowest, highest
         Km, over the cells that the node belongs to.
-    burden
+    mean_column_scaling
         Mean of exp(-z / `SCALE_HEIGHT`) over the nearer half of these cells, 0 where that lies outside the scene.
     """
 
     lowest: np.ndarray
     highest: np.ndarray
-    burden: np.ndarray
+    mean_column_scaling: np.ndarray
 
     @property
     def levels(self) -> np.ndarray:
-        """Elevations that span the relief (Chebyshev points of the thinness), km, ascending, first axis."""
+        """Elevations that span the relief (Chebyshev points of the density factor), km, ascending, first axis."""
         spare = np.maximum(_LEAST_RELIEF - (self.highest - self.lowest), 0) / 2
-        thickest, thinnest = (np.exp(-z / THINNESS_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
+        thickest, thinnest = (np.exp(-z / DENSITY_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
         middle, half = (thickest + thinnest) / 2, (thickest - thinnest) / 2
-        return -THINNESS_HEIGHT * np.log(middle - half * _CHEBYSHEV[:, None, None])
+        return -DENSITY_HEIGHT * np.log(middle - half * _CHEBYSHEV[:, None, None])
 
 
 def filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
@@ -418,7 +420,7 @@ def inversion_nodes(
         (path_change, gain),
     )
     if level is None:
-        air = THINNESS_ONE * np.exp(-levels / THINNESS_HEIGHT)
+        air = DENSITY_ONE * np.exp(-levels / DENSITY_HEIGHT)
         powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=True)]
     else:
         powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for (v, _), n in zip(values, POWERS, strict=True)]

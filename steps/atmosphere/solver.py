@@ -16,7 +16,8 @@ from steps.atmosphere.scattering import DIPOLE, HEIGHT_RATIO, delta_m
 from steps.core.compiled import njit
 
 #: Orders of scattering at most, and the largest increment of any result that is neglected.
-MAX_ORDER, NEGLIGIBLE = 200, 2e-7
+MAX_ORDER = 200
+NEGLIGIBLE = 2e-7
 
 
 @dataclass(frozen=True)

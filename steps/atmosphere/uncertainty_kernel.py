@@ -11,15 +11,21 @@ from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, UNCERTAI
 from steps.core.compiled import njit
 
 #: Coefficients per node: powers 0 to 2 of the pixel's reflectance, and for each powers 0 to 3 of the surroundings'.
-SURFACE_TERMS, ENVIRONMENT_TERMS = 3, 4
+SURFACE_TERMS = 3
+ENVIRONMENT_TERMS = 4
 #: Surroundings are taken as at least black and at most this bright.
 HIGHEST_ENVIRONMENT = 1.2
 #: Of the stored numbers.
 UNIT = UNCERTAINTY.scale
 _TERMS = SURFACE_TERMS * ENVIRONMENT_TERMS
-_SCALE, _OFFSET = np.float32(REFLECTANCE_SCALE), np.float32(REFLECTANCE_OFFSET)
-_BRIGHTEST, _LOWEST, _HIGHEST = np.float32(HIGHEST_ENVIRONMENT), np.float32(1), np.float32(65535)
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_SCALE = np.float32(REFLECTANCE_SCALE)
+_OFFSET = np.float32(REFLECTANCE_OFFSET)
+_BRIGHTEST = np.float32(HIGHEST_ENVIRONMENT)
+_LOWEST = np.float32(1)
+_HIGHEST = np.float32(65535)
+_ZERO = np.float32(0)
+_HALF = np.float32(0.5)
+_ONE = np.float32(1)
 
 
 @njit(cache=True, nogil=True)

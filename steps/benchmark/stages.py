@@ -22,7 +22,8 @@ _CODECS = ("import_l1c", "write_jp2", "write_cog", "write_safe")
 #: Growth from one release to the next from which on a stage is pointed out.
 _SLOWER = 1.25
 #: Copies of a band whose least time is taken, and pixels of the band copied.
-_REPEATS, _SIDE = 20, 10980
+_REPEATS = 20
+_SIDE = 10980
 _HEAD = """# What each stage costs, release by release
 
 CPU seconds of a stage, from its log, by those of a yardstick of the same run on the same machine: for

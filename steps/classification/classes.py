@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-#: Classes whose reflectance is not that of the ground around: no data, clouds, cirrus.
-_COVERED = (0, 8, 9, 10)
+from steps.sentinel2.scene_classes import COVERED
+
 #: Smallest share of clear pixels among the valid ones for surroundings to be known.
 _LEAST_CLEAR = 0.05
 
@@ -20,7 +20,7 @@ def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
 
 def clear_ground(classes: np.ndarray) -> np.ndarray | None:
     """Return which pixels of a scene show ground, or None where hardly any does."""
-    clear = ~is_one_of(classes, _COVERED)
+    clear = ~is_one_of(classes, COVERED)
     return clear if np.count_nonzero(clear) > _LEAST_CLEAR * np.count_nonzero(classes) else None
 
 

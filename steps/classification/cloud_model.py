@@ -21,16 +21,19 @@ from steps.core.errors import StepError
 #: In the order of the model's columns.
 MODEL_BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 #: Pixel size (m) that the model sees; radii in such pixels; probability.
-PIXEL, AVERAGE, GROWTH, THRESHOLD = 60, 1, 1, 0.4
+PIXEL = 60
+AVERAGE = 1
+GROWTH = 1
+THRESHOLD = 0.4
 #: Opinions of the model on a pixel: it is clear, near a cloud, or cloud.
 CLEAR, NEAR_CLOUD, CLOUD = range(3)
 _FILE = "models/pixel_s2_cloud_detector_lightGBM_v0.1.txt"
 
 
-def cloud_opinion(
+def cloud_prediction(
     read_rows: Callable[[slice], dict[str, np.ndarray]], shape: tuple[int, int], resolution: int, threads: int
 ) -> np.ndarray:
-    """Return the model's opinion of each pixel.
+    """Return the model's prediction of each pixel.
 
     Parameters
     ----------
@@ -70,9 +73,9 @@ def cloud_opinion(
             parts[-1][known] = model.predict(features[known], num_threads=threads)
     probability = np.concatenate(parts)
     cloud = ndimage.convolve(probability, _disk(AVERAGE) / _disk(AVERAGE).sum(), mode="reflect") > THRESHOLD
-    opinion = np.where(cloud, CLOUD, np.where(ndimage.binary_dilation(cloud, _disk(GROWTH)), NEAR_CLOUD, CLEAR))
+    prediction = np.where(cloud, CLOUD, np.where(ndimage.binary_dilation(cloud, _disk(GROWTH)), NEAR_CLOUD, CLEAR))
     row, column = (np.minimum(np.arange(n) // size, k - 1) for n, k in zip(shape, cloud.shape, strict=True))
-    return opinion.astype(np.uint8)[row[:, None], column]
+    return prediction.astype(np.uint8)[row[:, None], column]
 
 
 def _disk(radius: int) -> np.ndarray:

@@ -20,36 +20,47 @@ from steps.core.compiled import njit
 kernel = njit(cache=True, nogil=True)
 
 #: Heights of clouds that are tried, m.
-LOWEST, HIGHEST = 200.0, 12000.0
+LOWEST = 200.0
+HIGHEST = 12000.0
 #: Ground that has the first share of its surroundings' reflectance is not dark (0), the second one fully dark (1).
-BRIGHT, DARK = 0.85, 0.35
+BRIGHT = 0.85
+DARK = 0.35
 #: Pixels of the matching, m, unless those of the scene are larger.
 MATCHED = 80
 #: Area under a cloud and under its rim that must be seen, and the area that tells as much as one pixel, since
 #: neighbours are alike, m2.
-LEAST_SEEN, ALIKE = 120**2, 180**2
+LEAST_SEEN = 120**2
+ALIKE_AREA = 180**2
 #: Standard deviation of the darkness of clear ground.
 SPREAD = 0.3
 #: What one cloud may say at most for a height in its region, and a region for a height of one cloud, in standard
 #: deviations: so that a few clouds do not decide for their region, nor a region against what is seen of a cloud.
-LOUDEST, LOUDEST_REGION = 4.0, 7.0
+MOST_EVIDENCE_OF_CLOUD = 4.0
+MOST_EVIDENCE_OF_REGION = 7.0
 #: Standard deviation of the sum over the clouds of a region, at least: 1.5 times the root of their number, or this.
 FEW = 3.0
 #: Width of the window (m) that the patterns of clouds and ground stand out from, and how far they may, in standard
 #: deviations of that of the ground.
-PATTERN, STANDS_OUT = 1500, 2.0
+PATTERN = 1500
+STANDS_OUT = 2.0
 #: Regions whose clouds are summed, m, and the uncertainty of a height among them, as a share and at least in m.
-REGION, HEIGHT_SPREAD, LEAST_SPREAD = 8000, 0.08, 60.0
+REGION = 8000
+HEIGHT_SPREAD = 0.08
+LEAST_SPREAD = 60.0
 #: The least sum of what a cloud and its region say at which a height is taken, in standard deviations.
 ACCEPTED = 4.5
 #: Pixels of the matching between a cloud and its rim, and the width of the rim.
-GAP, RIM = 2, 2
+GAP = 2
+RIM = 2
 #: Clouds longer than twice this are matched in parts of that size, m.
 PART = 2400
-#: A pixel in a projected shadow is shadow if it is darker than the first share of its surroundings, in both bands; in
-#: one of which at least `MOSTLY` is that dark, if it is darker than the second share; beside one, than the third.
-DARK_PIXEL, FILLED, BESIDE = 0.85, 1.3, 0.7
-MOSTLY = 0.4
+#: Share of its surroundings' reflectance, in both bands, below which a pixel in a projected shadow is shadow.
+DARK_PIXEL = 0.85
+#: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark.
+FILLED = 1.3
+#: The same beside a projected shadow.
+BESIDE = 0.7
+LEAST_DARK_SHARE = 0.4
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
 #: At most so many pixels of a cloud are projected for each height.
@@ -145,7 +156,7 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
         seen.
     """
     result = np.zeros((starts.size - 1, heights.size), np.float32)
-    least, alike = LEAST_SEEN / pixel**2, ALIKE / pixel**2
+    least, alike = LEAST_SEEN / pixel**2, ALIKE_AREA / pixel**2
     # A frame without a value, as wide as the farthest move, spares to ask of each pixel whether it is in the scene.
     rows, columns = darkness.shape
     frame = int(np.abs(moves).max() * heights.max()) + 1
@@ -239,7 +250,7 @@ def pattern_evidence(
     part = np.ix_(*((c * n).astype(int) for c, n in zip(centres, directions.shape[:2], strict=True)))
     sums = correlation(cloud, ground, known.astype(np.float32), edges, directions[part] / pixel, heights)
     product, power = (_sum_around(a) for a in sums)
-    least, alike = LEAST_SEEN / pixel**2, ALIKE / pixel**2
+    least, alike = LEAST_SEEN / pixel**2, ALIKE_AREA / pixel**2
     chance = max(spread, 1e-6) * np.sqrt(alike * np.maximum(power, 1))
     return np.where(power < least * alike, 0, product / chance)
 
@@ -282,7 +293,7 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
     step = heights[1] - heights[0]
     pooled, clouds = np.zeros_like(pattern), np.zeros((*pattern.shape[:2], 1), np.float32)
     where = regions[:, 0], regions[:, 1]
-    np.add.at(pooled, where, np.clip(evidence, -LOUDEST, LOUDEST))
+    np.add.at(pooled, where, np.clip(evidence, -MOST_EVIDENCE_OF_CLOUD, MOST_EVIDENCE_OF_CLOUD))
     np.add.at(clouds, where, evidence.any(axis=1, keepdims=True))
     pooled, clouds = _sum_around(pooled), _sum_around(clouds)
     smooth = np.empty_like(pooled)
@@ -291,7 +302,7 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
         smooth[..., k] = pooled[..., max(k - reach, 0) : k + reach + 1].mean(axis=-1)
     result = np.zeros(len(evidence), np.float32)
     for region in (_standing_out(smooth, np.clip(1.5 * np.sqrt(clouds), 1, FEW)), _standing_out(pattern, 1)):
-        region *= np.minimum(1, LOUDEST_REGION / np.maximum(region.max(axis=-1, keepdims=True), 1))
+        region *= np.minimum(1, MOST_EVIDENCE_OF_REGION / np.maximum(region.max(axis=-1, keepdims=True), 1))
         both = evidence + region[where]
         accepted = np.where(both.max(axis=1) >= ACCEPTED, heights[both.argmax(axis=1)], 0)
         result = np.where(result == 0, accepted, result).astype(np.float32)
@@ -309,7 +320,7 @@ def project(order, starts, heights, darkness, moves):
         dy, dx = int(np.rint(heights[c] * moves[c, 0])), int(np.rint(heights[c] * moves[c, 1]))
         seen, dark = 0, 0
         for write in (False, True):
-            value = 2 if seen > 0 and dark >= MOSTLY * seen else 1
+            value = 2 if seen > 0 and dark >= LEAST_DARK_SHARE * seen else 1
             for k in range(starts[c], starts[c + 1]):
                 y, x = order[k] // columns + dy, order[k] % columns + dx
                 if 0 <= y < rows and 0 <= x < columns:

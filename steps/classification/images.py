@@ -10,20 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.classification import rules as rules
-from steps.classification.rules import (
-    CIRRUS,
-    NO_DATA,
-    OPEN,
-    SHADOW_T,
-    SNOW,
-    SNOW_T1,
-    T_B02_B12,
-    F,
-    rule,
-)
+from steps.classification.rules import OPEN, SHADOW_T, SNOW_T1, T_B02_B12, F, rule
+from steps.sentinel2.scene_classes import CIRRUS, NO_DATA, SNOW
 
 #: Pixels around a pixel that `evidence` and `recover` look at.
-EVIDENCE_REACH, RECOVER_REACH = 5, 4
+EVIDENCE_REACH = 5
+RECOVER_REACH = 4
 _RING = 3
 
 

@@ -1,6 +1,6 @@
 """What the improved scene classification does differently from the classic one, on whole scenes.
 
-Each of `IMPROVEMENTS` is a mend that can be left out.
+Each of `IMPROVEMENTS` is a refinement that can be left out.
 """
 
 from dataclasses import dataclass
@@ -9,23 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
-from steps.classification.rules import (
-    CIRRUS,
-    CLOUD_HIGH,
-    CLOUD_HP,
-    CLOUD_MEDIUM,
-    CLOUD_MP,
-    DARK,
-    NO_DATA,
-    OPEN,
-    SHADOW,
-    SNOW,
-    SNOW_T1,
-    SOIL,
-    UNCLASSIFIED,
-    VEGETATION,
-    WATER,
-)
+from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
 from steps.classification.signs import (
     HIGH_ICE,
     LIKE_EARTH,
@@ -36,6 +20,19 @@ from steps.classification.signs import (
     LIKE_WATER,
 )
 from steps.core.compiled import njit
+from steps.sentinel2.scene_classes import (
+    CIRRUS,
+    CLOUD_HIGH,
+    CLOUD_MEDIUM,
+    DARK,
+    NO_DATA,
+    SHADOW,
+    SNOW,
+    SOIL,
+    UNCLASSIFIED,
+    VEGETATION,
+    WATER,
+)
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
 #: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
@@ -47,29 +44,43 @@ IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
 #: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
 #: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
 #: of 0.29 above 6 km and 0.96 above 14 km in a mid-latitude summer.
-B10_THICKNESS, VAPOUR_SCALE, SUMMER_VAPOUR = 8.0, 2.05, 2.92
+B10_THICKNESS = 8.0
+VAPOUR_SCALE = 2.05
+SUMMER_VAPOUR = 2.92
 #: Width of the window (pixels) of which half must look like thin cloud.
 THIN_WINDOW = 9
 #: Surf is narrower than twice the first of these, and within the second of it there is no broader snow, but water and
 #: a shore: m; least shares of water and of land there.
-SURF_REACH, SURF_AROUND, SURF_WATER, SURF_LAND = 100, 700, 0.25, 0.01
+SURF_REACH = 100
+SURF_AROUND = 700
+SURF_WATER = 0.25
+SURF_LAND = 0.01
 #: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
 #: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
 #: that, which are at least the last of these.
-EARTH_WINDOW, STILL_WINDOW, STILL_DISPLACED, EARTH_B09, LEAST_SPREAD = 5, 15, 0.1, 2, 0.005
+EARTH_WINDOW = 5
+STILL_WINDOW = 15
+STILL_DISPLACED = 0.1
+EARTH_B09 = 2
+LEAST_SPREAD = 0.005
 #: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
 #: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
-VAPOUR_B09, VAPOUR_B10, VAPOUR_AREA = 1, 2, 2e6
+VAPOUR_B09 = 1
+VAPOUR_B10 = 2
+VAPOUR_AREA = 2e6
 #: Where parallax cannot be seen.
 UNSEEN = 2
 #: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
-RIM, DISPLACED_RIM = 2, 0.25
+RIM = 2
+DISPLACED_RIM = 0.25
 #: Cloud and snow probability (percent) from and up to which a pixel has its class.
-_MEDIUM, _HIGH, _SNOW = round(100 * float(CLOUD_MP)), round(100 * float(CLOUD_HP)), round(100 * float(SNOW_T1)) + 1
+_MEDIUM = round(100 * float(CLOUD_MP))
+_HIGH = round(100 * float(CLOUD_HP))
+_SNOW = round(100 * float(SNOW_T1)) + 1
 
 
 @dataclass(frozen=True)
-class Mends:
+class Refinements:
     """Where the improved classification departs from the classic one.
 
     Attributes
@@ -88,7 +99,7 @@ class Mends:
         From `b10_thickness`.
     cloud_buffer
         Distance by which clouds grow, m.
-    opinion : uint8, shape (rows, columns)
+    prediction : uint8, shape (rows, columns)
         What the s2cloudless model says of clouds (0 clear, 1 near a cloud, 2 cloud); None does without.
     """
 
@@ -98,7 +109,7 @@ class Mends:
     displaced: np.ndarray | None
     b10_thickness: float
     cloud_buffer: float
-    opinion: np.ndarray | None = None
+    prediction: np.ndarray | None = None
 
     @property
     def by_vapour(self) -> bool:
@@ -106,7 +117,7 @@ class Mends:
         return "vapour" in self.improvements and self.displaced is None
 
 
-def mend(
+def refine(
     scl: np.ndarray,
     cloud: np.ndarray,
     snow: np.ndarray,
@@ -114,9 +125,9 @@ def mend(
     b11: np.ndarray,
     signs: np.ndarray,
     resolution: int,
-    mends: Mends,
+    refinements: Refinements,
 ) -> ShadowLimits | None:
-    """Apply the mends that look at neighbours, and make the probabilities agree with the classes.
+    """Apply the refinements that look at neighbours, and make the probabilities agree with the classes.
 
     Returns where the shadows of clouds fall, if that is asked.
 
@@ -130,37 +141,37 @@ def mend(
         From `classification_signs.signs`.
     resolution
         Pixel size, m.
-    mends
+    refinements
         What to do.
     """
-    if "thin_cloud" in mends.improvements:
+    if "thin_cloud" in refinements.improvements:
         thin_clouds(scl, signs)
-    if mends.opinion is not None:
-        clouds_of_model(scl, mends.opinion)
-    if "snow" in mends.improvements:
+    if refinements.prediction is not None:
+        clouds_of_model(scl, refinements.prediction)
+    if "snow" in refinements.improvements:
         surf_is_water(scl, signs, resolution)
         snow_by_context(scl, signs)
-    if "parallax" in mends.improvements and mends.displaced is not None:
-        ground_without_parallax(scl, mends.displaced, signs)
-    if "single_pixels" in mends.improvements:
+    if "parallax" in refinements.improvements and refinements.displaced is not None:
+        ground_without_parallax(scl, refinements.displaced, signs)
+    if "single_pixels" in refinements.improvements:
         drop_single_pixels(scl)
     shadows = None
-    if "shadow" in mends.improvements:
+    if "shadow" in refinements.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
         land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
-        shadows = mends.shadows
+        shadows = refinements.shadows
         if not isinstance(shadows, ShadowLimits):
             shadows = shadow_limits(clouds, land, b8a, b11, resolution, shadows)
         scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
-    if "terrain" in mends.improvements and mends.cast_shadow is not None:
-        cast_shadow_is_dark(scl, mends.cast_shadow)
-    buffer_clouds(scl, mends.cloud_buffer / resolution)
+    if "terrain" in refinements.improvements and refinements.cast_shadow is not None:
+        cast_shadow_is_dark(scl, refinements.cast_shadow)
+    buffer_clouds(scl, refinements.cloud_buffer / resolution)
     scl[scl == OPEN] = UNCLASSIFIED
     agree(scl, cloud, snow)
     return shadows
 
 
-def clouds_of_model(scl: np.ndarray, opinion: np.ndarray) -> None:
+def clouds_of_model(scl: np.ndarray, prediction: np.ndarray) -> None:
     """Let the s2cloudless model confirm the clouds of the rules, and add those that they missed, in place.
 
     Medium and high probability clouds that the model holds for clear are unclassified; what it holds for cloud and is
@@ -169,12 +180,12 @@ def clouds_of_model(scl: np.ndarray, opinion: np.ndarray) -> None:
     Parameters
     ----------
     scl : uint8, shape (rows, columns)
-    opinion : uint8, shape (rows, columns)
+    prediction : uint8, shape (rows, columns)
         0 clear, 1 near a cloud, 2 cloud.
     """
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    scl[cloud & (opinion == 0)] = UNCLASSIFIED
-    scl[(opinion == 2) & ~cloud & (scl != NO_DATA) & (scl != SNOW) & (scl != CIRRUS)] = CLOUD_MEDIUM
+    scl[cloud & (prediction == 0)] = UNCLASSIFIED
+    scl[(prediction == 2) & ~cloud & (scl != NO_DATA) & (scl != SNOW) & (scl != CIRRUS)] = CLOUD_MEDIUM
 
 
 def b10_thickness(water_vapour: float | None, elevation: float, sun_zenith: float) -> float:
@@ -317,7 +328,7 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     Parameters
     ----------
     scl, signs, displaced : uint8, shape (rows, columns)
-        The latter as in `Mends`.
+        The latter as in `Refinements`.
     """
     from scipy import ndimage
 

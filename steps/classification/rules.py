@@ -14,12 +14,21 @@ and move pixels over the thresholds.
 import numpy as np
 
 from steps.core.compiled import njit
+from steps.sentinel2.scene_classes import (
+    CIRRUS,
+    CLOUD_HIGH,
+    CLOUD_MEDIUM,
+    DARK,
+    SHADOW,
+    SOIL,
+    UNCLASSIFIED,
+    VEGETATION,
+    WATER,
+)
 
 F = np.float32
 rule = njit(cache=True, nogil=True)
 
-NO_DATA, SATURATED_DEFECTIVE, DARK, SHADOW, VEGETATION, SOIL = range(6)
-WATER, UNCLASSIFIED, CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS, SNOW = range(6, 12)
 #: No rule has spoken yet; becomes `UNCLASSIFIED` at the end.
 OPEN = 100
 
@@ -40,8 +49,10 @@ R_B8A_B11 = _ramp(0.90, 1.10)
 R_B02_B11_SOIL = _ramp(0.70, 1.0)
 R_B04_B11 = _ramp(3.0, 6.0)
 
-B10_T1, B10_T2 = F(0.012), F(0.035)
-CLOUD_MP, CLOUD_HP = F(0.20), F(0.80)
+B10_T1 = F(0.012)
+B10_T2 = F(0.035)
+CLOUD_MP = F(0.20)
+CLOUD_HP = F(0.80)
 SNOW_T1 = F(0.12)
 R_B05_B8A_SNOW = F(0.85)
 R_B02_B11_WATER = F(2.0), F(4.0)
@@ -60,7 +71,10 @@ T_B02_B12 = F(0.018)
 R_B02_B11_NO_SHADOW = F(6)
 SHADOW_T = F(0.05)
 
-_ZERO, _ONE, _TWO, _TINY = F(0), F(1), F(2), F(1e-6)
+_ZERO = F(0)
+_ONE = F(1)
+_TWO = F(2)
+_TINY = F(1e-6)
 
 
 @rule

@@ -4,13 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from steps.classification.rules import (
+from steps.classification.rules import CIRRUS_MAX_ELEVATION, OPEN
+from steps.sentinel2.scene_classes import (
     CIRRUS,
-    CIRRUS_MAX_ELEVATION,
     CLOUD_HIGH,
     CLOUD_MEDIUM,
     NO_DATA,
-    OPEN,
     SHADOW,
     SOIL,
     UNCLASSIFIED,
@@ -19,19 +18,26 @@ from steps.classification.rules import (
 )
 
 #: Standard deviation of the blur of the shadow, and the pixels that it reaches.
-BLUR, BLUR_REACH = 3, 12
+BLUR = 3
+BLUR_REACH = 12
 #: Standard deviation of the profile across the line of a shadow, pixels; fitted to the reference cases.
 LINE_WIDTH = 0.9
 #: Rows and columns whose shadow is computed at a time; more where the line of a shadow is longer.
 TILE = 1024
 #: Least share and area (km2) of vegetation and soil for rule 18.
-LAND_SHARE, LAND_AREA = 0.05, 121
+LAND_SHARE = 0.05
+LAND_AREA = 121
 #: Class 9 in percent of the scene: above the first its own B10 sets the limit of rule 18, below the second none does.
-CLOUDY, CLEAR = 20, 2
+CLOUDY = 20
+CLEAR = 2
 #: Least limits on B10 over cloud, land and water.
-B10_CLOUD, B10_LAND, B10_WATER = 0.0015, 0.0030, 0.0020
+B10_CLOUD = 0.0015
+B10_LAND = 0.0030
+B10_WATER = 0.0020
 #: ESA CCI land cover codes: water; urban areas, and bare areas (consolidated, unconsolidated).
-LCCS_WATER, URBAN, BARE = 210, (190,), (200, 201, 202)
+LCCS_WATER = 210
+URBAN = (190,)
+BARE = (200, 201, 202)
 #: A blob of doubtful cloud over such ground is ground unless more than this share of its rim is cloud or shadow.
 CLOUDY_RIM = 0.35
 

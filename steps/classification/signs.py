@@ -10,17 +10,25 @@ from steps.core.compiled import njit
 #: the sun as well.
 LIKE_SNOW, HIGH_ICE, LIKE_SURF, LIKE_LAND, LIKE_VEIL, LIKE_EARTH, LIKE_WATER = (np.uint8(1 << n) for n in range(7))
 #: Least NDSI, and reflectance in B03 and B8A, of snow (Hall et al. 1995, Remote Sensing of Environment 54, 127-140).
-NDSI, SNOW_B03, SNOW_B8A = 0.4, 0.10, 0.11
+NDSI = 0.4
+SNOW_B03 = 0.10
+SNOW_B8A = 0.11
 #: White water is dull, and less dark in B11 than snow and ice, foam against ice (Koepke 1984, Applied Optics 23, 1816;
 #: Frouin et al. 1996, J. Geophys. Res. 101, 14361): B8A at most, and B11 / B03 at least.
-SURF_B8A, SURF_B11_B03 = 0.35, 0.15
+SURF_B8A = 0.35
+SURF_B11_B03 = 0.15
 #: Thin cloud: B02 less half of B04, at least (Zhu and Woodcock 2012, equation 3; haze raises blue more than red);
 #: B12, at least, and B12 / B04, that cloud raises and haze and shadow do not; limits of B02 / B11, which is low on soil
 #: and high on snow and water; B8A / B11, which is low on soil and roofs.
-HAZE, THIN_B12, THIN_B12_B04, THIN_B02_B11, THIN_B8A_B11 = 0.08, 0.08, 0.8, (0.70, 1.15), 1.2
+HAZE = 0.08
+THIN_B12 = 0.08
+THIN_B12_B04 = 0.8
+THIN_B02_B11 = (0.70, 1.15)
+THIN_B8A_B11 = 1.2
 #: Bright ground: B04, at least, and B02 / B04, at most. An opaque cloud at any height under any sun has 1.01 and more,
 #: since molecules above it scatter blue and ozone absorbs red.
-EARTH_B04, EARTH_B02_B04 = 0.25, 0.97
+EARTH_B04 = 0.25
+EARTH_B02_B04 = 0.97
 
 
 @njit(cache=True, nogil=True)

@@ -117,7 +117,8 @@ class Kind:
 #: Reflectance, at the top of the atmosphere or at the surface: the one internal scale. Stored = reflectance * 10000
 #: + 1000, so it is the number of an L1C or L2A product of baseline 04.00 and later; 1 is the lowest valid number
 #: (reflectance -0.0999), 0 is no data, rounding is at most 5e-5.
-REFLECTANCE_SCALE, REFLECTANCE_OFFSET = 1e-4, -0.1
+REFLECTANCE_SCALE = 1e-4
+REFLECTANCE_OFFSET = -0.1
 TOA = Kind("toa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
 BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
 #: Before the correction of terrain the numbers keep their fractions: it divides them, and their rounding with them.
@@ -126,7 +127,9 @@ UNROUNDED_BOA = replace(BOA, dtype="float32")
 UNCERTAINTY = Kind("reflectance_uncertainty", "uint16", 0, 1e-5)
 #: Bit flags of a pixel, see `MASK_NODATA` and following.
 MASK = Kind("mask", "uint8")
-MASK_NODATA, MASK_SATURATED, MASK_DEFECTIVE = 1, 2, 4
+MASK_NODATA = 1
+MASK_SATURATED = 2
+MASK_DEFECTIVE = 4
 #: Sun and view angles in degrees at the 5 km nodes; the bands are `sun_zenith`, `sun_azimuth`, `view_zenith_B01` ...
 ANGLES = Kind("angles", "float32", float("nan"))
 #: Terrain: elevation (m), slope and aspect (degrees), cosine of the local solar incidence, sky-view factor (0-1),
@@ -229,8 +232,8 @@ def read_json(path: Path) -> dict:
     """Read a JSON document; raise `StepError` if it is missing, broken or not what its checksum says."""
     try:
         document = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
-        raise checksums.damaged(path, problem) from problem
+    except (OSError, ValueError, TypeError) as error:
+        raise checksums.damaged(path, error) from error
     expected = document.pop("checksum", None)
     if expected and expected != checksums.of_document(document):
         raise checksums.damaged(path, "its checksum is another")
@@ -312,9 +315,9 @@ def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress
                 dataset.offsets = (kind.offset,) * len(bands)
                 dataset.update_tags(ARTEFACT=kind.name, SOFTWARE=f"Sen2Flow {__version__}", **tags)
                 yield RasterWriter(dataset, bands, kind.dtype)
-        except RASTER_ERRORS as problem:
+        except RASTER_ERRORS as error:
             check_space(path, size)
-            raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
+            raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
         if not _complete(part):
             raise StepError(f"{path}: only part of it could be written; free some disk space")
         checksums.seal(part)
@@ -353,8 +356,8 @@ def _opened(path: Path, kind: Kind):
             _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
             checksums.check(path)
             yield dataset
-    except RASTER_ERRORS as problem:
-        raise checksums.damaged(path, problem) from problem
+    except RASTER_ERRORS as error:
+        raise checksums.damaged(path, error) from error
 
 
 def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:

@@ -19,15 +19,16 @@ from steps.core.errors import StepError
 
 #: Of Snakemake's process and its steps: process id of the former, and the time of its start in ns, `PID TIME`.
 RUN = "SEN2FLOW_RUN"
-_TRAILER, _MAGIC = struct.Struct("<8sQI"), b"SEN2FLOW"
+_TRAILER = struct.Struct("<8sQI")
+_MAGIC = b"SEN2FLOW"
 #: Problems that say nothing about the content of a file.
 _NOT_DAMAGE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTDIR}
 
 
-def damaged(path: Path, problem: object) -> StepError:
+def damaged(path: Path, error: object) -> StepError:
     """Return the error that says what lies between the stages is unusable; within a run, delete it to be made again."""
-    path, text = Path(path), f"{path}: cannot be read ({problem})"
-    if getattr(problem, "errno", None) in _NOT_DAMAGE or not path.exists():
+    path, text = Path(path), f"{path}: cannot be read ({error})"
+    if getattr(error, "errno", None) in _NOT_DAMAGE or not path.exists():
         return StepError(f"{text}; run the stage that makes it again")
     if RUN not in os.environ:
         return StepError(f"{text}; delete it and run the stage that makes it again")
@@ -69,8 +70,8 @@ def check_folder(folder: Path) -> None:
         if RUN not in os.environ:
             return
         raise damaged(folder, "the list of its checksums is missing") from None
-    except (OSError, ValueError) as problem:
-        raise damaged(folder, problem) from problem
+    except (OSError, ValueError) as error:
+        raise damaged(folder, error) from error
     if any(path.stat().st_mtime_ns < start for path in folder.iterdir()) and _listed(folder) != expected:
         raise damaged(folder, "a file in it has another checksum")
 

@@ -21,7 +21,7 @@ from steps.core.checksums import RUN
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 
-_MENDS = {
+_REMEDIES = {
     errno.ENOSPC: "free some space or choose another output folder",
     errno.EDQUOT: "free some space or choose another output folder",
     errno.EFBIG: "raise the limit on the size of files or choose another output folder",
@@ -128,14 +128,14 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
         for sentence in foreign:
             logger.warning("%s", sentence)
         run(**arguments)
-    except StepError as problem:
-        logger.error("%s", " ".join(str(problem).split()))
+    except StepError as error:
+        logger.error("%s", " ".join(str(error).split()))
         sys.exit(2)
-    except OSError as problem:
-        if problem.filename is None and problem.errno not in _MENDS:
+    except OSError as error:
+        if error.filename is None and error.errno not in _REMEDIES:
             raise
-        name, mend = problem.filename or "output", _MENDS.get(problem.errno, "check the path")
-        logger.error("%s: %s; %s", name, problem.strerror, mend)
+        name, remedy = error.filename or "output", _REMEDIES.get(error.errno, "check the path")
+        logger.error("%s: %s; %s", name, error.strerror, remedy)
         sys.exit(2)
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     logger.info("done in %.2f s, %.2f CPU s", time.perf_counter() - start, used)

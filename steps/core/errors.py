@@ -2,7 +2,7 @@
 
 
 class StepError(Exception):
-    """Bad input or a full disk: one line that names the file and the mend.
+    """Bad input or a full disk: one line that names the file and the remedy.
 
     `steps.core.cli.cli` prints it without a traceback and ends the process with exit code 2.
     """

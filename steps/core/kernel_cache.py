@@ -116,8 +116,8 @@ def _content(path: Path) -> bytes:
 def _warned(folder: Path):
     try:
         yield
-    except OSError as problem:
-        _warn(folder, f"cannot be written ({problem.strerror}): each stage compiles kernels anew; set SEN2FLOW_CACHE")
+    except OSError as error:
+        _warn(folder, f"cannot be written ({error.strerror}): each stage compiles kernels anew; set SEN2FLOW_CACHE")
 
 
 _warnings = set()

@@ -85,11 +85,11 @@ def _dask(count: int, scheduler: str, adaptive: bool) -> Iterator[RunAll]:
     try:
         import dask.config
         from dask.distributed import Client
-    except ImportError as problem:
+    except ImportError as error:
         raise StepError(
-            f"parallel.backend `dask` needs what is not installed ({problem}); "
+            f"parallel.backend `dask` needs what is not installed ({error}); "
             "pip install 'sen2flow[dask]', or choose `threads`"
-        ) from problem
+        ) from error
 
     with contextlib.ExitStack() as stack:
         # What is shared goes with the calls, since a lost worker would take what is scattered with it.
@@ -102,11 +102,11 @@ def _dask(count: int, scheduler: str, adaptive: bool) -> Iterator[RunAll]:
                 cluster.adapt(minimum=0, maximum=count, interval="500ms", target_duration="500ms", wait_count=60)
         try:
             client = stack.enter_context(Client(cluster, set_as_default=False))
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError) as error:
             raise StepError(
-                f"parallel.scheduler `{scheduler}`: no Dask scheduler there ({problem}); "
+                f"parallel.scheduler `{scheduler}`: no Dask scheduler there ({error}); "
                 "give `local`, `slurm` or the address of one that runs"
-            ) from problem
+            ) from error
 
         def run_all(function: Callable, items: Iterable, *shared) -> Iterator:
             held = [client.submit(_itself, value, pure=False) for value in shared]

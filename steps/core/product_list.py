@@ -32,8 +32,8 @@ def read_list(path: str) -> list[str]:
     """
     try:
         lines = [line for line in _decoded(Path(path).read_bytes()).splitlines() if line.strip(" \t,;")]
-    except (OSError, ValueError) as problem:
-        raise _no_list(path, problem) from problem
+    except (OSError, ValueError) as error:
+        raise _no_list(path, error) from error
     lines = [line for line in lines if not line.lstrip().startswith("#")]
     if not lines:
         raise _no_list(path, "it is empty")
@@ -48,8 +48,8 @@ def read_list(path: str) -> list[str]:
     column = header.index(_COLUMN)
     try:
         rows = list(csv.reader(io.StringIO("\n".join(lines[1:])), delimiter=separator, strict=True))
-    except csv.Error as problem:
-        raise _no_list(path, problem) from problem
+    except csv.Error as error:
+        raise _no_list(path, error) from error
     found = [row[column].strip() for row in rows if len(row) > column]
     products = [_located(name, Path(path).parent) for name in found if name]
     if not products:
@@ -69,8 +69,8 @@ def _decoded(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def _no_list(path: str, problem) -> StepError:
-    return StepError(f"{path}: not a table with a column `{_COLUMN}` ({problem}); see config/products.csv")
+def _no_list(path: str, error) -> StepError:
+    return StepError(f"{path}: not a table with a column `{_COLUMN}` ({error}); see config/products.csv")
 
 
 def _located(name: str, folder: Path) -> str:
@@ -90,15 +90,15 @@ def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[
             if name in products:
                 raise StepError(f"{path}: the same product as {products[name]}; remove one of them")
             products[name] = path
-        except StepError as problem:
-            set_aside[path] = " ".join(str(problem).split())
+        except StepError as error:
+            set_aside[path] = " ".join(str(error).split())
     return products, set_aside
 
 
 def end_with_failure(set_aside: dict[str, str]) -> None:
     """Name, at the end of a run, the products that it left out, and let its exit code tell of them."""
-    for problem in set_aside.values():
-        print(f"ERROR: not processed: {problem}", file=sys.stderr)  # noqa: T201
+    for error in set_aside.values():
+        print(f"ERROR: not processed: {error}", file=sys.stderr)  # noqa: T201
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

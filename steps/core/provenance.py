@@ -86,8 +86,8 @@ class Provenance:
             path.parent.mkdir(parents=True, exist_ok=True)
             # The time makes it differ from all that Snakemake has seen, even if the facts are those of an earlier run.
             path.write_text(json.dumps(facts | {"since": time.time_ns()}, indent=1) + "\n", encoding="utf-8")
-        except OSError as problem:
-            raise StepError(f"{path}: {problem.strerror}; choose another output folder") from problem
+        except OSError as error:
+            raise StepError(f"{path}: {error.strerror}; choose another output folder") from error
         return str(path)
 
     def _claim(self, product: str) -> None:

@@ -45,8 +45,8 @@ def opened(path: Path, remedy: str) -> Iterator[rasterio.DatasetReader]:
             if dataset.crs is None or dataset.transform.is_identity or dataset.transform.is_degenerate:
                 raise StepError(f"{path}: has no map projection or position; assign them with gdal_translate")
             yield dataset
-    except RASTER_ERRORS as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); {remedy}") from problem
+    except RASTER_ERRORS as error:
+        raise StepError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 @functools.cache
@@ -71,8 +71,8 @@ def _sources(path: Path, remedy: str) -> list[Path]:
 
     try:
         root = etree.parse(path, etree.XMLParser(resolve_entities=False, no_network=True)).getroot()
-    except etree.XMLSyntaxError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); {remedy}") from problem
+    except etree.XMLSyntaxError as error:
+        raise StepError(f"{path}: cannot be read ({error}); {remedy}") from error
     if root.tag != "VRTDataset":
         raise StepError(f"{path}: is no raster file; {remedy}")
     if any((element.text or "").strip().lower() == "python" for element in root.iter("PixelFunctionLanguage")):

@@ -122,8 +122,8 @@ def _tables(tile: Xml, element: etree._Element, what: str) -> tuple[np.ndarray, 
             raise tile.wrong(f"a table of {what} is incomplete")
         try:
             tables.append(np.array(rows, dtype="f8"))
-        except ValueError as problem:
-            raise tile.wrong(f"a table of {what} has something that is no number") from problem
+        except ValueError as error:
+            raise tile.wrong(f"a table of {what} has something that is no number") from error
     places = [f"{{*}}{name}/{{*}}{key}_STEP" for name in ("Zenith", "Azimuth") for key in ("COL", "ROW")]
     steps = {tile.number(place, element) for place in places}
     if tables[0].shape != tables[1].shape or len(steps) > 1:

@@ -130,8 +130,8 @@ def _fields(safe: Product, name: str, tile: tuple | None, defaults: list[str]) -
         found = messages(content)
         for message in found if tile else ():
             _check_place(message, tile)
-    except (StepError, ValueError) as problem:
-        defaults.append(f"Auxiliary data: {file.name} is not used: {problem}.")
+    except (StepError, ValueError) as error:
+        defaults.append(f"Auxiliary data: {file.name} is not used: {error}.")
         return
     shape = next((m.values.shape for m in found), None)
     for message in found:

@@ -42,8 +42,8 @@ def parse(content: bytes, label: str) -> etree._Element:
     )
     try:
         root = etree.fromstring(content, parser, base_url=label.encode(errors="backslashreplace"))
-    except (etree.XMLSyntaxError, ValueError) as problem:
-        raise StepError(f"{label}: is not valid XML ({problem}); {AGAIN}") from problem
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise StepError(f"{label}: is not valid XML ({error}); {AGAIN}") from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise StepError(f"{label}: has a document type declaration, which no product has; {AGAIN}")
     return root
@@ -104,8 +104,8 @@ class Xml:
             if not text.isascii() or "_" in text:  # which Python reads as numbers, too
                 raise ValueError(text)
             return kind(text)
-        except ValueError as problem:
-            raise self.wrong(f"{_name(what)} is '{text[:40]}', which is no number") from problem
+        except ValueError as error:
+            raise self.wrong(f"{_name(what)} is '{text[:40]}', which is no number") from error
 
     def section(self, path: str) -> etree._Element:
         """Return the only element at a path."""

@@ -20,10 +20,17 @@ from steps.core.artefacts import Grid
 from steps.core.errors import StepError
 from steps.l1c.formats import Product
 
-_SOC, _SIZ, _COD, _SOT, _EOC, _PPM = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF60
+_SOC = 0xFF4F
+_SIZ = 0xFF51
+_COD = 0xFF52
+_SOT = 0xFF90
+_EOC = 0xFFD9
+_PPM = 0xFF60
 #: Tiles, parts of tiles, and boxes or markers before them, of which no product has as many: 121 tiles are usual. Each
 #: tile is sought from the beginning, so that the time grows with the square of their number.
-_TILES, _PARTS, _PIECES = 4096, 2**16, 1000
+_TILES = 4096
+_PARTS = 2**16
+_PIECES = 1000
 #: Bytes of a file that are not pixels, at the most.
 _OVERHEAD = 2**20
 #: Nothing beside the image is looked at: neither overviews, masks, world files nor what GDAL has written there before.
@@ -82,8 +89,8 @@ def codestream(data: bytes | mmap.mmap) -> Codestream:
     """
     try:
         return _codestream(data)
-    except struct.error as problem:
-        raise ValueError("the file ends too early") from problem
+    except struct.error as error:
+        raise ValueError("the file ends too early") from error
 
 
 def _codestream(data) -> Codestream:
@@ -189,10 +196,8 @@ def opened(safe: Product, name: str, **options) -> Iterator[rasterio.DatasetRead
                 yield stack.enter_context(source.open(driver="JP2OpenJPEG", **options))
             else:
                 yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG", **options))
-        except RasterioError as problem:
-            raise StepError(
-                f"{safe.label(name)}: cannot be decoded ({problem}); download the product again"
-            ) from problem
+        except RasterioError as error:
+            raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); download the product again") from error
 
 
 def reduced(safe: Product, name: str, factor: int) -> np.ndarray:
@@ -254,8 +259,8 @@ def check(safe: Product, name: str, grid: Grid, count: int = 1, dtype: str = "ui
     safe.verify(name)
     try:
         codestream(safe.view(name))
-    except ValueError as problem:
-        raise StepError(f"{label}: is truncated or broken ({problem}); download the product again") from problem
+    except ValueError as error:
+        raise StepError(f"{label}: is truncated or broken ({error}); download the product again") from error
     with opened(safe, name) as image:
         if image.shape != grid.shape or image.count != count:
             found = f"{image.width} x {image.height} pixels in {image.count} layers"

@@ -251,8 +251,8 @@ def _geometry(polygon: etree._Element, label: str) -> dict | None:
                 ring = np.array((positions.text or "").split(), dtype="f8").reshape(-1, size)[:, :2]
                 if not (np.abs(ring) < _FARTHEST).all():
                     raise ValueError("it lies outside of any tile")
-            except ValueError as problem:
-                raise StepError(f"{label}: a polygon is broken ({problem}); download the product again") from problem
+            except ValueError as error:
+                raise StepError(f"{label}: a polygon is broken ({error}); download the product again") from error
             rings.append(ring.tolist())
     if not rings or len(rings[0]) < 4:
         return None

@@ -12,14 +12,16 @@ from steps.core.errors import StepError
 from steps.sentinel2.footprint import west_of
 
 #: The part is snapped outward to whole pixels of 60 m, m; it measures at least so many of them each way.
-_PIXEL, _LEAST = 60, 16
+_PIXEL = 60
+_LEAST = 16
 #: What is processed begins at a multiple of this from the tile's corner, m, so that the nodes of every mesh at every
 #: resolution (0.96, 1.28 and 1.92 km apart) are those of the whole tile.
 ALIGNMENT = 3840
 #: Around the part the images are decoded in full so far, m: the reach of filters at 20 and 60 m.
 DETAIL = 1200
 #: Clouds up to this height throw shadows that count, and the farthest these are looked for, m.
-_CLOUD_TOP, _FARTHEST = 6000, 30_000
+_CLOUD_TOP = 6000
+_FARTHEST = 30_000
 #: Edges longer than this are divided into up to 20, degrees.
 _EDGE = 0.01
 #: A file is at most this large, bytes: outlines of a few hundred thousand corners.
@@ -110,10 +112,10 @@ def _outlines(roi: str) -> list[np.ndarray]:
             outlines = [_outline(ring, crs) for ring, crs in _rings(document)]
         if not outlines:
             raise ValueError("no area in it")
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as problem:
-        raise StepError(f"roi {roi:.300}: cannot be used ({problem!s:.300}); {_HELP}") from problem
-    except RecursionError as problem:
-        raise StepError(f"roi {roi:.300}: cannot be used (nested too deep); {_HELP}") from problem
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise StepError(f"roi {roi:.300}: cannot be used ({error!s:.300}); {_HELP}") from error
+    except RecursionError as error:
+        raise StepError(f"roi {roi:.300}: cannot be used (nested too deep); {_HELP}") from error
     return outlines
 
 
@@ -181,8 +183,8 @@ def _in_degrees(corners: np.ndarray, crs: str) -> np.ndarray:
         length = np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1)
         corners = _dense(corners, length.max() / 20)
         return np.column_stack(transform(CRS.from_user_input(crs), "EPSG:4326", *corners.T))
-    except RasterioError as problem:
-        raise ValueError(f"its crs {crs} cannot be used: {problem}") from problem
+    except RasterioError as error:
+        raise ValueError(f"its crs {crs} cannot be used: {error}") from error
 
 
 def _checked(outline: np.ndarray) -> np.ndarray:

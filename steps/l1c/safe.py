@@ -70,8 +70,8 @@ class Safe:
         self._lock, self._lock_of_manifest = threading.Lock(), threading.Lock()
         try:
             names = self._archive.namelist() if self._zipped else [p.name for p in self.path.iterdir()]
-        except OSError as problem:
-            raise StepError(f"{path}: cannot be read ({problem.strerror}); check its permissions") from problem
+        except OSError as error:
+            raise StepError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
         _check_format(self.path, names)
         if self._zipped:
             found = {PurePosixPath(n).parent for n in names if PurePosixPath(n).name == PRODUCT_XML}
@@ -92,8 +92,8 @@ class Safe:
             raise StepError(f"{self.path}: holds far more files than a product; {_AGAIN}")
         try:
             return zipfile.ZipFile(self.path)
-        except _BROKEN_ZIP as problem:
-            raise StepError(f"{self.path}: the zip is broken ({problem}); {_AGAIN}") from problem
+        except _BROKEN_ZIP as error:
+            raise StepError(f"{self.path}: the zip is broken ({error}); {_AGAIN}") from error
 
     @functools.cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
@@ -189,8 +189,8 @@ class Safe:
             else:
                 with self._archive.open(self._members[name]) as file:
                     content = b"".join(iter(lambda: file.read(_PIECE), b""))
-        except (OSError, *_BROKEN_ZIP) as problem:
-            raise StepError(f"{self.label(name)}: cannot be read ({problem}); {_AGAIN}") from problem
+        except (OSError, *_BROKEN_ZIP) as error:
+            raise StepError(f"{self.label(name)}: cannot be read ({error}); {_AGAIN}") from error
         if self.checksums != "ignore" and name != MANIFEST:
             self._checks.check(name, self.label(name), digest_of(content))
         return content
@@ -206,8 +206,8 @@ class Safe:
         try:
             with self._path_of(name).open("rb") as file:
                 self._checks.check(name, self.label(name), lambda kind: hashlib.file_digest(file, kind).hexdigest())
-        except OSError as problem:
-            raise StepError(f"{self.label(name)}: cannot be read ({problem}); {_AGAIN}") from problem
+        except OSError as error:
+            raise StepError(f"{self.label(name)}: cannot be read ({error}); {_AGAIN}") from error
 
     @property
     def _checks(self) -> Checksums:

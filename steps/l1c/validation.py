@@ -17,7 +17,8 @@ from steps.sentinel2.satellites import CODE
 from steps.sentinel2.scene import Band, Scene
 
 #: The newest processing baseline whose format is known, and the first whose numbers have an offset.
-NEWEST_BASELINE, FIRST_WITH_OFFSET = "05.12", "04.00"
+NEWEST_BASELINE = "05.12"
+FIRST_WITH_OFFSET = "04.00"
 #: Element to its least and greatest plausible value.
 _RANGES = {
     "NROWS": (1, 10980),
@@ -54,7 +55,8 @@ _BANDS = {
 }
 #: Greatest zenith angle of the sun, which has to be above the horizon, and of the view; greatest first and second
 #: difference of the direction along a grid (in real products .27 and .002 for the sun, .40 and .034 for the view), deg.
-SUN, VIEW = (89.99, 0.6, 0.01), (20, 0.6, 0.1)
+SUN = (89.99, 0.6, 0.01)
+VIEW = (20, 0.6, 0.1)
 #: Greatest distance between the mean direction of the sun and that of its grid, degrees.
 _MEAN_SUN = 2
 
@@ -70,10 +72,12 @@ _IDENTIFIERS = {
     "IMAGE_FILE": r"GRANULE/(?P<granule>[\w.-]+)/IMG_DATA/(?P<tile>T\d\d[A-Z]{3})_(?P<datatake>\d{8}T\d{6})_B\w\w\.jp2",
 }
 #: Letters of 100 km columns in zones 1, 2, 3, 4, ..., of rows, and of bands of latitude from 80 degrees south on.
-_COLUMNS, _ROWS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ"), "ABCDEFGHJKLMNPQRSTUV"
+_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
+_ROWS = "ABCDEFGHJKLMNPQRSTUV"
 _LATITUDES = "CDEFGHJKLMNPQRSTUVWX"
 #: Launch of the first satellite, and more than the longest datatake.
-_LAUNCH, _DATATAKE = dt.datetime(2015, 6, 23, tzinfo=dt.UTC), dt.timedelta(hours=2)
+_LAUNCH = dt.datetime(2015, 6, 23, tzinfo=dt.UTC)
+_DATATAKE = dt.timedelta(hours=2)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
 

@@ -21,8 +21,8 @@ from steps.l2a.metadata import (
 from steps.l2a.part import cut_inspire, cut_product, cut_tile
 from steps.l2a.quality import content_percentages, quality_file
 from steps.sentinel2 import names
-from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import SCL_CLASSES
 
 #: A quality report of nothing, to see whether the documents can be made.
 _NO_REPORT = {

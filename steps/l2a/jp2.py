@@ -133,9 +133,9 @@ def _checked(path: Path, grid: Grid) -> Iterator[None]:
     """Raise `StepError` if what the block writes cannot be written or is incomplete."""
     try:
         yield
-    except RASTER_ERRORS as problem:
+    except RASTER_ERRORS as error:
         check_space(path, grid.width * grid.height)
-        raise StepError(f"{path}: cannot be written ({problem}); check the output folder and its disk") from problem
+        raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
     if not _complete(path):
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: only part of it could be written; free some disk space")

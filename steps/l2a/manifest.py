@@ -8,7 +8,8 @@ from lxml import etree
 from steps.l2a.elements import child, element, text_of
 from steps.sentinel2.satellites import code_of, satellite
 
-_XFDU, _SAFE = "urn:ccsds:schema:xfdu:1", "http://www.esa.int/safe/sentinel/1.1"
+_XFDU = "urn:ccsds:schema:xfdu:1"
+_SAFE = "http://www.esa.int/safe/sentinel/1.1"
 _GML = "http://www.opengis.net/gml"
 #: International designators of the satellites.
 #: Identifiers by which readers find the metadata files.

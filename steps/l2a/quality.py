@@ -7,8 +7,8 @@ from lxml import etree
 
 from steps import __version__
 from steps.l2a.elements import Identity, element
-from steps.sentinel2.bands import SCL_CLASSES
 from steps.sentinel2.satellites import satellite
+from steps.sentinel2.scene_classes import SCL_CLASSES
 
 _NAMESPACE = "http://gs2.esa.int/DATA_STRUCTURE/l2aqiReport"
 #: Our aerosol methods in the terms of the product specification; any other is DEFAULT.

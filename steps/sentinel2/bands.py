@@ -29,38 +29,6 @@ OUTPUT_BANDS = {
     60: ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B09", "B11", "B12"),
 }
 
-#: Class codes of the scene classification.
-SCL_CLASSES = {
-    0: "NODATA",
-    1: "SATURATED_DEFECTIVE",
-    2: "DARK_FEATURES",
-    3: "CLOUD_SHADOW",
-    4: "VEGETATION",
-    5: "NOT_VEGETATED",
-    6: "WATER",
-    7: "UNCLASSIFIED",
-    8: "MEDIUM_PROBA_CLOUDS",
-    9: "HIGH_PROBA_CLOUDS",
-    10: "THIN_CIRRUS",
-    11: "SNOW_ICE",
-}
-
-#: Red, green and blue of the classes, in the order of their codes: the legend in common use for Sentinel-2.
-SCL_COLOURS = (
-    (0, 0, 0),
-    (255, 0, 0),
-    (47, 47, 47),
-    (100, 50, 0),
-    (0, 160, 0),
-    (255, 230, 90),
-    (0, 0, 255),
-    (128, 128, 128),
-    (192, 192, 192),
-    (255, 255, 255),
-    (100, 200, 255),
-    (255, 150, 255),
-)
-
 
 def native_bands(resolution: int) -> tuple[str, ...]:
     """Return the bands whose pixels measure `resolution` metres (10, 20 or 60)."""

@@ -5,7 +5,8 @@ import numpy as np
 from steps.core.artefacts import MASK_NODATA, MASK_SATURATED
 from steps.core.compiled import njit
 
-_NODATA, _SATURATED = np.uint8(MASK_NODATA), np.uint8(MASK_SATURATED)
+_NODATA = np.uint8(MASK_NODATA)
+_SATURATED = np.uint8(MASK_SATURATED)
 
 
 @njit(cache=True, nogil=True)

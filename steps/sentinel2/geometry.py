@@ -6,7 +6,8 @@ import numpy as np
 
 #: Reference orbit: absolute orbit 44807 of Sentinel-2A is number 51 of the 143 that repeat every ten days.
 _REFERENCE_TIME = dt.datetime(2024, 1, 20, 10, 54, 33, tzinfo=dt.UTC)
-_REFERENCE_ORBIT, _REFERENCE_RELATIVE = 44807, 51
+_REFERENCE_ORBIT = 44807
+_REFERENCE_RELATIVE = 51
 _ORBITS_PER_CYCLE = 143
 _CYCLE = dt.timedelta(days=10)
 
@@ -29,7 +30,8 @@ HALF_PARALLAX = {
     "B12": 1.69,
 }
 #: Width of a detector's footprint and overlap with each neighbour, m; detectors 1-12 from west to east (descending).
-DETECTOR_WIDTH, DETECTOR_OVERLAP = 24150.0, 600.0
+DETECTOR_WIDTH = 24150.0
+DETECTOR_OVERLAP = 600.0
 #: Tangent of the across-track view zenith angle per metre of distance from the ground track, at 786 km altitude.
 _TANGENT_PER_METRE = 1.417e-6
 

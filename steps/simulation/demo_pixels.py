@@ -50,8 +50,8 @@ def read_band(source: Path, band: str, scene_grid: Grid) -> np.ndarray:
             # The bands' corners differ by up to half a pixel of 60 m; all are on multiples of their pixel size.
             column, row = (round(v) for v in ~dataset.transform @ (grid.left, grid.top))
             return dataset.read(1, window=((row, row + grid.height), (column, column + grid.width)))
-    except RasterioError as problem:
-        raise StepError(f"{path}: cannot be read ({problem}); install what it belongs to again") from problem
+    except RasterioError as error:
+        raise StepError(f"{path}: cannot be read ({error}); install what it belongs to again") from error
 
 
 def mirrored(values: np.ndarray, side: int) -> np.ndarray:

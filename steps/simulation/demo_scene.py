@@ -13,7 +13,8 @@ SENSING_TIME = dt.datetime(2016, 1, 12, 15, 58, tzinfo=dt.UTC)
 CREATION_TIME = dt.datetime(2016, 12, 6, tzinfo=dt.UTC)
 BASELINE = "02.04"
 TILE = "T18SVG"
-ABSOLUTE_ORBIT, RELATIVE_ORBIT = 2911, 54
+ABSOLUTE_ORBIT = 2911
+RELATIVE_ORBIT = 54
 
 
 def compact(time: dt.datetime) -> str:

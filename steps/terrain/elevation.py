@@ -24,11 +24,14 @@ from steps.terrain.tiles import NotElevation, Tile, candidates, may_touch, open_
 logger = logging.getLogger(__name__)
 
 #: Voids are bridged as far as this from what is known, m, and up to this share of the scene, percent.
-BRIDGED, MOST_BRIDGED = 2500, 10
+BRIDGED = 2500
+MOST_BRIDGED = 10
 #: An area of 0 m is void if its rim is higher than the first (m) plus this times a pixel: no shore is as steep.
-_CLIFF, _STEEP = 30, 0.5
+_CLIFF = 30
+_STEEP = 0.5
 #: Relief is looked at over about so many metres; steeper than 45 degrees at half of all places is no landscape.
-_SLOPE_BASE, _STEEPEST = 30, 1.0
+_SLOPE_BASE = 30
+_STEEPEST = 1.0
 #: A model of this many different heights or fewer may be a mask.
 _FEW = 4
 _REMEDY = "give the tiles that are missing, or leave `dem` out for flat terrain at `altitude`"
@@ -140,8 +143,8 @@ def elevation_model(
                 _store(file, heights, lattice)
                 del heights
                 yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
-        except RASTER_ERRORS as problem:
-            raise StepError(f"{dem}: the elevation model cannot be read ({problem}); check its files") from problem
+        except RASTER_ERRORS as error:
+            raise StepError(f"{dem}: the elevation model cannot be read ({error}); check its files") from error
 
 
 def _padded(grid: Grid, margin: int) -> Grid:
@@ -161,10 +164,10 @@ def _tiles(dem: Path, target: Grid) -> tuple[list[tuple[Tile, float]], list[str]
         if dem.is_file() or may_touch(path, degrees):
             try:
                 tiles.append(open_tile(path))
-            except NotElevation as problem:
+            except NotElevation as error:
                 if len(paths) == 1:
                     raise
-                ignored.append(problem)
+                ignored.append(error)
     if ignored and not tiles:
         raise ignored[0]
     boxes = {crs: box_in(target, crs) for crs in {tile.crs for tile in tiles}}

@@ -17,11 +17,14 @@ from steps.core.errors import StepError
 from steps.terrain.tiles import Tile
 
 #: No place on Earth is higher, and no sea deeper, m.
-HIGHEST, _DEEPEST = 9000, -11_500
+HIGHEST = 9000
+_DEEPEST = -11_500
 #: Of more different impossible heights than the first, in a larger share than the second, no void is the reason.
-_VALUES, _SHARE = 20, 0.01
+_VALUES = 20
+_SHARE = 0.01
 #: Tiles may differ by the first (m) and by the second times the coarser one's pixel: by datum, canopy and slope.
-_DIFFERENCE, _SLOPE = 30, 0.5
+_DIFFERENCE = 30
+_SLOPE = 0.5
 #: The lattice has at most so many pixels (float32); a finer model is averaged.
 _MOST_PIXELS = 180_000_000
 #: Rows and columns of the lattice read at a time, as pixels of a tile.

@@ -33,7 +33,8 @@ _LATITUDE = re.compile(r"(?<![a-z])([ns])(\d\d)(?!\d)", re.IGNORECASE)
 _LONGITUDE = re.compile(r"(?<![a-z])([ew])(\d\d\d)(?!\d)", re.IGNORECASE)
 #: Tiles are at most this large, degrees: one whose name says that it is farther away is not opened.
 _LARGEST_TILE = 6
-_FOOT, _SURVEY_FOOT = 0.3048, 1200 / 3937
+_FOOT = 0.3048
+_SURVEY_FOOT = 1200 / 3937
 #: Metres of a unit, by the ways to write it.
 _UNITS = {
     **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),

@@ -6,7 +6,8 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError, cKDTree
 
 #: Land is not lower than this, m; a model with so many different heights below it has the depths of the sea.
-LOWEST, _DEPTHS = -500, 100
+LOWEST = -500
+_DEPTHS = 100
 #: The sea begins where half of a void's rim is within the first of 0 m, and nine tenths are within the second.
 _SHORE = {50: 10, 90: 30}
 #: More pixels than this around voids are thinned out by means of neighbours first: triangulation takes too long.

@@ -33,9 +33,9 @@ from steps.workflow import Program, l1c_products, literal, options, parts_of
 min_version("9.20")
 
 
-def refuse(problem):
+def refuse(error):
     """Say in one line what is wrong with the configuration or the input, and end with exit code 2."""
-    print(f"ERROR: {problem}", file=sys.stderr, flush=True)
+    print(f"ERROR: {error}", file=sys.stderr, flush=True)
     os._exit(2)
 
 
@@ -123,13 +123,13 @@ try:
         if not L1C:
             raise StepError(next(iter(SET_ASIDE.values())))
         L1C = touched(L1C, PARTS)
-except StepError as problem:
-    refuse(problem)
+except StepError as error:
+    refuse(error)
 
 
 if SET_ASIDE and workflow.is_main_process:
-    for problem in SET_ASIDE.values():
-        print(f"ERROR: set aside: {problem}", file=sys.stderr)
+    for error in SET_ASIDE.values():
+        print(f"ERROR: set aside: {error}", file=sys.stderr)
     atexit.register(end_with_failure, SET_ASIDE)
 
 
@@ -273,8 +273,8 @@ def provenance(stage):
             return PROVENANCE.record(
                 wildcards.product, stage.name, parameters, inputs, mode
             )
-        except StepError as problem:
-            refuse(problem)
+        except StepError as error:
+            refuse(error)
 
     return of_product
 
