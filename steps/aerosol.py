@@ -26,22 +26,13 @@ from steps.atmosphere.scene import (
     thinned,
 )
 from steps.classification.classes import any_of_nine, is_one_of
-from steps.core.artefacts import (
-    AOT,
-    CLASSIFICATION,
-    REFLECTANCE_OFFSET,
-    REFLECTANCE_SCALE,
-    TERRAIN,
-    TOA,
-    Grid,
-    grid_of,
-    read,
-    write_document,
-)
 from steps.core.cli import cli
+from steps.core.documents import write_document
 from steps.core.mesh import cell_moments, cell_quantile
 from steps.core.parallel import Backend, RunAll, workers
+from steps.core.rasters import Grid, grid_of, read
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA
 from steps.sentinel2.reports import AerosolReport, ChosenAerosol
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUDS, NO_DATA, SOIL, VEGETATION, WATER

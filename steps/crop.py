@@ -6,10 +6,11 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
-from steps.core.artefacts import RASTER_ERRORS, atomic
 from steps.core.checksums import check, seal
 from steps.core.cli import cli
+from steps.core.documents import atomic
 from steps.core.errors import StepError
+from steps.core.rasters import RASTER_ERRORS
 from steps.sentinel2.scene import Scene
 
 

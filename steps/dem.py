@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import BLOCK, TERRAIN, Grid, create, read, row_blocks
 from steps.core.cli import cli
+from steps.core.rasters import BLOCK, Grid, create, read, row_blocks
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import TERRAIN
 from steps.sentinel2.scene import Scene
 from steps.terrain.elevation import ElevationModel, elevation_model
 from steps.terrain.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights

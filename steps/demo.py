@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import Grid, atomic
 from steps.core.cli import cli
+from steps.core.documents import atomic
+from steps.core.rasters import Grid
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
+from steps.sentinel2.kinds import REFLECTANCE_ZERO
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
 from steps.simulation import demo_scene as scene
 from steps.simulation import demo_xml as xml
@@ -73,7 +75,7 @@ def _write_images(source: Path, pixels: Grid, folder: Path, scene_grid: Grid) ->
         with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", scene_grid.at(PIXEL_SIZE[band])) as image:
             image.write(numbers, 0)
         if band in RGB:
-            colours[band] = np.where(numbers == 0, 0, numbers + 1000).astype(np.uint16)
+            colours[band] = np.where(numbers == 0, 0, numbers + REFLECTANCE_ZERO).astype(np.uint16)
     with jp2_writer.create(folder / f"{scene.image_path('TCI')}.jp2", scene_grid, count=3, dtype="uint8") as image:
         for channel, band in enumerate(RGB, start=1):
             image.write(true_colour(colours[band]), 0, channel)

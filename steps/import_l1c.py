@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from steps.core.artefacts import ANGLES, BLOCK, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA, Grid, check_space, create, write
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest
 from steps.core.parallel import RunAll, workers
+from steps.core.rasters import BLOCK, Grid, check_space, create, write
 from steps.l1c import jp2 as jp2_reader
 from steps.l1c.checksums import Setting
 from steps.l1c.formats import open_product
@@ -24,6 +24,7 @@ from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, i
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
 from steps.l2a.documents import check_documents
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
+from steps.sentinel2.kinds import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)

@@ -11,13 +11,16 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from steps import __version__
-from steps.core.artefacts import BOA, CLASSIFICATION, UNCERTAINTY, Grid, atomic, read_json, write_json
 from steps.core.checksums import check_folder
 from steps.core.cli import cli
+from steps.core.documents import atomic, read_document, write_json
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.l2a.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
 from steps.sentinel2.footprint import footprint
+from steps.sentinel2.kinds import BOA, CLASSIFICATION, UNCERTAINTY
 from steps.sentinel2.names import BASELINE, l2a_name
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.satellites import platform
 from steps.sentinel2.scene import Scene, SpectralResponse
 from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
@@ -50,13 +53,13 @@ def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
     metadata
         The scene.
     quality
-        The quality report.
+        The quality report, JSON: a `steps.sentinel2.reports.QualityReport`.
     cogs
         Folder of COGs, which are hard-linked where the file system can.
     folder
         Folder that is made.
     """
-    scene, report = Scene.read(metadata), read_json(quality)
+    scene, report = Scene.read(metadata), read_document(quality, QualityReport)
     check_folder(cogs)
     with atomic(folder) as part:
         part.mkdir()
@@ -98,7 +101,7 @@ def _write_thumbnail(visual: Path, thumbnail: Path) -> None:
         file.write(pixels)
 
 
-def _item(scene: Scene, report: dict, assets: dict[str, Asset], geometry: dict, bbox: list[float]) -> dict:
+def _item(scene: Scene, report: QualityReport, assets: dict[str, Asset], geometry: dict, bbox: list[float]) -> dict:
     import pystac
 
     item = pystac.Item(
@@ -118,9 +121,9 @@ def _item(scene: Scene, report: dict, assets: dict[str, Asset], geometry: dict, 
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
 
-def _properties(scene: Scene, report: dict) -> dict:
+def _properties(scene: Scene, report: QualityReport) -> dict:
     name = l2a_name(scene.product)
-    share = {key: round(value, 6) for key, value in report["class_percentages"].items()}
+    share = {key: round(value, 6) for key, value in report.class_percentages.items()}
     cloudy = sum(share[key] for key in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
     zone, band, square = scene.tile[1:3], scene.tile[3], scene.tile[4:]
     classes = {
@@ -150,13 +153,13 @@ def _properties(scene: Scene, report: dict) -> dict:
         "s2:product_uri": f"{name}.SAFE",
         "s2:processing_baseline": BASELINE,
         "s2:reflectance_conversion_factor": scene.earth_sun,
-        "s2:nodata_pixel_percentage": round(report["nodata_percentage"], 6),
+        "s2:nodata_pixel_percentage": round(report.nodata_percentage, 6),
         "s2:saturated_defective_pixel_percentage": share["SATURATED_DEFECTIVE"],
         **classes,
         "processing:level": "L2A",
         "processing:software": {"Sen2Flow": __version__},
         "processing:lineage": f"Surface reflectance from the Level-1C product {scene.product}",
-        **{f"sen2flow:{key}": report[key] for key in own},
+        **{f"sen2flow:{key}": getattr(report, key) for key in own},
     }
 
 

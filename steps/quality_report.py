@@ -5,18 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from steps import __version__
-from steps.core.artefacts import (
-    CLASSIFICATION,
-    TERRAIN,
-    grid_of,
-    read,
-    read_document,
-    row_blocks,
-    tags_of,
-    values,
-    write_json,
-)
 from steps.core.cli import cli
+from steps.core.documents import read_document, write_json
+from steps.core.rasters import grid_of, read, row_blocks, tags_of, values
+from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.reports import AerosolReport, BandFigures, ReflectanceReport, TerrainReport, WaterVapourReport
 from steps.sentinel2.scene import Scene

@@ -4,21 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import (
-    AOT,
-    BLOCK,
-    BOA,
-    CLASSIFICATION,
-    TOA,
-    WVP,
-    Grid,
-    Kind,
-    atomic,
-    grid_of,
-    read,
-    row_blocks,
-)
 from steps.core.cli import cli
+from steps.core.documents import atomic
+from steps.core.rasters import BLOCK, Grid, Kind, grid_of, read, row_blocks
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TOA, WVP
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS

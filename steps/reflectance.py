@@ -22,9 +22,17 @@ from steps.atmosphere.scene import (
     thinned,
 )
 from steps.classification.classes import clear_ground
-from steps.core.artefacts import (
+from steps.core.cli import cli
+from steps.core.documents import read_document, write_document
+from steps.core.errors import StepError
+from steps.core.mesh import nearest
+from steps.core.parallel import Backend, workers
+from steps.core.rasters import BLOCK, Kind, create, grid_of, read, read_bands, row_blocks
+from steps.core.resampling import block_mean
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE
+from steps.sentinel2.kinds import (
     AOT,
-    BLOCK,
     BOA,
     CLASSIFICATION,
     REFLECTANCE_OFFSET,
@@ -33,22 +41,7 @@ from steps.core.artefacts import (
     TOA,
     UNROUNDED_BOA,
     WVP,
-    Kind,
-    create,
-    grid_of,
-    read,
-    read_bands,
-    read_document,
-    row_blocks,
-    write_document,
 )
-from steps.core.cli import cli
-from steps.core.errors import StepError
-from steps.core.mesh import nearest
-from steps.core.parallel import Backend, workers
-from steps.core.resampling import block_mean
-from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE
 from steps.sentinel2.reports import BandFigures, InvertedRaster, ReflectanceReport, SceneMeans
 from steps.sentinel2.scene import Scene
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import TOA, create, grid_of, read, row_blocks
 from steps.core.cli import cli
 from steps.core.parallel import workers
+from steps.core.rasters import create, grid_of, read, row_blocks
 from steps.core.resampling import block_mean, coefficients, triple
 from steps.sentinel2.bands import PIXEL_SIZE, STACK_BANDS
+from steps.sentinel2.kinds import TOA
 
 #: Bands interpolated linearly where a finer grid is wanted; all others by cubic splines.
 LINEAR_BANDS = ("B09", "B10")

@@ -33,28 +33,14 @@ from steps.classification.scene import (
     geometric_shadow,
 )
 from steps.classification.signs import signs
-from steps.core.artefacts import (
-    BLOCK,
-    CLASSIFICATION,
-    MASK,
-    MASK_DEFECTIVE,
-    MASK_SATURATED,
-    TERRAIN,
-    TOA,
-    Grid,
-    grid_of,
-    read,
-    row_blocks,
-    tags_of,
-    values,
-    write,
-)
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
+from steps.core.rasters import BLOCK, Grid, grid_of, read, row_blocks, tags_of, values, write
 from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, MASK_SATURATED, TERRAIN, TOA
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, SATURATED_DEFECTIVE, UNCLASSIFIED
 

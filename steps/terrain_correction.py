@@ -9,26 +9,14 @@ import numpy as np
 
 from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.scene import Mesh, evaluator, thinned
-from steps.core.artefacts import (
-    AOT,
-    BOA,
-    TERRAIN,
-    UNROUNDED_BOA,
-    Grid,
-    bands_of,
-    create,
-    grid_of,
-    read,
-    read_bands,
-    row_blocks,
-    tags_of,
-    write_document,
-)
 from steps.core.cli import cli
+from steps.core.documents import write_document
 from steps.core.errors import StepError
 from steps.core.parallel import Backend, RunAll, workers
+from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import AOT, BOA, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import CorrectedRaster, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.terrain.illumination import correct_terrain

@@ -16,7 +16,15 @@ from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
 from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty
 from steps.classification.classes import clear_ground
-from steps.core.artefacts import (
+from steps.core.cli import cli
+from steps.core.documents import read_document
+from steps.core.errors import StepError
+from steps.core.mesh import cell_moments, interpolate, nearest
+from steps.core.rasters import create, grid_of, read, row_blocks, tags_of
+from steps.core.resampling import block_mean
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
+from steps.sentinel2.kinds import (
     AOT,
     BOA,
     CLASSIFICATION,
@@ -25,19 +33,7 @@ from steps.core.artefacts import (
     TERRAIN,
     UNCERTAINTY,
     WVP,
-    create,
-    grid_of,
-    read,
-    read_document,
-    row_blocks,
-    tags_of,
 )
-from steps.core.cli import cli
-from steps.core.errors import StepError
-from steps.core.mesh import cell_moments, interpolate, nearest
-from steps.core.resampling import block_mean
-from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
 from steps.sentinel2.reports import SceneMeans
 from steps.sentinel2.scene import Scene
 

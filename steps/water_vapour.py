@@ -20,23 +20,13 @@ from steps.atmosphere.scene import (
     thinned,
 )
 from steps.classification.classes import clear_ground, is_one_of
-from steps.core.artefacts import (
-    AOT,
-    CLASSIFICATION,
-    REFLECTANCE_OFFSET,
-    REFLECTANCE_SCALE,
-    TERRAIN,
-    TOA,
-    WVP,
-    bands_of,
-    grid_of,
-    read,
-    write_document,
-)
 from steps.core.cli import cli
+from steps.core.documents import write_document
 from steps.core.mesh import cell_moments, interpolate
 from steps.core.parallel import Backend, workers
+from steps.core.rasters import bands_of, grid_of, read
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
 from steps.sentinel2.reports import SceneMeans, Span, WaterVapourReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, SNOW, SOIL, VEGETATION

@@ -15,28 +15,14 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from steps import __version__
-from steps.core.artefacts import (
-    AOT,
-    BOA,
-    CLASSIFICATION,
-    RASTER_ERRORS,
-    UNCERTAINTY,
-    WVP,
-    Grid,
-    Kind,
-    atomic,
-    bands_of,
-    check_space,
-    create,
-    grid_of,
-    read,
-    row_blocks,
-)
 from steps.core.checksums import seal_folder
 from steps.core.cli import cli
+from steps.core.documents import atomic
 from steps.core.errors import StepError
 from steps.core.parallel import end_with_parent
+from steps.core.rasters import RASTER_ERRORS, Grid, Kind, bands_of, check_space, create, grid_of, read, row_blocks
 from steps.l2a.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_COLOURS

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, Kind, atomic, bands_of, grid_of, read, row_blocks
 from steps.core.checksums import seal_folder
 from steps.core.cli import cli
+from steps.core.documents import atomic
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, Kind, bands_of, grid_of, read, row_blocks
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, WVP
 from steps.sentinel2.names import image_prefix, probability_masks
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from lxml import etree
 
-from steps.core.artefacts import atomic, link, read_json
 from steps.core.checksums import check_folder
 from steps.core.cli import cli
+from steps.core.documents import atomic, link, read_document
 from steps.core.errors import StepError
 from steps.core.parallel import workers
 from steps.l1c.documents import Xml
@@ -21,6 +21,7 @@ from steps.l2a.manifest import manifest
 from steps.l2a.masks import write_masks
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,7 @@ def run(
     metadata
         The scene.
     quality
-        The quality report: a JSON document with the keys product, class_percentages {class: % of the valid pixels},
-        nodata_percentage, cloudy_over_land_percentage, aot_method, mean_aot550, aerosol_model, mean_water_vapour
-        (g/cm2), water_vapour_method, ozone_dobson, ozone_source (AUX_ECMWFT or CONFIG), negative_percentage {band: %},
-        ddv_percentage, dem_source ("None" or a text), mean_elevation_km, mean_slope (degrees), terrain_corrected,
-        lut (name of the look-up table), defaults [sentences], software.
+        The quality report, JSON: a `steps.sentinel2.reports.QualityReport`.
     safe
         Folder that is made.
     water_bodies, land_cover, snow_condition
@@ -64,11 +61,11 @@ def run(
     threads
         Tiles of masks decoded side by side.
     """
-    scene, report, source = Scene.read(metadata), read_json(quality), open_product(l1c)
+    scene, report, source = Scene.read(metadata), read_document(quality, QualityReport), open_product(l1c)
     check_folder(images)
     used = Auxiliary(
-        dem=report["dem_source"],
-        lut=report["lut"],
+        dem=report.dem_source,
+        lut=report.lut,
         **{
             key: path.name
             for key, path in (

@@ -23,9 +23,10 @@ from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
 from steps.classification.images import Bands, reflectance
 from steps.classification.improved import IMPROVEMENTS, Refinements
-from steps.core.artefacts import ANGLES, MASK, TERRAIN, TOA, Grid, write
+from steps.core.rasters import Grid, write
 from steps.scene_classification import BANDS, _displaced, classify, fill_maps
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import ANGLES, MASK, TERRAIN, TOA
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SIDE, CELL, CLASSIFIED = 10980, 128, 5490

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from steps.core.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, write
+from steps.core.rasters import Grid, write
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, WVP
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 GRID = Grid(32631, 300000, 4900020, 10, 1800, 1800)

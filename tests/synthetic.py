@@ -12,24 +12,11 @@ from steps.atmosphere.models import lut_path
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.scene import geometry
 from steps.atmosphere.table import build_table
-from steps.core.artefacts import (
-    ANGLES,
-    AOT,
-    CLASSIFICATION,
-    REFLECTANCE_OFFSET,
-    REFLECTANCE_SCALE,
-    TERRAIN,
-    TOA,
-    WVP,
-    Grid,
-    bands_of,
-    grid_of,
-    read,
-    write,
-    write_document,
-)
+from steps.core.documents import write_document
+from steps.core.rasters import Grid, bands_of, grid_of, read, write
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS
+from steps.sentinel2.kinds import ANGLES, AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
 from steps.sentinel2.reports import ChosenAerosol, SceneMeans, Span
 from steps.sentinel2.scene import Auxiliary, Band, Scene
 

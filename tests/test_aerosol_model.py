@@ -11,8 +11,10 @@ from steps.atmosphere.choice import VEGETATION_MODELS
 from steps.atmosphere.inversion import toa_reflectance
 from steps.atmosphere.lut import table_of
 from steps.atmosphere.models import lut_path
-from steps.core.artefacts import TOA, write, write_document
+from steps.core.documents import write_document
 from steps.core.errors import StepError
+from steps.core.rasters import write
+from steps.sentinel2.kinds import TOA
 from steps.sentinel2.reports import ChosenAerosol
 from steps.sentinel2.scene import Auxiliary
 

@@ -9,7 +9,7 @@ import rasterio
 from l1c_products import AEROSOL, WEATHER, grib1
 from rasterio.io import MemoryFile
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.grib import messages
 from steps.l1c.safe import Safe

@@ -11,10 +11,11 @@ from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
 from steps.benchmark import stages, study, variants
 from steps.benchmark.measure import Cost, measure
-from steps.core.artefacts import TOA, write
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments, cell_quantile
+from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import TOA
 
 SHAPE = (150, 131)
 

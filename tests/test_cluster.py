@@ -15,8 +15,9 @@ from synthetic import SyntheticScene
 from test_workflow import SHARED, Checkout
 
 from steps import reflectance
-from steps.core.artefacts import TOA, write
+from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import TOA
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,10 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.warp import transform
 
-from steps.core.artefacts import ANGLES, TERRAIN, Grid, create, grid_of, read, tags_of, values
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, create, grid_of, read, tags_of, values
 from steps.dem import run
+from steps.sentinel2.kinds import ANGLES, TERRAIN
 from steps.sentinel2.scene import Scene
 from steps.terrain.elevation import elevation_model
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.dem import _views
 from steps.terrain.horizon import DIRECTIONS, cell_heights, horizon_tangents
 from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence

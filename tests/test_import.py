@@ -30,9 +30,9 @@ from l1c_products import (
 )
 
 from steps import import_l1c
-from steps.core import artefacts
-from steps.core.artefacts import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA, Grid
+from steps.core import rasters
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.l1c.jp2 import codestream, tile_keys
 from steps.l1c.masks import polygons_of, quality_flags
 from steps.l1c.metadata import Mask
@@ -40,6 +40,7 @@ from steps.l1c.overview import any_within, clear_unreliable
 from steps.l1c.safe import Safe
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.digital_numbers import internal_scale
+from steps.sentinel2.kinds import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA
 from steps.sentinel2.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,13 +106,13 @@ def test_values_flags_and_georeference(tmp_path, offset, masks):
     nodata, saturated = np.zeros((2, CELLS * 3, CELLS * 3), bool)
     for band, size in PIXEL.items():
         dn, raster = pixels(band), out / f"toa_{size}m.tif"
-        assert (artefacts.read(raster, TOA, band) == expected_levels(dn, offset)).all()
+        assert (rasters.read(raster, TOA, band) == expected_levels(dn, offset)).all()
         nodata |= at_20m(dn == 0, size)
         saturated |= at_20m(dn == 65535, size)
     with rasterio.open(out / "toa_20m.tif") as dataset:
         assert dataset.bounds == (300000, 4898520, 301500, 4900020)
         assert dataset.crs.to_epsg() == 32631
-    flags = artefacts.read(out / "mask_20m.tif", MASK, "mask")
+    flags = rasters.read(out / "mask_20m.tif", MASK, "mask")
     defective = np.zeros_like(nodata)
     if masks == "jp2":
         saturated |= at_20m(l1c_products.quality("B02")[7] > 0, 10)
@@ -128,7 +129,7 @@ def test_values_flags_and_georeference(tmp_path, offset, masks):
 
 def test_angles_are_read_back_at_map_coordinates(product, tmp_path):
     out = imported(product, tmp_path)
-    assert artefacts.bands_of(out / "angles.tif", ANGLES)[:3] == ("sun_zenith", "sun_azimuth", "view_zenith_B01")
+    assert rasters.bands_of(out / "angles.tif", ANGLES)[:3] == ("sun_zenith", "sun_azimuth", "view_zenith_B01")
     zenith, azimuth = AngleGrid(out / "angles.tif").view("B12", np.array([301234.0]), np.array([4899000.0]))
     assert (zenith[0], azimuth[0]) == pytest.approx((5, 100), abs=1e-5)
 
@@ -154,7 +155,7 @@ def test_polygons_of_gml_masks(product, tmp_path):
     (safe / mask_name("DEFECT", "B05", "gml")).write_text(gml("QT_DEFECTIVE_PIXELS", square))
     (safe / mask_name("NODATA", "B11", "gml")).write_text(gml("QT_PARTIALLY_CORRECTED_PIXELS", far))
     (safe / mask_name("SATURA", "B12", "gml")).write_text(gml("QT_SOMETHING_NEW", far))
-    flags = artefacts.read(imported(renew_manifest(safe), tmp_path / "out") / "mask_20m.tif", MASK, "mask")
+    flags = rasters.read(imported(renew_manifest(safe), tmp_path / "out") / "mask_20m.tif", MASK, "mask")
     assert np.argwhere(flags & MASK_DEFECTIVE).tolist() == [[2, 2]]
     assert flags[52, 52] == MASK_SATURATED
 
@@ -175,8 +176,8 @@ def test_a_dark_pixel_of_the_cirrus_band_is_not_missing(tmp_path):
         values[zeros, 4] = 0
         write_jp2(safe / image_name(band), values, 60)
     out = imported(renew_manifest(safe), tmp_path / "out")
-    assert artefacts.read(out / "toa_60m.tif", TOA, "B10")[3:6, 4].tolist() == [1001, 1001, 0]
-    flags = artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA
+    assert rasters.read(out / "toa_60m.tif", TOA, "B10")[3:6, 4].tolist() == [1001, 1001, 0]
+    flags = rasters.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA
     assert flags[9:24, 12:15].astype(bool).any(axis=1).tolist() == [False] * 6 + [True] * 6 + [False] * 3
 
 
@@ -391,7 +392,7 @@ def test_full_disk(product, tmp_path):
 
 
 def test_too_little_space_is_told_before_the_work(product, tmp_path, monkeypatch):
-    monkeypatch.setattr(artefacts.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    monkeypatch.setattr(rasters.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     assert "the disk is full" in refused(product, tmp_path / "out")
 
 
@@ -581,7 +582,7 @@ def test_real_product(real, tmp_path):
     assert (scene.product, scene.grid.shape) == (NAME, (360, 360))
     assert not scene.defaults
     with rasterio.open(real / next(real.glob("GRANULE/*/IMG_DATA/*_B8A.jp2"))) as image:
-        assert (artefacts.read(out / "toa_20m.tif", TOA, "B8A") == image.read(1)).all()
+        assert (rasters.read(out / "toa_20m.tif", TOA, "B8A") == image.read(1)).all()
     shutil.make_archive(str(tmp_path / "real"), "zip", real.parent)
     again = imported(tmp_path / "real.zip", tmp_path / "b")
     for name in OUTPUTS.values():
@@ -630,9 +631,9 @@ def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
     scene = Scene.read(out / "metadata.json")
     assert (scene.product, scene.baseline) == ("S2A_MSIL1C_20170226T102021_N0204_R065_T32TNM_20170226T102458", "02.04")
     assert {band.offset for band in scene.bands.values()} == {0}
-    assert scene.grid == artefacts.Grid(32632, 499980, 4700040, 10, 360, 360)
+    assert scene.grid == rasters.Grid(32632, 499980, 4700040, 10, 360, 360)
     with rasterio.open(folder / "IMG_DATA/T32TNM_20170226T102021_B04.jp2") as image:
-        assert (artefacts.read(out / "toa_10m.tif", TOA, "B04") == image.read(1) + 1000).all()
+        assert (rasters.read(out / "toa_10m.tif", TOA, "B04") == image.read(1) + 1000).all()
     assert "Masks: 49 of 52 mask files are missing" in scene.defaults[-1]
 
 
@@ -644,9 +645,9 @@ def test_demo_product(tmp_path):
     out = imported(tmp_path / "demo.SAFE", tmp_path / "out", threads=2)
     scene = Scene.read(out / "metadata.json")
     assert (scene.satellite, scene.tile, scene.baseline) == ("S2A", "T18SVG", "02.04")
-    assert scene.grid == artefacts.Grid(32618, 440580, 4177620, 10, 1020, 1020)
+    assert scene.grid == rasters.Grid(32618, 440580, 4177620, 10, 1020, 1020)
     assert scene.sun_zenith == pytest.approx(61.7, abs=0.1)
-    assert not (artefacts.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA).any()
+    assert not (rasters.read(out / "mask_20m.tif", MASK, "mask") & MASK_NODATA).any()
 
 
 def test_auxiliary_data_that_the_manifest_lists_are_missed(copy, tmp_path):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml, write_product
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.formats import product_name
 from steps.l1c.metadata import read_l1c

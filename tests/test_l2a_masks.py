@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from lxml import etree
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.l1c.documents import Xml
 from steps.l1c.metadata import Mask, masks_of
 from steps.l1c.safe import Safe

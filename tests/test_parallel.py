@@ -9,10 +9,11 @@ from synthetic import SyntheticScene, table_path
 
 from steps import aerosol, reflectance, water_vapour
 from steps import terrain_correction as terrain
-from steps.core.artefacts import TERRAIN, TOA, write
 from steps.core.errors import StepError
 from steps.core.parallel import workers
+from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import TERRAIN, TOA
 
 BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]
 

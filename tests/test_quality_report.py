@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from steps import quality_report
-from steps.core.artefacts import CLASSIFICATION, TERRAIN, Grid, read_json, write, write_document
+from steps.core.documents import read_json, write_document
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, write
+from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
 from steps.sentinel2.reports import (
     AerosolReport,
     BandFigures,

@@ -3,8 +3,9 @@ import pytest
 import rasterio
 
 from steps import quicklook
-from steps.core.artefacts import AOT, BOA, CLASSIFICATION, TOA, WVP, Grid, write
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, write
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TOA, WVP
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_COLOURS
 from steps.sentinel2.true_colour import RGB, true_colour

@@ -5,11 +5,12 @@ import pytest
 from scipy import ndimage
 
 from steps import resample
-from steps.core import artefacts
-from steps.core.artefacts import TOA, Grid
+from steps.core import rasters as raster_files
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.core.resampling import block_mean, coefficients, triple
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, STACK_BANDS, native_bands
+from steps.sentinel2.kinds import TOA
 
 
 def slow_block_mean(values, factor):
@@ -80,7 +81,7 @@ def rasters(tmp_path):
             bands[band] = rng.integers(1, 9000, grid.at(size).shape).astype("u2")
             bands[band][:7, :9] = 0
         paths[size] = tmp_path / f"toa_{size}m.tif"
-        artefacts.write(paths[size], TOA, grid.at(size), bands)
+        raster_files.write(paths[size], TOA, grid.at(size), bands)
     return paths
 
 
@@ -89,14 +90,14 @@ def test_stack(rasters, tmp_path, resolution):
     stacks = []
     for threads in (1, 3):
         outputs = {size: tmp_path / f"stack_{size}_{threads}.tif" for size in (20, 60)}
-        resample.run(*rasters.values(), *outputs.values(), threads=threads)
+        resample.run(*raster_files.values(), *outputs.values(), threads=threads)
         stacks.append(outputs[resolution])
     assert stacks[0].read_bytes() == stacks[1].read_bytes()
-    assert artefacts.bands_of(stacks[0], TOA) == STACK_BANDS
-    assert artefacts.grid_of(stacks[0], TOA) == artefacts.grid_of(rasters[resolution], TOA)
+    assert raster_files.bands_of(stacks[0], TOA) == STACK_BANDS
+    assert raster_files.grid_of(stacks[0], TOA) == raster_files.grid_of(rasters[resolution], TOA)
     for band in STACK_BANDS:
         size = PIXEL_SIZE[band]
-        native, found = artefacts.read(rasters[size], TOA, band), artefacts.read(stacks[0], TOA, band)
+        native, found = raster_files.read(rasters[size], TOA, band), raster_files.read(stacks[0], TOA, band)
         if size < resolution:
             assert (found == slow_block_mean(native, resolution // size)).all()
         elif size == resolution:
@@ -112,5 +113,5 @@ def test_stack(rasters, tmp_path, resolution):
 def test_an_input_that_is_missing(rasters, tmp_path):
     rasters[10].unlink()
     with pytest.raises(StepError, match=r"toa_10m\.tif: cannot be read"):
-        resample.run(*rasters.values(), tmp_path / "stack_20.tif", tmp_path / "stack_60.tif")
+        resample.run(*raster_files.values(), tmp_path / "stack_20.tif", tmp_path / "stack_60.tif")
     assert not list(tmp_path.glob("*stack*"))

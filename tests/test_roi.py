@@ -17,11 +17,12 @@ from rasterio.transform import Affine
 from rasterio.warp import transform
 
 from steps import crop, import_l1c
-from steps.core.artefacts import ANGLES, TOA, Grid, bands_of, grid_of, read, write
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, bands_of, grid_of, read, write
 from steps.l1c.roi import ALIGNMENT, DETAIL, grown, part_of, surroundings
 from steps.l2a.part import cut_tile
 from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import ANGLES, TOA
 from steps.sentinel2.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]

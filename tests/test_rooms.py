@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from steps.core import code
-from steps.core.artefacts import MASK_SATURATED
+from steps.sentinel2.kinds import MASK_SATURATED
 
 ROOT = Path(__file__).resolve().parents[1]
 #: From the ground up. A module imports from its own room and from rooms of lower levels.
@@ -135,7 +135,7 @@ def test_changed_constant_reaches_a_compiled_kernel_that_imports_it(tmp_path):
         return int(subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout)
 
     assert flag() == flag() == MASK_SATURATED
-    path = tmp_path / "steps/core/artefacts.py"
+    path = tmp_path / "steps/sentinel2/kinds.py"
     text = path.read_text()
     path.write_text(text + "\nMASK_SATURATED = 64\n")
     assert flag() == 64

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from steps.core import artefacts
-from steps.core.artefacts import ANGLES, Grid
+from steps.core import rasters
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
 from steps.sentinel2.bands import BANDS
+from steps.sentinel2.kinds import ANGLES
 from steps.sentinel2.scene import Auxiliary, Band, Scene, SpectralResponse
 
 NODES = Grid(32631, 300000 - 2500, 4900020 + 2500, 5000, 3, 3)
@@ -52,7 +53,7 @@ def test_broken_metadata_is_named(tmp_path):
 
 def angle_file(path, zenith, azimuth):
     bands = {"sun_zenith": zenith, "sun_azimuth": azimuth, "view_zenith_B02": zenith, "view_azimuth_B02": azimuth}
-    artefacts.write(path, ANGLES, NODES, {name: np.asarray(v, "f4") for name, v in bands.items()})
+    rasters.write(path, ANGLES, NODES, {name: np.asarray(v, "f4") for name, v in bands.items()})
     return AngleGrid(path)
 
 

@@ -14,10 +14,11 @@ from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
 from steps.classification.cci_layers import read_layer
-from steps.core.artefacts import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA, Grid, read, write
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -14,10 +14,11 @@ from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
 from steps.classification import parallax
 from steps.classification import signs as looks
-from steps.core.artefacts import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA, Grid, read, write
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -15,11 +15,12 @@ from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.inversion import environment_share, toa_reflectance
 from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, density_factor
 from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
-from steps.core.artefacts import AOT, BOA, TOA, WVP, values, write
 from steps.core.errors import StepError
 from steps.core.mesh import interpolate
+from steps.core.rasters import values, write
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS
+from steps.sentinel2.kinds import AOT, BOA, TOA, WVP
 from steps.sentinel2.scene import Auxiliary
 
 FOREST = {"B02": 0.0145, "B04": 0.019, "B8A": 0.25, "B09": 0.25, "B12": 0.038}

@@ -17,10 +17,11 @@ import pytest
 from steps.atmosphere import lut
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.models import lut_path
-from steps.core import artefacts, checksums
-from steps.core.artefacts import TOA, Grid
+from steps.core import checksums, documents, rasters
 from steps.core.errors import StepError
 from steps.core.provenance import Provenance, fingerprint
+from steps.core.rasters import Grid
+from steps.sentinel2.kinds import TOA
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = Grid(32618, 435780, 4179420, 20, 700, 530)
@@ -30,7 +31,7 @@ LONG_AGO, NEVER = "1 0", f"1 {2**62}"
 @pytest.fixture
 def raster(tmp_path):
     path = tmp_path / "toa.tif"
-    artefacts.write(path, TOA, GRID, {"B02": np.arange(GRID.width * GRID.height, dtype="u2").reshape(GRID.shape)})
+    rasters.write(path, TOA, GRID, {"B02": np.arange(GRID.width * GRID.height, dtype="u2").reshape(GRID.shape)})
     return path
 
 
@@ -58,7 +59,7 @@ def forgetful(monkeypatch):
 def test_one_bit_of_a_raster_is_noticed(raster, forgetful, place):
     flip(raster, place)
     with pytest.raises(StepError, match=r"toa\.tif.*delete it"):
-        artefacts.read(raster, TOA, "B02")
+        rasters.read(raster, TOA, "B02")
     assert raster.exists()  # outside of a run nothing of the user's is deleted
 
 
@@ -67,28 +68,28 @@ def test_within_a_run_what_is_damaged_goes_so_that_the_same_command_makes_it_aga
     forgetful.setenv(checksums.RUN, NEVER)
     damage(raster)
     with pytest.raises(StepError, match="the same command again"):
-        artefacts.read(raster, TOA, "B02")
+        rasters.read(raster, TOA, "B02")
     assert not raster.exists()
     with pytest.raises(StepError, match="run the stage"):
-        artefacts.read(raster, TOA, "B02")
+        rasters.read(raster, TOA, "B02")
 
 
 def test_what_the_run_itself_wrote_is_not_read_twice(raster, forgetful):
     forgetful.setenv(checksums.RUN, LONG_AGO)
     forgetful.setattr(checksums, "_check_once", lambda path: pytest.fail("read twice"))
-    artefacts.read(raster, TOA, "B02")
+    rasters.read(raster, TOA, "B02")
 
 
 def test_documents_carry_their_checksum(tmp_path, forgetful):
     path, document = tmp_path / "facts.json", {"b": [1.5, float("inf")], "a": {"2": None, "10": "ü"}}
-    artefacts.write_json(path, document)
-    assert artefacts.read_json(path) == document
+    documents.write_json(path, document)
+    assert documents.read_json(path) == document
     path.write_text(path.read_text().replace("1.5", "1.6"))
     with pytest.raises(StepError, match="checksum"):
-        artefacts.read_json(path)
+        documents.read_json(path)
     forgetful.setenv(checksums.RUN, NEVER)
     with pytest.raises(StepError, match="the same command again"):
-        artefacts.read_json(path)
+        documents.read_json(path)
     assert not path.exists()
 
 
@@ -112,7 +113,7 @@ def test_a_folder_of_images_is_checked_as_a_whole(tmp_path, forgetful):
 def test_leftovers_of_processes_that_are_gone_go(tmp_path):
     """Also of one whose number another has got, of one that nobody has waited for, and of another machine in time."""
     with subprocess.Popen(["sleep", "60"]) as writer:
-        name = artefacts._process(writer.pid)
+        name = documents._process(writer.pid)
         number, start, machine = re.split("[-@]", name, maxsplit=2)
         left = [f"{number}-{int(start) - 1}@{machine}", f"{number}-{start}@old", f"{number}-{start}@of_today", name]
         parts = [tmp_path / f".facts [1].{process}.part.json" for process in left]
@@ -123,11 +124,11 @@ def test_leftovers_of_processes_that_are_gone_go(tmp_path):
         others = tmp_path / f".facts [1].{left[0]}.part.txt"
         others.touch()
         target = tmp_path / "facts [1].json"
-        artefacts.write_json(target, {})
+        documents.write_json(target, {})
         assert {p.name for p in tmp_path.iterdir()} == {target.name, others.name, parts[2].name, parts[3].name}
         writer.kill()
         assert ends(writer.pid)  # but is still there to be waited for
-        artefacts.write_json(target, {})
+        documents.write_json(target, {})
         assert {p.name for p in tmp_path.iterdir()} == {target.name, others.name, parts[2].name}
 
 

@@ -10,9 +10,11 @@ from equations import adjacent_reflectance, illumination, terrain_toa_reflectanc
 
 import steps.terrain_correction
 from steps.atmosphere.inversion import surface_reflectance
-from steps.core.artefacts import AOT, BOA, TERRAIN, UNROUNDED_BOA, Grid, grid_of, read, read_json, values, write
+from steps.core.documents import read_json
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, grid_of, read, values, write
 from steps.dem import run as describe
+from steps.sentinel2.kinds import AOT, BOA, TERRAIN, UNROUNDED_BOA
 from steps.terrain.illumination import correct_terrain, relative_irradiance
 from tests.test_dem import GRID, write_scene, write_tile
 

@@ -31,26 +31,13 @@ from steps.atmosphere.uncertainty import (
     variance_nodes,
 )
 from steps.atmosphere.uncertainty_kernel import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
-from steps.core.artefacts import (
-    AOT,
-    BOA,
-    TERRAIN,
-    TOA,
-    UNCERTAINTY,
-    WVP,
-    Grid,
-    bands_of,
-    grid_of,
-    read,
-    tags_of,
-    values,
-    write,
-    write_json,
-)
+from steps.core.documents import write_json
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, bands_of, grid_of, read, tags_of, values, write
 from steps.l2a.assets import UNCERTAINTIES
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.kinds import AOT, BOA, TERRAIN, TOA, UNCERTAINTY, WVP
 from steps.sentinel2.scene import Band
 
 # W/m2/um, S2A.

@@ -18,8 +18,9 @@ import rasterio.warp
 import yaml
 from test_survival import ends
 
-from steps.core import artefacts
+from steps.core import rasters
 from steps.core.provenance import Provenance
+from steps.sentinel2 import kinds
 from steps.sentinel2.names import l2a_name
 from steps.simulation.demo_pixels import GRID
 from steps.simulation.demo_scene import DEMO_PRODUCT
@@ -344,10 +345,10 @@ def test_elevation_model_changes_what_depends_on_terrain(checkout, near):
     planned = checkout.planned(f"output=near dem=hills.tif {settings}")
     assert not planned & {"import_l1c", "resample"}
     assert {"dem", "terrain_correction", "reflectance"} <= planned
-    flat = artefacts.read(product / "work/reflectance/boa_20m.tif", artefacts.BOA, "B8A")
+    flat = rasters.read(product / "work/reflectance/boa_20m.tif", kinds.BOA, "B8A")
     checkout.snakemake(f"output=near dem=hills.tif formats='[cog]' {settings}")
     assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]
-    corrected = artefacts.read(product / "work/terrain/boa_20m.tif", artefacts.BOA, "B8A")
+    corrected = rasters.read(product / "work/terrain/boa_20m.tif", kinds.BOA, "B8A")
     assert np.mean(corrected != flat) > 0.5
     checkout.snakemake(f"output=part dem=hills.tif formats='[cog]' roi='{region_of_interest()}' {settings}")
     part = checkout.folder / "part" / product.name

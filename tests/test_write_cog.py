@@ -10,9 +10,10 @@ import rasterio
 from rio_cogeo import cog_validate
 from small_scene import GRID, write_small_scene
 
-from steps.core.artefacts import AOT, BOA, write
 from steps.core.errors import StepError
+from steps.core.rasters import write
 from steps.l2a.assets import ASSETS
+from steps.sentinel2.kinds import AOT, BOA
 from steps.sentinel2.scene_classes import SCL_COLOURS
 from steps.write_cog import run
 

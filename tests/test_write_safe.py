@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from lxml import etree
 
 from steps import demo, write_safe
 from steps import write_jp2 as write_jp2
-from steps.core.artefacts import AOT, BOA, CLASSIFICATION, WVP, Grid, read, write, write_json
+from steps.core.documents import write_document
 from steps.core.errors import StepError
+from steps.core.rasters import Grid, read, write
 from steps.l1c.documents import parse
 from steps.l2a.elements import Auxiliary, Identity, serialise, text_of
 from steps.l2a.metadata import product_metadata, tile_metadata
 from steps.l2a.quality import retrieval_values
 from steps.sentinel2.bands import OUTPUT_BANDS
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, WVP
 from steps.sentinel2.names import image_prefix, l2a_identifier, l2a_name
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_CLASSES
 from steps.sentinel2.true_colour import block_mean, true_colour
@@ -35,28 +39,31 @@ SIDE = 1980  # metres
 
 def quality(product):
     share = dict.fromkeys(SCL_CLASSES.values(), 0.0) | {"VEGETATION": 60.0, "WATER": 30.0, "THIN_CIRRUS": 10.0}
-    return {
-        "product": product,
-        "class_percentages": share,
-        "nodata_percentage": 5.0,
-        "cloudy_over_land_percentage": 14.2857142,
-        "aot_method": "DDV",
-        "mean_aot550": 0.083137,
-        "aerosol_model": "continental",
-        "mean_water_vapour": 0.89399,
-        "water_vapour_method": "B8A/B09",
-        "ozone_dobson": 296.662689,
-        "ozone_source": "AUX_ECMWFT",
-        "negative_percentage": {"B02": 0.026821},
-        "ddv_percentage": 4.969171,
-        "dem_source": "None",
-        "mean_elevation_km": 0.16812564,
-        "mean_slope": 6.6466036,
-        "terrain_corrected": False,
-        "lut": "lut_continental.npz",
-        "defaults": ["no DEM was given: flat terrain at 0 m"],
-        "software": "Sen2Flow 0.1.0",
-    }
+    return QualityReport(
+        product=product,
+        class_percentages=share,
+        nodata_percentage=5.0,
+        cloudy_over_land_percentage=14.2857142,
+        aot_method="DDV",
+        mean_aot550=0.083137,
+        aerosol_model="continental",
+        mean_water_vapour=0.89399,
+        water_vapour_method="B09",
+        ozone_dobson=296.662689,
+        ozone_source="AUX_ECMWFT",
+        negative_percentage={"B02": 0.026821},
+        ddv_percentage=4.969171,
+        dem_source="None",
+        mean_elevation_km=0.16812564,
+        mean_slope=6.6466036,
+        terrain_corrected=False,
+        lut="lut_continental.npz",
+        defaults=("no DEM was given: flat terrain at 0 m",),
+        software="Sen2Flow 0.1.0",
+        aerosol_model_source="CONFIG",
+        mean_reflectance={"B02": 0.05},
+        outside_domain_percentage={},
+    )
 
 
 def artefacts(folder, product, grid):
@@ -64,7 +71,7 @@ def artefacts(folder, product, grid):
     rng = np.random.default_rng(1)
     scene = Scene(product, product[:3], product[38:44], "", "", 10000.0, 1.0, grid, 61.5, 160.0, {})
     scene.write(folder / "metadata.json")
-    write_json(folder / "quality.json", quality(product))
+    write_document(folder / "quality.json", quality(product))
     for size in (10, 20, 60):
         fine = grid.at(size)
         # every number there is: no data, the lowest valid, and more than 15 bits
@@ -361,7 +368,7 @@ def test_missing_image_is_named_and_leaves_nothing(pair):
 
 
 def test_no_retrieval_is_zero():
-    report = quality("") | {"mean_aot550": float("nan"), "aot_method": "FIXED"}
+    report = replace(quality(""), mean_aot550=float("nan"), aot_method="FIXED")
     values = retrieval_values(report)
     assert (values["GRANULE_MEAN_AOT"], values["AOT_RETRIEVAL_METHOD"]) == ("0.000000", "DEFAULT")
 

@@ -14,9 +14,11 @@ from small_scene import GRID, no_data, write_small_scene
 
 from steps import publish_cog as publish_cog
 from steps import write_cog
-from steps.core.artefacts import Grid, write_json
+from steps.core.documents import write_document
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.sentinel2.footprint import footprint
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene_classes import SCL_CLASSES
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -26,26 +28,31 @@ KEYS = {
     *("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22", "aot", "wvp", "scl", "cloud", "snow"),
     *("coastal", "nir09"),
 }
-QUALITY = {
-    "class_percentages": dict.fromkeys(SCL_CLASSES.values(), 100 / 11) | {"NODATA": 0},
-    "nodata_percentage": 8.25,
-    "cloudy_over_land_percentage": 27.0,
-    "aot_method": "DDV",
-    "mean_aot550": 0.12,
-    "aerosol_model": "continental",
-    "mean_water_vapour": 1.1,
-    "water_vapour_method": "APDA",
-    "ozone_dobson": 331.0,
-    "ozone_source": "CONFIG",
-    "negative_percentage": {"B02": 0.1},
-    "ddv_percentage": 5.0,
-    "dem_source": "None",
-    "mean_elevation_km": 0.0,
-    "mean_slope": 0.0,
-    "terrain_corrected": False,
-    "defaults": ["The ozone column is the configured one."],
-    "software": "Sen2Flow 0.1.0",
-}
+QUALITY = QualityReport(
+    product=NAME,
+    class_percentages=dict.fromkeys(SCL_CLASSES.values(), 100 / 11) | {"NODATA": 0},
+    nodata_percentage=8.25,
+    cloudy_over_land_percentage=27.0,
+    aot_method="DDV",
+    mean_aot550=0.12,
+    aerosol_model="continental",
+    mean_water_vapour=1.1,
+    water_vapour_method="B09",
+    ozone_dobson=331.0,
+    ozone_source="CONFIG",
+    negative_percentage={"B02": 0.1},
+    ddv_percentage=5.0,
+    dem_source="None",
+    mean_elevation_km=0.0,
+    mean_slope=0.0,
+    terrain_corrected=False,
+    defaults=("The ozone column is the configured one.",),
+    software="Sen2Flow 0.1.0",
+    aerosol_model_source="CONFIG",
+    lut="lut_continental.npz",
+    mean_reflectance={"B02": 0.05},
+    outside_domain_percentage={},
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +62,7 @@ def arguments(tmp_path_factory):
     cogs = folder / "cog"
     boa = [path for resolution in (10, 20, 60) for path in inputs(resolution)["boa"]]
     write_cog.run(**inputs(20) | {"boa": boa}, cogs=cogs, compression="zstd")
-    write_json(folder / "quality.json", QUALITY)
+    write_document(folder / "quality.json", QUALITY)
     return {"metadata": folder / "metadata.json", "quality": folder / "quality.json", "cogs": cogs}
 
 

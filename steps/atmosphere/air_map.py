@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere.scene import thinned
-from steps.core.artefacts import MASK, MASK_NODATA, TERRAIN, Grid, Kind, create, grid_of, read, row_blocks
 from steps.core.mesh import interpolate
 from steps.core.parallel import RunAll
+from steps.core.rasters import Grid, Kind, create, grid_of, read, row_blocks
+from steps.sentinel2.kinds import MASK, MASK_NODATA, TERRAIN
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ et al. 1997, IEEE TGRS 35, 1286): red = 0.5 * swir, and blue = 0.5 * red + 0.005
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import formula, njit
+from steps.sentinel2.kinds import REFLECTANCE_SCALE, REFLECTANCE_ZERO
 
 #: Limits of the surface reflectance at 2.2 um, the strictest first; a looser one is used only for want of pixels.
 SWIR_LIMITS = (0.05, 0.10, 0.12)
@@ -23,6 +24,11 @@ _RED_RATIO_SPREAD = 0.1
 _BLUE_RATIO = 0.5
 _BLUE_OFFSET = 0.005
 _BLUE_SPREAD = 0.004
+
+
+@formula
+def _reflectance(stored):
+    return (stored - float(REFLECTANCE_ZERO)) * REFLECTANCE_SCALE
 
 
 @njit(cache=True, nogil=True)
@@ -48,7 +54,7 @@ def dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, r
     """
     for i in range(red.shape[0]):
         for j in range(red.shape[1]):
-            r, n, s = (red[i, j] - 1000.0) * 1e-4, (nir[i, j] - 1000.0) * 1e-4, (swir[i, j] - 1000.0) * 1e-4
+            r, n, s = _reflectance(red[i, j]), _reflectance(nir[i, j]), _reflectance(swir[i, j])
             result[i, j] = 0
             if (
                 classes[i, j] == _VEGETATION

@@ -21,6 +21,7 @@ import numpy as np
 
 from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.core.compiled import njit
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Powers of the density factor in the polynomials of a node, in order: path (a stored number), total, root of 1 /
 #: direct, albedo (per stored number), and what the excess of water vapour changes: 1 / total, relatively, and path /
@@ -36,9 +37,9 @@ DENSITY_HEIGHT = 4.0
 DENSITY_ONE = 50000
 #: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
-#: Stored numbers, see `steps.core.artefacts.BOA`: that of reflectance 0, what 1 adds, and the limits.
-_BLACK = np.float32(1000)
-_ONE = np.float32(10000)
+#: Stored numbers, see `steps.core.kinds.BOA`: that of reflectance 0, what 1 adds, and the limits.
+_BLACK = np.float32(REFLECTANCE_ZERO)
+_ONE = np.float32(REFLECTANCE_ONE)
 _LOWEST = np.float32(1)
 _HIGHEST = np.float32(32767)
 _HALF = np.float32(0.5)
@@ -294,7 +295,7 @@ def _count(boa, counts):
     half = boa.dtype.type(0.5)  # 0 of integers
     for j in range(boa.size):
         none = np.uint16(none + np.uint16(boa[j] == 0))
-        below = np.uint16(below + np.uint16(boa[j] < np.uint16(1000)))
+        below = np.uint16(below + np.uint16(boa[j] < np.uint16(REFLECTANCE_ZERO)))
         total = np.uint32(total + np.uint32(boa[j] + half))
     counts[0], counts[1], counts[2] = boa.size - none, below - none, total
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path
 from steps.atmosphere.table import build_table
-from steps.core.artefacts import atomic, read_document
 from steps.core.checksums import damaged
+from steps.core.documents import atomic, read_document
 from steps.core.errors import StepError
 from steps.sentinel2.reports import ChosenAerosol
 

@@ -15,9 +15,10 @@ from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, uniform_surface
 from steps.atmosphere.inversion_kernel import DENSITY_HEIGHT, DENSITY_ONE, EXCESS_UNIT, POWERS, density_factor
 from steps.atmosphere.lut import LookUpTable
-from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.core.mesh import cell_moments, interpolate
+from steps.core.rasters import Grid
 from steps.sentinel2.angles import AngleGrid, relative_azimuth
+from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE
 from steps.sentinel2.reports import SceneMeans
 from steps.sentinel2.scene import Scene
 

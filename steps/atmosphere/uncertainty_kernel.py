@@ -7,8 +7,8 @@ At a node the variance is a polynomial in the reflectance of the pixel and in th
 import numpy as np
 
 from steps.atmosphere.polynomial import along_cell, value_at
-from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, UNCERTAINTY
 from steps.core.compiled import njit
+from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, UNCERTAINTY
 
 #: Coefficients per node: powers 0 to 2 of the pixel's reflectance, and for each powers 0 to 3 of the surroundings'.
 SURFACE_TERMS = 3

@@ -14,22 +14,10 @@ import pandas as pd
 from steps.atmosphere.models import lut_path
 from steps.benchmark.measure import measure
 from steps.benchmark.variants import SINGLE, VARIANTS
-from steps.core.artefacts import (
-    AOT,
-    BOA,
-    CLASSIFICATION,
-    TERRAIN,
-    TOA,
-    WVP,
-    bands_of,
-    create,
-    grid_of,
-    read,
-    read_bands,
-    read_document,
-    tags_of,
-)
 from steps.core.cli import cli
+from steps.core.documents import read_document
+from steps.core.rasters import bands_of, create, grid_of, read, read_bands, tags_of
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, TOA, WVP
 from steps.sentinel2.reports import ChosenAerosol
 from steps.sentinel2.scene import Scene
 from steps.simulation.demo_pixels import mirrored

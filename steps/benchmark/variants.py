@@ -27,6 +27,7 @@ from steps.core.cli import cli
 # After our kernels, which say where compiled code is kept.
 from steps.core.compiled import njit, prange, set_num_threads
 from steps.core.mesh import cell_moments, cell_quantile, interpolate
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_SCALE, REFLECTANCE_ZERO
 
 VARIANTS = ("numba", "numpy", "prange", "joblib", "threads", "processes", "dask", "dask-adaptive")
 #: Those that are one thread by their nature.
@@ -68,9 +69,11 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
         if environment is None:
             number = uniform_surface(signal, total, polynomial(3))
         else:
-            around = interpolate(environment * np.float32(1e4), (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5)
+            around = interpolate(
+                environment * np.float32(REFLECTANCE_ONE), (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5
+            )
             number = contrast(signal, around, total, polynomial(3)) * polynomial(2) ** 2 + around
-        number = np.clip(number + np.float32(1000.5), 1, 32767).astype("u2")
+        number = np.clip(number + np.float32(REFLECTANCE_ZERO + 0.5), 1, 32767).astype("u2")
         boa[part] = np.where(stored == 0, 0, number)
     counts[:, 0], counts[:, 1] = (boa > 0).sum(axis=1), ((boa > 0) & (boa < 1000)).sum(axis=1)
     counts[:, 2] = boa.sum(axis=1, dtype="i8")
@@ -111,7 +114,7 @@ def numpy_cell_moments(values, size, nodata):
 
 def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
     """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does."""
-    r, n, s = ((v - 1000.0) * 1e-4 for v in (red, nir, swir))
+    r, n, s = ((v - float(REFLECTANCE_ZERO)) * REFLECTANCE_SCALE for v in (red, nir, swir))
     near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
     dark = (classes == rules._VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
     dark &= (r <= rules._RED_HIGHEST) & (n < rules._NIR_HIGHEST) & (n - r > rules._NDVI_LOWEST * (n + r))

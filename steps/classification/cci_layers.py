@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.core.user_raster import opened
 
 logger = logging.getLogger(__name__)

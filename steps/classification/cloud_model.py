@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from steps.classification.cloud_shadow import block_mean
-from steps.core.artefacts import row_blocks
 from steps.core.errors import StepError
+from steps.core.rasters import row_blocks
 
 #: In the order of the model's columns.
 MODEL_BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")

@@ -11,6 +11,7 @@ import numpy as np
 
 from steps.classification import rules as rules
 from steps.classification.rules import OPEN, SHADOW_T, SNOW_T1, T_B02_B12, F, rule
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import CIRRUS, NO_DATA, SNOW
 
 #: Pixels around a pixel that `evidence` and `recover` look at.
@@ -265,7 +266,7 @@ def reflectance(stored, nodata):
     for i in range(stored.shape[0]):
         for j in range(stored.shape[1]):
             nodata[i, j] |= stored[i, j] == 0
-            result[i, j] = (F(stored[i, j]) - F(1000)) / F(10000)
+            result[i, j] = (F(stored[i, j]) - F(REFLECTANCE_ZERO)) / F(REFLECTANCE_ONE)
     return result
 
 

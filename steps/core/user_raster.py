@@ -9,8 +9,8 @@ from pathlib import Path
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from steps.core.artefacts import RASTER_ERRORS
 from steps.core.errors import StepError
+from steps.core.rasters import RASTER_ERRORS
 
 #: Elements of a virtual raster that name a file.
 _FILE_ELEMENTS = ("SourceFilename", "SourceDataset", "CutlineDS")

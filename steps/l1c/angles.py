@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from lxml import etree
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.l1c.documents import Xml
 from steps.l1c.validation import SUN, VIEW, check_range, fault_of_angles, mean_sun
 from steps.sentinel2.bands import BANDS

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.l1c.formats import Product
 from steps.l1c.grib import Message, messages
 from steps.sentinel2.scene import Auxiliary

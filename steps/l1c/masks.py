@@ -10,13 +10,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from lxml import etree
 
-from steps.core.artefacts import MASK_DEFECTIVE, MASK_SATURATED, Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.l1c.formats import Product
 from steps.l1c.jp2 import check as check_jp2
 from steps.l1c.jp2 import codestream, opened, tile_keys
 from steps.l1c.metadata import Mask
 from steps.sentinel2.bands import PIXEL_SIZE
+from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
 
 #: Layers of MSK_QUALIT: ancillary packets lost, degraded, MSI packets lost, degraded, defective pixel, no data,
 #: partially corrected cross-talk, saturated.

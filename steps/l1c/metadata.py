@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml

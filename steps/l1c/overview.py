@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from steps.core.artefacts import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, Grid
 from steps.core.mesh import interpolate
+from steps.core.rasters import Grid
 from steps.l1c import jp2 as jp2_reader
 from steps.l1c.metadata import L1C, internal_numbers
 from steps.sentinel2.bands import PIXEL_SIZE
+from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE
 from steps.sentinel2.scene import OVERVIEW
 
 #: Pixels of the overview around one without data that the wavelets mix with it.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.sentinel2.footprint import west_of
 
 #: The part is snapped outward to whole pixels of 60 m, m; it measures at least so many of them each way.

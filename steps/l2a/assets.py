@@ -6,7 +6,8 @@ products; a band is there once, at its best resolution.
 
 from dataclasses import dataclass, replace
 
-from steps.core.artefacts import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP, Kind
+from steps.core.rasters import Kind
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP
 from steps.sentinel2.true_colour import RGB
 
 TRUE_COLOUR = Kind("true_colour", "uint8", 0)

@@ -21,20 +21,36 @@ from steps.l2a.metadata import (
 from steps.l2a.part import cut_inspire, cut_product, cut_tile
 from steps.l2a.quality import content_percentages, quality_file
 from steps.sentinel2 import names
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_CLASSES
 
 #: A quality report of nothing, to see whether the documents can be made.
-_NO_REPORT = {
-    "class_percentages": dict.fromkeys(SCL_CLASSES.values(), 0.0),
-    **dict.fromkeys(("nodata_percentage", "cloudy_over_land_percentage", "ddv_percentage", "ozone_dobson"), 0.0),
-    **dict.fromkeys(("mean_aot550", "mean_water_vapour", "mean_elevation_km", "mean_slope"), 0.0),
-    **dict.fromkeys(("aot_method", "aerosol_model", "water_vapour_method", "ozone_source", "dem_source", "lut"), ""),
-    "negative_percentage": {},
-    "terrain_corrected": False,
-    "defaults": (),
-    "software": "",
-}
+_NO_REPORT = QualityReport(
+    product="",
+    software="",
+    class_percentages=dict.fromkeys(SCL_CLASSES.values(), 0.0),
+    nodata_percentage=0.0,
+    cloudy_over_land_percentage=0.0,
+    dem_source="None",
+    mean_elevation_km=0.0,
+    mean_slope=0.0,
+    aot_method="FIXED",
+    mean_aot550=0.0,
+    ddv_percentage=0.0,
+    aerosol_model="",
+    aerosol_model_source="CONFIG",
+    lut="",
+    water_vapour_method="FIXED",
+    mean_water_vapour=0.0,
+    ozone_dobson=0.0,
+    ozone_source="CONFIG",
+    negative_percentage={},
+    mean_reflectance={},
+    outside_domain_percentage={},
+    terrain_corrected=False,
+    defaults=(),
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +128,7 @@ def _datastrip_folder(safe: Product, tile: etree._Element) -> str | None:
 def l2a_documents(
     sources: Sources,
     scene: Scene,
-    report: Mapping,
+    report: QualityReport,
     used: Auxiliary,
     masks: Sequence[tuple[str, Mapping[str, str]]],
 ) -> dict[str, etree._Element]:
@@ -157,7 +173,7 @@ def l2a_documents(
         "MTD_MSIL2A.xml": product_metadata(product, identity, report, used),
     }
     if sources.inspire is not None:
-        result["INSPIRE.xml"] = inspire_metadata(sources.inspire, scene.product, identity, report["software"])
+        result["INSPIRE.xml"] = inspire_metadata(sources.inspire, scene.product, identity, report.software)
     return result
 
 

@@ -12,12 +12,13 @@ from lxml import etree
 from steps.core.errors import StepError
 from steps.l1c.documents import AGAIN, schema
 from steps.sentinel2 import names
+from steps.sentinel2.kinds import REFLECTANCE_ZERO
 
 #: A part of a section: a new element, or the name of elements to copy from the L1C section.
 Part = str | etree._Element
 
 #: Reflectance = (stored number + offset) / 10000.
-_OFFSET = -1000
+_OFFSET = -REFLECTANCE_ZERO
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from steps.core.artefacts import RASTER_ERRORS, Grid, check_space
 from steps.core.errors import StepError
+from steps.core.rasters import RASTER_ERRORS, Grid, check_space
 
 #: Pixel size to (tile, precinct) sizes in pixels. Code blocks stay at 64: the 8 and 4 of ESA's 20 m and 60 m images
 #: make files 11 to 28 percent larger and slower to write and to read.

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from lxml import etree
 
-from steps.core.artefacts import Grid, link
+from steps.core.documents import link
+from steps.core.rasters import Grid
 from steps.l1c.formats import Product
 from steps.l1c.jp2 import opened
 from steps.l1c.masks import (

@@ -27,13 +27,16 @@ from steps.l2a.elements import (
 from steps.l2a.quality import content_percentages, retrieval_values
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene_classes import SCL_CLASSES
 
 #: Classes that the product metadata call otherwise than `SC_` and their name.
 _CLASS_TEXT = {8: "SC_CLOUD_MEDIUM_PROBA", 9: "SC_CLOUD_HIGH_PROBA"}
 
 
-def product_metadata(l1c: etree._Element, identity: Identity, quality: Mapping, auxiliary: Auxiliary) -> etree._Element:
+def product_metadata(
+    l1c: etree._Element, identity: Identity, quality: QualityReport, auxiliary: Auxiliary
+) -> etree._Element:
     """Return `MTD_MSIL2A.xml`.
 
     Parameters
@@ -147,13 +150,13 @@ def _quality_checks(source: etree._Element) -> etree._Element:
     )
 
 
-def _content(percentages: Mapping[str, str], quality: Mapping) -> etree._Element:
+def _content(percentages: Mapping[str, str], quality: QualityReport) -> etree._Element:
     values = {**percentages, **retrieval_values(quality)}
     return element("Image_Content_QI", [element(name, value) for name, value in values.items()])
 
 
 def tile_metadata(
-    l1c: etree._Element, identity: Identity, quality: Mapping, masks: Sequence[tuple[str, Mapping[str, str]]]
+    l1c: etree._Element, identity: Identity, quality: QualityReport, masks: Sequence[tuple[str, Mapping[str, str]]]
 ) -> etree._Element:
     """Return `MTD_TL.xml`; its geometry is that of the L1C tile.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from lxml import etree
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.l2a.elements import child
 from steps.sentinel2.bands import RESOLUTIONS
 from steps.sentinel2.footprint import corners

@@ -7,6 +7,7 @@ from lxml import etree
 
 from steps import __version__
 from steps.l2a.elements import Identity, element
+from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.satellites import satellite
 from steps.sentinel2.scene_classes import SCL_CLASSES
 
@@ -20,7 +21,7 @@ def _number(value: float) -> str:
     return f"{value if math.isfinite(value) else 0:.6f}"
 
 
-def content_percentages(quality: Mapping, psd: int, degraded: str | None = None) -> dict[str, str]:
+def content_percentages(quality: QualityReport, psd: int, degraded: str | None = None) -> dict[str, str]:
     """Return the percentages of `Image_Content_QI` in their order.
 
     Classes are in percent of the valid pixels, no data of all; cloudy are the medium and high cloud probabilities and
@@ -35,15 +36,15 @@ def content_percentages(quality: Mapping, psd: int, degraded: str | None = None)
     degraded
         DEGRADED_MSI_DATA_PERCENTAGE, for the metadata that have it.
     """
-    classes = quality["class_percentages"]
+    classes = quality.class_percentages
     cloudy = sum(classes[SCL_CLASSES[index]] for index in (8, 9, 10))
     result = {
         "CLOUDY_PIXEL_PERCENTAGE": _number(cloudy),
-        "CLOUDY_PIXEL_OVER_LAND_PERCENTAGE": _number(quality["cloudy_over_land_percentage"]),
+        "CLOUDY_PIXEL_OVER_LAND_PERCENTAGE": _number(quality.cloudy_over_land_percentage),
     }
     if degraded is not None:
         result["DEGRADED_MSI_DATA_PERCENTAGE"] = degraded
-    result["NODATA_PIXEL_PERCENTAGE"] = _number(quality["nodata_percentage"])
+    result["NODATA_PIXEL_PERCENTAGE"] = _number(quality.nodata_percentage)
     others = {1: "SATURATED_DEFECTIVE_PIXEL", 2: "CAST_SHADOW" if psd == 15 else "DARK_FEATURES"}
     for index in range(1, 12):
         name = SCL_CLASSES[index]
@@ -51,22 +52,27 @@ def content_percentages(quality: Mapping, psd: int, degraded: str | None = None)
     return result
 
 
-def retrieval_values(quality: Mapping) -> dict[str, str]:
+def retrieval_values(quality: QualityReport) -> dict[str, str]:
     """Return what follows the percentages in `Image_Content_QI`, in its order."""
     return {
         "RADIATIVE_TRANSFER_ACCURACY": "0.0",
         "WATER_VAPOUR_RETRIEVAL_ACCURACY": "0.0",
         "AOT_RETRIEVAL_ACCURACY": "0.0",
-        "AOT_RETRIEVAL_METHOD": _AOT_METHODS.get(quality["aot_method"].upper(), "DEFAULT"),
-        "GRANULE_MEAN_AOT": _number(quality["mean_aot550"]),
-        "GRANULE_MEAN_WV": _number(quality["mean_water_vapour"]),
-        "OZONE_SOURCE": quality["ozone_source"],
-        "OZONE_VALUE": _number(quality["ozone_dobson"]),
+        "AOT_RETRIEVAL_METHOD": _AOT_METHODS.get(quality.aot_method, "DEFAULT"),
+        "GRANULE_MEAN_AOT": _number(quality.mean_aot550),
+        "GRANULE_MEAN_WV": _number(quality.mean_water_vapour),
+        "OZONE_SOURCE": quality.ozone_source,
+        "OZONE_VALUE": _number(quality.ozone_dobson),
     }
 
 
 def quality_file(
-    quality: Mapping, percentages: Mapping[str, str], sun_zenith: float, created: str, identity: Identity, lut: str
+    quality: QualityReport,
+    percentages: Mapping[str, str],
+    sun_zenith: float,
+    created: str,
+    identity: Identity,
+    lut: str,
 ) -> etree._Element:
     """Return `L2A_QUALITY.xml`.
 
@@ -144,7 +150,7 @@ def _check_list(parent: str, name: str, identity: Identity, checks: Mapping[str,
     return element("checkList", result)
 
 
-def _correction(quality: Mapping, sun_zenith: float, lut: str) -> dict[str, dict[str, str]]:
+def _correction(quality: QualityReport, sun_zenith: float, lut: str) -> dict[str, dict[str, str]]:
     retrieval = retrieval_values(quality)
     return {
         "Atmospheric correction quality values": {
@@ -154,36 +160,36 @@ def _correction(quality: Mapping, sun_zenith: float, lut: str) -> dict[str, dict
             "GRANULE_MEAN_WV": retrieval["GRANULE_MEAN_WV"],
             "OZONE_VALUE": retrieval["OZONE_VALUE"],
             "AVERAGE_SOLAR_ZENITH_ANGLE": _number(sun_zenith),
-            "DDV_PIXEL_PERCENTAGE": _number(quality["ddv_percentage"]),
+            "DDV_PIXEL_PERCENTAGE": _number(quality.ddv_percentage),
         },
         "Atmospheric correction quality control": {
             "AC_ENABLED": "True",
-            "WV_RETRIEVAL_METHOD": quality["water_vapour_method"],
+            "WV_RETRIEVAL_METHOD": quality.water_vapour_method,
             "AOT_RETRIEVAL_METHOD": retrieval["AOT_RETRIEVAL_METHOD"],
-            "SEN2FLOW_AOT_METHOD": quality["aot_method"],
-            "SEN2FLOW_AEROSOL_MODEL": quality["aerosol_model"],
-            "SEN2FLOW_TERRAIN_CORRECTED": str(quality["terrain_corrected"]),
-            "AOT_ABOVE_1": str(quality["mean_aot550"] > 1),
-            "GRANULE_WV_ABOVE_5_CM": str(quality["mean_water_vapour"] > 5),
+            "SEN2FLOW_AOT_METHOD": quality.aot_method,
+            "SEN2FLOW_AEROSOL_MODEL": quality.aerosol_model,
+            "SEN2FLOW_TERRAIN_CORRECTED": str(quality.terrain_corrected),
+            "AOT_ABOVE_1": str(quality.mean_aot550 > 1),
+            "GRANULE_WV_ABOVE_5_CM": str(quality.mean_water_vapour > 5),
         },
         "Percentage of negative BOA pixels": {
-            band: _number(share) for band, share in quality["negative_percentage"].items()
+            band: _number(share) for band, share in quality.negative_percentage.items()
         },
         "Look up table file list": {"LUT_DATA_FILES": lut},
         "Defaults that stood in for something missing": {
-            f"DEFAULT_{number}": sentence for number, sentence in enumerate(quality["defaults"], 1)
+            f"DEFAULT_{number}": sentence for number, sentence in enumerate(quality.defaults, 1)
         },
     }
 
 
-def _inputs(quality: Mapping, sun_zenith: float) -> dict[str, dict[str, str]]:
+def _inputs(quality: QualityReport, sun_zenith: float) -> dict[str, dict[str, str]]:
     return {
         "AUX related parameters": {
-            "DEM_TYPE": quality["dem_source"],
-            "DEM_MEAN_ALTITUDE_KM": _number(quality["mean_elevation_km"]),
-            "DEM_MEAN_SLOPE": _number(quality["mean_slope"]),
-            "GROUND_ELEVATION_ABOVE_3_KM": str(quality["mean_elevation_km"] > 3),
+            "DEM_TYPE": quality.dem_source,
+            "DEM_MEAN_ALTITUDE_KM": _number(quality.mean_elevation_km),
+            "DEM_MEAN_SLOPE": _number(quality.mean_slope),
+            "GROUND_ELEVATION_ABOVE_3_KM": str(quality.mean_elevation_km > 3),
             "SOLAR_ZENITH_ANGLE_ABOVE_70_DEG": str(sun_zenith > 70),
-            "OZONE_SOURCE": quality["ozone_source"],
+            "OZONE_SOURCE": quality.ozone_source,
         },
     }

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.core.artefacts import ANGLES, bands_of, grid_of, values
+from steps.core.rasters import bands_of, grid_of, values
+from steps.sentinel2.kinds import ANGLES
 
 
 class AngleGrid:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from steps.core.artefacts import MASK_NODATA, MASK_SATURATED
 from steps.core.compiled import njit
+from steps.sentinel2.kinds import MASK_NODATA, MASK_SATURATED, REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 _NODATA = np.uint8(MASK_NODATA)
 _SATURATED = np.uint8(MASK_SATURATED)
@@ -21,7 +21,7 @@ def _internal_scale(dn, nodata, saturated, offset, gain, size, stored, flags):
                     for m in range(j * size // 20, ((j + 1) * size + 19) // 20):
                         flags[k, m] |= flag
             else:
-                level = np.floor((value + offset) * gain + 1000.5)
+                level = np.floor((value + offset) * gain + (REFLECTANCE_ZERO + 0.5))
                 stored[i, j] = min(max(level, 1.0), 65534.0)
 
 
@@ -52,5 +52,5 @@ def internal_scale(
     stored = np.empty_like(dn)
     rows, columns = (-(-n * size // 20) for n in dn.shape)
     flags = np.zeros((rows, columns), "u1")
-    _internal_scale(dn, nodata, saturated, float(offset), 1e4 / quantification, size, stored, flags)
+    _internal_scale(dn, nodata, saturated, float(offset), REFLECTANCE_ONE / quantification, size, stored, flags)
     return stored, flags

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 
 
 def footprint(valid: np.ndarray, grid: Grid) -> tuple[dict, list[float]]:

@@ -1,6 +1,16 @@
 """What stages tell each other of a whole tile: the JSON documents between them, with units."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from steps.sentinel2.scene import OzoneSource
+
+#: How aerosol thickness was found: dark dense vegetation, forecast or reanalysis, climatology, setting.
+AotMethod = Literal["DDV", "CAMS", "CLIMATOLOGY", "FIXED"]
+#: What the aerosol model was chosen by: setting, species of the CAMS data, dark dense vegetation, nothing.
+ModelSource = Literal["CONFIG", "CAMS", "DDV", "DEFAULT"]
+#: How the column of water vapour was found: its absorption in B09, forecast, setting.
+WaterVapourMethod = Literal["B09", "ECMWF", "FIXED"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,12 @@ class AerosolReport:
         A sentence for everything that stood in for something missing.
     """
 
-    method: str
+    method: AotMethod
     source: str | None
     mean_aot550: float
     spread_aot550: float
     model: str
-    model_source: str
+    model_source: ModelSource
     lut: str
     ddv_percentage: float
     ddv_swir_limit: float | None
@@ -103,7 +113,7 @@ class WaterVapourReport:
         As in `AerosolReport`.
     """
 
-    method: str
+    method: WaterVapourMethod
     mean_water_vapour: float
     valid_percentage: float
     defaults: tuple[str, ...] = ()
@@ -203,3 +213,69 @@ class TerrainReport:
 
     min_cos_incidence: float
     resolutions: tuple[CorrectedRaster, ...]
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Hold the quality report of a product, `quality.json`.
+
+    Attributes
+    ----------
+    product, software
+        Name of the L2A product without `.SAFE`; name and version of the software.
+    class_percentages
+        By name of the class, percent of the valid pixels.
+    nodata_percentage
+        Percent of all pixels.
+    cloudy_over_land_percentage
+        Percent of the valid pixels that are not water.
+    dem_source
+        Names of the elevation model's files, or `None` as a word.
+    mean_elevation_km, mean_slope
+        Km, degrees.
+    aot_method, mean_aot550, ddv_percentage
+        As in `AerosolReport`.
+    aerosol_model, aerosol_model_source, lut
+        As its `model`, `model_source` and `lut`.
+    water_vapour_method, mean_water_vapour
+        As in `WaterVapourReport`.
+    ozone_dobson, ozone_source
+        Column of ozone, DU, and where it is from.
+    negative_percentage
+        By band, percent of its valid pixels at its finest resolution.
+    mean_reflectance
+        By band at its finest resolution, None where no pixel is valid.
+    outside_domain_percentage
+        By input, percent of the scene where it was outside the look-up table and its limit was taken.
+    terrain_corrected
+        Whether terrain was corrected at any resolution.
+    defaults
+        A sentence for everything that was assumed because it was not given.
+    aot_source
+        As `source` in `AerosolReport`.
+    """
+
+    product: str
+    software: str
+    class_percentages: dict[str, float]
+    nodata_percentage: float
+    cloudy_over_land_percentage: float
+    dem_source: str
+    mean_elevation_km: float
+    mean_slope: float
+    aot_method: AotMethod
+    mean_aot550: float
+    ddv_percentage: float
+    aerosol_model: str
+    aerosol_model_source: ModelSource
+    lut: str
+    water_vapour_method: WaterVapourMethod
+    mean_water_vapour: float
+    ozone_dobson: float
+    ozone_source: OzoneSource
+    negative_percentage: dict[str, float]
+    mean_reflectance: dict[str, float | None]
+    outside_domain_percentage: dict[str, float]
+    terrain_corrected: bool
+    defaults: tuple[str, ...]
+    aot_source: str | None = None

@@ -1,15 +1,18 @@
 """What the pipeline knows of one product, read once from its XML and kept as `metadata.json`."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from steps.core.artefacts import Grid, read_json, write_json
+from steps.core.documents import read_document, write_document
+from steps.core.rasters import Grid
 
 #: Pixel size of the overview of a tile, m.
 OVERVIEW = 80
+#: Where the column of ozone is from: the granule's meteorology or the setting.
+OzoneSource = Literal["AUX_ECMWFT", "CONFIG"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Auxiliary:
     ozone
         Tile-mean column, cm-atm (0.300 = 300 DU).
     ozone_source
-        AUX_ECMWFT, or CONFIG where the product has none.
+        Where `ozone` is from.
     water_vapour
         Tile-mean column, g/cm2.
     pressure
@@ -82,7 +85,7 @@ class Auxiliary:
     longitude: tuple[tuple[float, ...], ...] | None = None
     cams: dict[str, tuple[tuple[float, ...], ...]] | None = None
     cams_file: str | None = None
-    ozone_source: str = "AUX_ECMWFT"
+    ozone_source: OzoneSource | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Scene:
 
     def write(self, path: Path) -> None:
         """Write to a JSON file."""
-        write_json(path, dataclasses.asdict(self))
+        write_document(path, self)
 
     @classmethod
     def read(cls, path: Path) -> "Scene":
@@ -162,17 +165,8 @@ class Scene:
         Raises
         ------
         StepError
-            If it is missing or broken.
+            If it is missing, broken or no scene.
         """
-        d = read_json(path)
-        bands = {
-            name: Band(b["offset"], b["solar_irradiance"], SpectralResponse(**r | {"values": tuple(r["values"])}))
-            for name, b in d.pop("bands").items()
-            for r in [b["response"]]
-        }
-        return cls(
-            **{key: grid and Grid(**grid) for key in ("grid", "roi", "tile_grid") for grid in [d.pop(key)]},
-            bands=dict(sorted(bands.items(), key=lambda item: item[0].replace("8A", "08A"))),
-            auxiliary=Auxiliary(**d.pop("auxiliary")),
-            **d,
-        )
+        scene = read_document(path, cls)
+        bands = dict(sorted(scene.bands.items(), key=lambda item: item[0].replace("8A", "08A")))
+        return replace(scene, bands=bands)

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from steps.sentinel2.kinds import REFLECTANCE_ZERO
+
 #: Bands shown as red, green and blue.
 RGB = ("B04", "B03", "B02")
 
 # Sentinel-2's own scaling: reflectance 0 to 0.25 becomes 1 to 255, and 0 is no data.
-_BYTES = (1 + np.clip(np.arange(65536) - 1000, 0, 2500) * 254 // 2500).astype("u1")
+_BYTES = (1 + np.clip(np.arange(65536) - REFLECTANCE_ZERO, 0, 2500) * 254 // 2500).astype("u1")
 _BYTES[0] = 0
 
 

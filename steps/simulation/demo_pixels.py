@@ -7,8 +7,8 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.sentinel2.bands import PIXEL_SIZE
 
 #: The part of the scene that all bands cover: 319 pixels of 60 m a side, on the pixel grid of tile 18SVG.

@@ -10,10 +10,11 @@ from lxml import etree
 from lxml.builder import ElementMaker
 
 from steps.atmosphere.responses import reference_response
-from steps.core.artefacts import Grid
+from steps.core.rasters import Grid
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS
 from steps.sentinel2.footprint import corners
 from steps.sentinel2.geometry import Swath, earth_sun_factor, sun_position
+from steps.sentinel2.kinds import REFLECTANCE_ONE
 from steps.simulation import demo_scene as scene
 
 #: Solar irradiance (W/m2/um) and gain (digital numbers per W/m2/sr/um) of Sentinel-2A's bands, from its products.
@@ -122,7 +123,7 @@ def _radiometry() -> list[etree._Element]:
     return [
         _E.Spectral_Information_List(*(_spectral_information(band) for band in BANDS)),
         _E.Image_Display_Order(_E.RED_CHANNEL("3"), _E.GREEN_CHANNEL("2"), _E.BLUE_CHANNEL("1")),
-        _element("QUANTIFICATION_VALUE", 10000, unit="none"),
+        _element("QUANTIFICATION_VALUE", REFLECTANCE_ONE, unit="none"),
         _E.Reflectance_Conversion(
             _element("U", f"{earth_sun_factor(scene.DATATAKE_START):.6f}"), _E.Solar_Irradiance_List(*irradiance)
         ),

@@ -16,8 +16,8 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from steps.core.artefacts import BLOCK, RASTER_ERRORS, Grid
 from steps.core.errors import StepError
+from steps.core.rasters import BLOCK, RASTER_ERRORS, Grid
 from steps.terrain.mosaic import Lattice, box_in, lattice_of, mosaic, turn_of
 from steps.terrain.tiles import NotElevation, Tile, candidates, may_touch, open_tile
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from steps.core.compiled import formula, njit
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Stored number of the highest reflectance that the correction of terrain makes, 1.5.
-HIGHEST = np.float32(16000)
+HIGHEST = np.float32(REFLECTANCE_ZERO + 1.5 * REFLECTANCE_ONE)
 
 
 @njit(cache=True, nogil=True)
@@ -211,7 +212,7 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
             )
             at_limit |= relative < limit
             more = one / max(relative, limit) - one
-            stored = boa[i, j] + (boa[i, j] - np.float32(1000)) * more
+            stored = boa[i, j] + (boa[i, j] - np.float32(REFLECTANCE_ZERO)) * more
             highest = max(boa[i, j], HIGHEST)
             at_limit |= stored > highest + one
             result[i, j] = np.uint16(max(min(stored, highest), one) + np.float32(0.5))

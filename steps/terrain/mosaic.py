@@ -12,8 +12,8 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds
 
-from steps.core.artefacts import Grid
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.terrain.tiles import Tile
 
 #: No place on Earth is higher, and no sea deeper, m.

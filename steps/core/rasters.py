@@ -1,23 +1,14 @@
-"""The files between the stages: georeferenced rasters of a known kind, and small JSON documents.
+"""The rasters between the stages: tiled GeoTIFFs that QGIS opens.
 
-Every raster is a tiled GeoTIFF that QGIS opens. Its kind fixes data type, scale, offset and no-data value, and is
-stamped into the file, so that a stage that is handed a wrong or an old file says so instead of computing nonsense.
-Writing is atomic: a file appears under its name only when it is complete. Each carries a checksum
+A raster's kind fixes data type, scale, offset and no-data value, and is stamped into the file, so that a stage that is
+handed a wrong or an old file says so instead of computing nonsense. Each file carries a checksum
 (`steps.core.checksums`).
 """
 
 import contextlib
-import dataclasses
-import glob
-import json
-import os
-import platform
 import shutil
-import time
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +20,9 @@ from rasterio.windows import Window
 
 from steps import __version__
 from steps.core import checksums
+from steps.core.documents import atomic
 from steps.core.errors import StepError
 
-T = typing.TypeVar("T")
 #: What rasterio raises; closing and copying a dataset raise GDAL's own errors, which have no public name.
 RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 #: Rows that a stage reads, computes and writes at a time are a multiple of this (the height of a file's tiles).
@@ -112,132 +103,6 @@ class Kind:
     scale: float = 1.0
     offset: float = 0.0
     scales: Mapping[str, float] | None = None
-
-
-#: Reflectance, at the top of the atmosphere or at the surface: the one internal scale. Stored = reflectance * 10000
-#: + 1000, so it is the number of an L1C or L2A product of baseline 04.00 and later; 1 is the lowest valid number
-#: (reflectance -0.0999), 0 is no data, rounding is at most 5e-5.
-REFLECTANCE_SCALE = 1e-4
-REFLECTANCE_OFFSET = -0.1
-TOA = Kind("toa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
-BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET)
-#: Before the correction of terrain the numbers keep their fractions: it divides them, and their rounding with them.
-UNROUNDED_BOA = replace(BOA, dtype="float32")
-#: Standard uncertainty (k = 1) of surface reflectance.
-UNCERTAINTY = Kind("reflectance_uncertainty", "uint16", 0, 1e-5)
-#: Bit flags of a pixel, see `MASK_NODATA` and following.
-MASK = Kind("mask", "uint8")
-MASK_NODATA = 1
-MASK_SATURATED = 2
-MASK_DEFECTIVE = 4
-#: Sun and view angles in degrees at the 5 km nodes; the bands are `sun_zenith`, `sun_azimuth`, `view_zenith_B01` ...
-ANGLES = Kind("angles", "float32", float("nan"))
-#: Terrain: elevation (m), slope and aspect (degrees), cosine of the local solar incidence, sky-view factor (0-1),
-#: cast shadow (1 = in shadow).
-TERRAIN = Kind(
-    "terrain",
-    "int16",
-    -32768,
-    scales={
-        "elevation": 1.0,
-        "slope": 0.01,
-        "aspect": 0.02,
-        "cos_incidence": 1e-4,
-        "sky_view": 1e-4,
-        "cast_shadow": 1.0,
-    },
-)
-#: Bands `SCL` (classes 0-11), `CLD` and `SNW` (cloud and snow probability, percent).
-CLASSIFICATION = Kind("classification", "uint8", 0)
-#: Aerosol optical thickness at 550 nm.
-AOT = Kind("aot550", "uint16", 0, 1e-3)
-#: Column water vapour, g/cm2.
-WVP = Kind("water_vapour", "uint16", 0, 1e-3)
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and rename it to `path` when the block ends without an exception.
-
-    Works for files and folders. On an exception what was written is removed, and before the block what a process that
-    was killed has left.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()  # made beforehand by Snakemake; it is not to outlive a failure
-    part = path.with_name(f".{path.stem}.{_process(os.getpid())}.part{path.suffix}")
-    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        if _is_left(left, left.name.removesuffix(path.suffix).split(".")[-2]):
-            with contextlib.suppress(OSError):  # another user's
-                _remove(left)
-    try:
-        yield part
-        if path.is_dir():
-            shutil.rmtree(path)
-        part.replace(path)
-    finally:
-        _remove(part)
-
-
-def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-
-
-def _process(number: int) -> str:
-    """Return a name of a process that no other has had: its number, when it started, and its machine."""
-    return f"{number}-{_started(number)}@{platform.node().replace('.', '_')}"
-
-
-def _started(number: int) -> str:
-    """Return when a process started, in the kernel's ticks; "" if it has ended, 0 on a system that does not tell."""
-    try:
-        # The name, in brackets, may contain anything. Of what follows the 1st field is the state, the 20th the start.
-        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return "" if Path("/proc/self/stat").exists() else "0"
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _is_left(part: Path, process: str) -> bool:
-    """Tell whether the process that wrote to `part` is gone; one of another machine is, when a day has passed."""
-    number, _, machine = process.partition("-")
-    if machine.partition("@")[2] != platform.node().replace(".", "_"):
-        return time.time() - part.stat().st_mtime > 86400
-    return process != _process(int(number))
-
-
-def write_json(path: Path, document: Mapping, *, checksum: bool = True) -> None:
-    """Write a JSON document atomically, with sorted keys so that equal documents are equal files.
-
-    Between the stages it gets a key `checksum`; `read_json` looks at it and leaves it out.
-    """
-    if checksum:
-        document = {**document, "checksum": checksums.of_document(document)}
-    with atomic(path) as part:
-        part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON document; raise `StepError` if it is missing, broken or not what its checksum says."""
-    try:
-        document = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise checksums.damaged(path, error) from error
-    expected = document.pop("checksum", None)
-    if expected and expected != checksums.of_document(document):
-        raise checksums.damaged(path, "its checksum is another")
-    return document
 
 
 def check_space(path: Path, size: float) -> None:
@@ -414,55 +279,3 @@ def row_blocks(height: int, rows: int = BLOCK) -> Iterator[slice]:
     """Cut `height` rows into slices of `rows` rows, a multiple of `BLOCK`."""
     for start in range(0, height, rows):
         yield slice(start, min(start + rows, height))
-
-
-def write_document(path: Path, document: object) -> None:
-    """Write a dataclass atomically as a JSON document with a checksum."""
-    write_json(path, dataclasses.asdict(document))
-
-
-def read_document(path: Path, kind: type[T]) -> T:
-    """Read a dataclass from a JSON document.
-
-    Parameters
-    ----------
-    path
-        As `write_document` made it.
-    kind
-        A dataclass of numbers, texts, other such dataclasses, tuples and dictionaries of these, and None.
-
-    Raises
-    ------
-    StepError
-        If the document is missing, damaged, or not of that kind.
-    """
-    document = read_json(path)
-    try:
-        return _typed(document, kind)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise StepError(
-            f"{path}: is no {kind.__name__} ({error}); delete it and run the stage that makes it again"
-        ) from error
-
-
-def _typed(value, kind):
-    """Return what JSON has made of a value as the type it had; raise `TypeError` if it cannot have had it."""
-    if isinstance(kind, types.UnionType):
-        if value is None:
-            return None
-        kind = next(member for member in typing.get_args(kind) if member is not type(None))
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if unknown := set(value) - set(hints):
-            raise TypeError(f"it has {', '.join(sorted(unknown))}")
-        return kind(**{name: _typed(value[name], hint) for name, hint in hints.items()})
-    origin, members = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_typed(item, members[0]) for item in value)
-    if origin is dict:
-        return {key: _typed(item, members[1]) for key, item in value.items()}
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} is no {kind.__name__}")
-    return value
