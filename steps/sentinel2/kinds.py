@@ -5,8 +5,8 @@ from dataclasses import replace
 from steps.core.rasters import Kind
 
 #: Reflectance, at the top of the atmosphere or at the surface, has one internal scale: stored = reflectance *
-#: `REFLECTANCE_ONE` + `REFLECTANCE_ZERO`. So it is the number of an L1C or L2A product of baseline 04.00 and later; 1 is
-#: the lowest valid number (reflectance -0.0999), 0 is no data, rounding is at most 5e-5.
+#: `REFLECTANCE_ONE` + `REFLECTANCE_ZERO`. So it is the number of an L1C or L2A product of baseline 04.00 and later; 1
+#: is the lowest valid number (reflectance -0.0999), 0 is no data, rounding is at most 5e-5.
 REFLECTANCE_ONE = 10000
 REFLECTANCE_ZERO = 1000
 REFLECTANCE_SCALE = 1 / REFLECTANCE_ONE
