@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -277,7 +277,8 @@ def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:
 
 def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
     """Return the thickness above sea level of each cell, and how it was found."""
-    facts = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0, "spread_aot550": 0.0, "defaults": []}
+    facts: dict[str, Any] = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0}
+    facts |= {"spread_aot550": 0.0, "defaults": []}
     forecast = _forecast(inputs) if method in ("auto", "ddv", "cams") else None
     found = None
     if method in ("auto", "ddv"):
@@ -326,7 +327,7 @@ class _Vegetation:
 def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
     """Return the dark dense vegetation of a scene; None where there is too little."""
     dark = _dark_pixels(inputs, inputs.aot550)
-    land = np.count_nonzero((inputs.classes != 0) & (inputs.classes != _WATER))
+    land = int(np.count_nonzero((inputs.classes != 0) & (inputs.classes != _WATER)))
     shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
     chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), None)
     if chosen is None:

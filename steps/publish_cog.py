@@ -127,8 +127,10 @@ def _properties(scene: Scene, report: dict) -> dict:
         for key in SCL_CLASSES.values()
         if key not in ("NODATA", "SATURATED_DEFECTIVE")
     }
-    own = ("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour")
-    own += ("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults")
+    own = (
+        *("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour"),
+        *("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults"),
+    )
     return {
         "platform": f"sentinel-{scene.satellite[1:].lower()}",
         "constellation": "sentinel-2",

@@ -156,7 +156,7 @@ def _find(stages: Sequence[dict], key: str, reports: Sequence[Path]) -> dict:
 
 def _finest(stages: Sequence[dict], figure: str) -> dict[str, float]:
     """Return a figure of each band from the reflectance report of the finest resolution that has the band."""
-    result = {}
+    result: dict[str, float] = {}
     for stage in sorted((s for s in stages if "bands" in s), key=lambda s: s["resolution"]):
         for band, figures in stage["bands"].items():
             result.setdefault(band, figures[figure])
@@ -165,7 +165,7 @@ def _finest(stages: Sequence[dict], figure: str) -> dict[str, float]:
 
 def _outside_domain(stages: Sequence[dict]) -> dict[str, float]:
     """Return the largest share (percent) of the scene at which an input was outside the look-up table."""
-    result = {}
+    result: dict[str, float] = {}
     for stage in stages:
         for name, share in stage.get("outside_domain", {}).items():
             result[name] = max(100 * share, result.get(name, 0))

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def run(
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     classified = grid_of(classification, CLASSIFICATION)
-    models = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
+    models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
     )
@@ -124,7 +125,7 @@ def _tables(lut: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable
     raise StepError(f"{lut}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
 
 
-def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:
+def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarray:
     """Return stored numbers of 20 m at the nodes, from the means of the mesh's cells."""
     count, _, _, mean, _ = cell_moments(values, round(mesh.cell * mesh.grid.resolution / 20), nodata)
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))

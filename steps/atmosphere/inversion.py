@@ -39,13 +39,13 @@ def toa_reflectance(
     return a.gas_transmittance * (a.path_reflectance + ground)
 
 
-def ground_signal(toa: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
+def ground_signal(toa: np.ndarray | float, atmosphere: BandAtmosphere) -> np.ndarray:
     """Return X = (rho_TOA / T_g - path) / (T_w T_d)."""
     a = atmosphere
     return (toa / a.gas_transmittance - a.path_reflectance) / (a.water_transmittance * a.transmittance_down)
 
 
-def surface_reflectance(toa: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
+def surface_reflectance(toa: np.ndarray | float, atmosphere: BandAtmosphere) -> np.ndarray:
     """Return the reflectance of uniform flat Lambertian ground: y / (1 + S y) with y = X / T_u.
 
     Where the top of the atmosphere is far darker than the path (1 + S y below 1/2), 1/2 is taken: such a pixel is very

@@ -148,9 +148,10 @@ def mend(
     if "shadow" in mends.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
         land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
-        shadows = mends.shadows
-        if not isinstance(shadows, ShadowLimits):
-            shadows = shadow_limits(clouds, land, b8a, b11, resolution, shadows)
+        if isinstance(mends.shadows, ShadowLimits):
+            shadows = mends.shadows
+        else:
+            shadows = shadow_limits(clouds, land, b8a, b11, resolution, mends.shadows)
         scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
     if "terrain" in mends.improvements and mends.cast_shadow is not None:
         cast_shadow_is_dark(scl, mends.cast_shadow)

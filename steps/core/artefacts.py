@@ -80,10 +80,11 @@ class Grid:
     def positions(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
         """Return the rows and columns, 0 in the middle of the first, at which another grid's pixel centres lie."""
         down, right = self.top - other.top, other.left - self.left
-        return tuple(
+        rows, columns = (
             (offset + (np.arange(n) + 0.5) * other.resolution) / self.resolution - 0.5
             for offset, n in ((down, other.height), (right, other.width))
         )
+        return rows, columns
 
 
 @dataclass(frozen=True)
@@ -127,19 +128,15 @@ MASK_NODATA, MASK_SATURATED, MASK_DEFECTIVE = 1, 2, 4
 ANGLES = Kind("angles", "float32", float("nan"))
 #: Terrain: elevation (m), slope and aspect (degrees), cosine of the local solar incidence, sky-view factor (0-1),
 #: cast shadow (1 = in shadow).
-TERRAIN = Kind(
-    "terrain",
-    "int16",
-    -32768,
-    scales={
-        "elevation": 1.0,
-        "slope": 0.01,
-        "aspect": 0.02,
-        "cos_incidence": 1e-4,
-        "sky_view": 1e-4,
-        "cast_shadow": 1.0,
-    },
-)
+TERRAIN_SCALES = {
+    "elevation": 1.0,
+    "slope": 0.01,
+    "aspect": 0.02,
+    "cos_incidence": 1e-4,
+    "sky_view": 1e-4,
+    "cast_shadow": 1.0,
+}
+TERRAIN = Kind("terrain", "int16", -32768, scales=TERRAIN_SCALES)
 #: Bands `SCL` (classes 0-11), `CLD` and `SNW` (cloud and snow probability, percent).
 CLASSIFICATION = Kind("classification", "uint8", 0)
 #: Aerosol optical thickness at 550 nm.

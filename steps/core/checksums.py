@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ def _start_of_run() -> float:
     return int(os.environ[RUN].split()[1]) if RUN in os.environ else float("inf")
 
 
-def _crc(path: Path, length: float = float("inf")) -> int:
+def _crc(path: Path, length: int = sys.maxsize) -> int:
     """Return the CRC-32 of the first `length` bytes of a file."""
     buffer, crc = memoryview(bytearray(2**20)), 0
     with path.open("rb", buffering=0) as stream:

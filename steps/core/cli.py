@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from steps.core.checksums import RUN
 from steps.core.environment import leave_foreign_variables
@@ -61,7 +62,8 @@ def parser(run: Callable) -> argparse.ArgumentParser:
 
 
 def _option(parameter: inspect.Parameter) -> dict:
-    kind, option = parameter.annotation, {}
+    kind = parameter.annotation
+    option: dict[str, Any] = {}
     if isinstance(kind, types.UnionType):
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
     if typing.get_origin(kind) is list:
@@ -134,7 +136,8 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     except OSError as problem:
         if problem.filename is None and problem.errno not in _MENDS:
             raise
-        name, mend = problem.filename or "output", _MENDS.get(problem.errno, "check the path")
+        mend = _MENDS.get(problem.errno, "check the path") if problem.errno else "check the path"
+        name = problem.filename or "output"
         logger.error("%s: %s; %s", name, problem.strerror, mend)
         sys.exit(2)
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -1,8 +1,10 @@
 """What the pipeline knows of one product, read once from its XML and kept as `metadata.json`."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +75,7 @@ class Auxiliary:
         Name of the file that `cams` is from.
     """
 
-    ozone: float | None = None
+    ozone: float = math.nan
     water_vapour: float | None = None
     pressure: float | None = None
     latitude: tuple[tuple[float, ...], ...] | None = None
@@ -138,6 +140,11 @@ class Scene:
         return self.tile_grid or self.grid
 
     @property
+    def part(self) -> Grid:
+        """Grid at 10 m of the part of the tile that is wanted, which may be the whole."""
+        return self.roi or self.grid
+
+    @property
     def overview(self) -> Grid:
         """Grid of the overview of the whole tile.
 
@@ -167,8 +174,9 @@ class Scene:
             for name, b in d.pop("bands").items()
             for r in [b["response"]]
         }
+        grids: dict[str, Any] = {key: (grid := d.pop(key)) and Grid(**grid) for key in ("grid", "roi", "tile_grid")}
         return cls(
-            **{key: grid and Grid(**grid) for key in ("grid", "roi", "tile_grid") for grid in [d.pop(key)]},
+            **grids,
             bands=dict(sorted(bands.items(), key=lambda item: item[0].replace("8A", "08A"))),
             auxiliary=Auxiliary(**d.pop("auxiliary")),
             **d,
