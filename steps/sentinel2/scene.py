@@ -62,7 +62,7 @@ class Auxiliary:
     Attributes
     ----------
     ozone
-        Tile-mean column, cm-atm (0.300 = 300 DU).
+        Tile-mean column, cm-atm (0.300 = 300 DU), or that of the configuration; NaN until it is known.
     water_vapour
         Tile-mean column, g/cm2.
     pressure
