@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from steps.core.parallel import Backend, RunAll, workers
 from steps.core.rasters import Grid, grid_of, read
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA
-from steps.sentinel2.reports import AerosolReport, ChosenAerosol
+from steps.sentinel2.reports import AerosolReport, ChosenAerosol, ModelSource
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUDS, NO_DATA, SOIL, VEGETATION, WATER
 
@@ -248,7 +248,7 @@ def run(
     write_document(report, result)
 
 
-def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:
+def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, ModelSource]:
     """Return the aerosol model to take of those there are tables of, and what it was chosen by."""
     if len(tables) == 1:
         return inputs.table.aerosol, "CONFIG"
@@ -275,7 +275,8 @@ def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, str]:
 
 def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
     """Return the thickness above sea level of each cell, and how it was found."""
-    facts = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0, "spread_aot550": 0.0, "defaults": []}
+    facts: dict[str, Any] = {"ddv_percentage": 0.0, "ddv_swir_limit": None, "ddv_cells": 0}
+    facts |= {"spread_aot550": 0.0, "defaults": []}
     forecast = _forecast(inputs) if method in ("auto", "ddv", "cams") else None
     found = None
     if method in ("auto", "ddv"):
@@ -324,7 +325,7 @@ class _Vegetation:
 def _dark_vegetation(inputs: _Inputs) -> _Vegetation | None:
     """Return the dark dense vegetation of a scene; None where there is too little."""
     dark = _dark_pixels(inputs, inputs.aot550)
-    land = np.count_nonzero((inputs.classes != NO_DATA) & (inputs.classes != WATER))
+    land = int(np.count_nonzero((inputs.classes != NO_DATA) & (inputs.classes != WATER)))
     shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
     chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), None)
     if chosen is None:

@@ -34,7 +34,7 @@ def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
     """
     scene = Scene.read(metadata)
     with atomic(folder) as part:
-        dataclasses.replace(scene, grid=scene.roi).write(part / metadata.parent.name / metadata.name)
+        dataclasses.replace(scene, grid=scene.part).write(part / metadata.parent.name / metadata.name)
         for path in rasters:
             target = part / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -47,9 +47,9 @@ def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
 def _crop(source: Path, target: Path, scene: Scene) -> None:
     check(source)
     with rasterio.open(source) as whole:
-        left, top = scene.roi.left - whole.transform.c, whole.transform.f - scene.roi.top
+        left, top = scene.part.left - whole.transform.c, whole.transform.f - scene.part.top
         size = whole.res[0]
-        grid = scene.roi.at(round(size))
+        grid = scene.part.at(round(size))
         window = Window(round(left / size), round(top / size), grid.width, grid.height)
         profile = whole.profile | {"width": grid.width, "height": grid.height, "transform": grid.transform}
         with rasterio.open(target, "w", **profile) as part:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from steps.core.cli import cli
 from steps.core.rasters import BLOCK, Grid, create, read, row_blocks
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.kinds import TERRAIN
+from steps.sentinel2.kinds import TERRAIN, TERRAIN_SCALES
 from steps.sentinel2.scene import Scene
 from steps.terrain.elevation import ElevationModel, elevation_model
 from steps.terrain.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
@@ -109,7 +110,9 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
     _fill(wide, margin, ground.level)
-    tags = ground.facts | _facts(float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8")))
+    tags: dict[str, Any] = ground.facts | _facts(
+        float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8"))
+    )
     tags.update(dem=",".join(model.names), missing_percent=f"{model.missing:.3f}")
     if model.notes:
         tags["default"] = "; ".join(model.notes)
@@ -118,10 +121,12 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     else:
         corner = rows.start + margin, columns.start + margin
         views = _views(np.ascontiguousarray(elevation), margin, wide, corner, grid, sun, threads)
-    with create(terrain, TERRAIN, grid, list(TERRAIN.scales), **tags) as raster:
+    with create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), **tags) as raster:
         for rows in row_blocks(grid.height):
             around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
-            slope, aspect, cos_incidence = slope_aspect_incidence(*gradient(around, grid.resolution), *sun.at(rows))
+            east, south = gradient(around, grid.resolution)
+            sun_east, sun_north = sun.at(rows)
+            slope, aspect, cos_incidence = slope_aspect_incidence(east, south, sun_east, sun_north)
             sky_view, shadow = views(rows)
             _write(raster, rows, "elevation", around[1:-1, 1:-1])
             _write(raster, rows, "slope", slope)
@@ -132,7 +137,7 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
 
 
 def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
-    raster.write(band, np.rint(values / np.float32(TERRAIN.scales[band])).astype("int16"), rows.start)
+    raster.write(band, np.rint(values / np.float32(TERRAIN_SCALES[band])).astype("int16"), rows.start)
 
 
 def _tile_facts(relief: bool, mean: float) -> dict[str, str]:
@@ -174,7 +179,7 @@ class _Sun:
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
     tags = _tile_facts(False, altitude) | _facts(altitude, altitude, altitude)
-    with create(terrain, TERRAIN, grid, list(TERRAIN.scales), compress=True, default=default, **tags) as raster:
+    with create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), compress=True, default=default, **tags) as raster:
         for band, value in constant.items():
             block = np.full((BLOCK, grid.width), value, np.int16)
             for rows in row_blocks(grid.height):
@@ -224,16 +229,17 @@ def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], gr
     cells = cell_heights(elevation)
 
     def cast(rows: slice) -> None:
-        cast_shadow(elevation, cells, margin, grid.resolution, *sun.at(rows), rows.start, shadow[rows])
+        east, north = sun.at(rows)
+        cast_shadow(elevation, cells, margin, grid.resolution, east, north, rows.start, shadow[rows])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(cast, row_blocks(grid.height)))
         near = slice(margin - 1, 1 - margin or None)
         east, south = gradient(elevation[near, near], grid.resolution)
-        steps = np.arange(DIRECTIONS // 4) - DIRECTIONS // 8
+        steps = range(-(DIRECTIONS // 8), DIRECTIONS // 4 - DIRECTIONS // 8)
         sky = np.zeros(grid.shape, np.float32)
-        for angle in steps + 1:
-            _sweep(pool, wide, east, south, corner, grid.resolution, angle, sky)
+        for angle in steps:
+            _sweep(pool, wide, east, south, corner, grid.resolution, angle + 1, sky)
         # The other half of the directions are nearer to the columns than to the rows.
         wide, east, south = (np.ascontiguousarray(a.T) for a in (wide, east, south))
         turned = np.ascontiguousarray(sky.T)
@@ -262,22 +268,24 @@ def _views_from(coarse: Path, grid: Grid) -> Callable:
 
     def finer(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         part = slice(rows.start // n, -(-rows.stop // n))
-        return tuple(
+        sky_view, shadow = (
             read(coarse, TERRAIN, band, part).repeat(n, 0).repeat(n, 1)[: rows.stop - rows.start, : grid.width]
             for band in ("sky_view", "cast_shadow")
         )
+        return sky_view, shadow
 
     def coarser(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         part = slice(rows.start * n, rows.stop * n)
         shape = (rows.stop - rows.start, n, grid.width, n)
-        return tuple(
+        sky_view, shadow = (
             read(coarse, TERRAIN, band, part).reshape(shape).mean((1, 3), dtype="f4")
             for band in ("sky_view", "cast_shadow")
         )
+        return sky_view, shadow
 
     def at(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         sky_view, shadow = finer(rows) if grid.resolution < 20 else coarser(rows)
-        return sky_view * np.float32(TERRAIN.scales["sky_view"]), shadow >= 0.5
+        return sky_view * np.float32(TERRAIN_SCALES["sky_view"]), shadow >= 0.5
 
     return at
 

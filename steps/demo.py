@@ -62,9 +62,9 @@ def run(safe: Path, size: int | None = None, whole: bool = False) -> None:
             "INSPIRE.xml": xml.inspire(grid, uri),
         }
         for name, document in documents.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(xml.serialise(document))
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(xml.serialise(document))
         (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, grid)))
 
 

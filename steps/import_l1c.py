@@ -173,7 +173,8 @@ def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
 
 def _equal_images(product: L1C) -> tuple[str, ...]:
     """Return a sentence if images of several bands are one and the same file: one lies under another's name."""
-    safe, bands = product.safe, {}
+    safe = product.safe
+    bands: dict[int, list[str]] = {}
     for band, name in product.images.items():
         bands.setdefault(safe.size(name), []).append(band)
     equal = [
@@ -269,8 +270,8 @@ def _decode_part(
     product: L1C, scene: Scene, distant: dict[str, np.ndarray], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield bands as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
-    near = grown(scene.roi, scene.tile_grid, DETAIL)
-    bands = sorted(_FINE, key=PIXEL_SIZE.get)  # the long work first
+    near = grown(scene.part, scene.whole, DETAIL)
+    bands = sorted(_FINE, key=PIXEL_SIZE.__getitem__)  # the long work first
     decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), bands)
     for band, pixels in zip(bands, decoded, strict=True):
         yield band, 0, *pixels
@@ -279,7 +280,7 @@ def _decode_part(
 def _decode_near(
     product: L1C, scene: Scene, near: Grid, band: str, distant: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    tile, size = scene.tile_grid, PIXEL_SIZE[band]
+    tile, size = scene.whole, PIXEL_SIZE[band]
     target = scene.grid.at(size)
     if not product.scene.bands[band].offset:
         distant = dark_not_missing(distant)

@@ -131,8 +131,10 @@ def _properties(scene: Scene, report: QualityReport) -> dict:
         for key in SCL_CLASSES.values()
         if key not in ("NODATA", "SATURATED_DEFECTIVE")
     }
-    own = ("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour")
-    own += ("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults")
+    own = (
+        *("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour"),
+        *("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults"),
+    )
     return {
         "platform": platform(scene.satellite),
         "constellation": "sentinel-2",

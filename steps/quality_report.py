@@ -147,7 +147,7 @@ def _defaults(tags: dict[str, str]) -> list[str]:
 
 def _finest(report: ReflectanceReport) -> dict[str, BandFigures]:
     """Return the figures of each band from the finest resolution that has the band."""
-    result = {}
+    result: dict[str, BandFigures] = {}
     for raster in sorted(report.resolutions, key=lambda raster: raster.resolution):
         result = raster.bands | result
     return result
@@ -155,7 +155,7 @@ def _finest(report: ReflectanceReport) -> dict[str, BandFigures]:
 
 def _outside_domain(report: ReflectanceReport) -> dict[str, float]:
     """Return the largest share (percent) of the scene at which an input was outside the look-up table."""
-    result = {}
+    result: dict[str, float] = {}
     for raster in report.resolutions:
         for name, share in raster.outside_domain.items():
             result[name] = max(result.get(name, 0.0), 100 * share)

@@ -97,7 +97,7 @@ class _Picture:
         """Draw an image of the whole scene."""
         g = self._grid
         right, bottom = g.left + g.width * g.resolution, g.top - g.height * g.resolution
-        extent = [v / 1000 for v in (g.left, right, bottom, g.top)]
+        extent = (g.left / 1000, right / 1000, bottom / 1000, g.top / 1000)
         return self.axes.imshow(image, extent=extent, **options)
 
 

@@ -180,7 +180,7 @@ def run(
 
 def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> InvertedRaster:
     """Return what there is to tell of one resolution."""
-    outside = {}
+    outside: dict[str, float] = {}
     for band in counts:
         outside |= _outside(angles, band, air, scene)
     for name, share in outside.items():
@@ -191,7 +191,7 @@ def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.nda
 
 def _sources(toa: list[Path], airs: list[_Air]) -> dict[str, Path]:
     """Return for each band the raster of its own pixel size, or for want of that the first one that has it."""
-    result = {}
+    result: dict[str, Path] = {}
     for path, air in zip(toa, airs, strict=True):
         size = round(air.mesh.grid.resolution)
         result |= {band: path for band in OUTPUT_BANDS[size] if PIXEL_SIZE[band] == size or band not in result}
@@ -203,7 +203,9 @@ def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Ai
 
     Rasters whose nodes lie at the same places share what is computed for them.
     """
-    found, meshes, heights = {}, [], None
+    found: dict[float, _Air] = {}
+    meshes: list[Mesh] = []
+    heights = None
     for toa, terrain in rasters:
         grid = grid_of(toa, TOA)
         if grid_of(terrain, TERRAIN) != grid:
@@ -215,6 +217,7 @@ def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Ai
             if heights is None or ratio == 1:
                 heights = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
             found.setdefault(meshes[-1].spacing, _air(meshes[-1], elevation, *maps))
+    assert heights is not None  # there is a raster at least
     mesh = Mesh(meshes[0].grid.at(ENVIRONMENT), CELL[ENVIRONMENT])
     coarse = found.get(mesh.spacing) or _air(mesh, heights, *maps)
     return [replace(found[mesh.spacing], mesh=mesh) for mesh in meshes], coarse, heights
@@ -237,11 +240,11 @@ def _surroundings(
 def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
     relief = mesh.elevation(elevation)
     at_sea_level = [mesh.at_sea_level(v, 20, relief) * kind.scale for v, kind in ((aot, AOT), (wvp, WVP))]
-    profiles = [thinned(v, relief.levels) for v in at_sea_level]
+    aots, columns = (thinned(v, relief.levels) for v in at_sea_level)
     level, column = level_ground(elevation), at_sea_level[1]
     if level is not None:
         column = thinned(column, level / 1000)
-    return _Air(mesh, (relief.levels, *profiles), level, np.sqrt(column)[..., None].astype("f4"))
+    return _Air(mesh, (relief.levels, aots, columns), level, np.sqrt(column)[..., None].astype("f4"))
 
 
 def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_row: int) -> np.ndarray:

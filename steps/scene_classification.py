@@ -140,13 +140,13 @@ def classify_scene(
 
     def read_rows(rows: slice, _: Set[str]) -> tuple[Bands, Maps]:
         nodata = np.any([toa[name][rows] == 0 for name in STACK_BANDS], axis=0)
-        bands = Bands(*(toa[name][rows] for name in BANDS), nodata)
+        bands = Bands._make([*(toa[name][rows] for name in BANDS), nodata])
         return bands, fill_maps(nodata.shape, *(array if array is None else array[rows] for array in given))
 
     refinements = None
     if mode == "improved":
-        if shadows is None:
-            shadows = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
+        directions = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
+        where = directions if shadows is None else shadows
         displaced = None
         if "B08" in toa and resolution == 20:
             displaced = _displaced(
@@ -159,7 +159,7 @@ def classify_scene(
             )
         thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
         refinements = Refinements(
-            tuple(improvements), shadows, cast_shadow, displaced, thickness, cloud_buffer, prediction
+            tuple(improvements), where, cast_shadow, displaced, thickness, cloud_buffer, prediction
         )
     return classify(
         read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
@@ -379,7 +379,7 @@ def run(
         thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
         refinements = Refinements(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, prediction)
-    scl, cloud, snow, shadows = classify(
+    scl, cloud, snow, limits = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
@@ -393,7 +393,7 @@ def run(
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
         _write(classification_60m, grid.at(60), coarse, mode, defaults)
     if shadow_limits:
-        _write_limits(shadow_limits, grid, shadows)
+        _write_limits(shadow_limits, grid, limits)
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
 
 
@@ -445,7 +445,7 @@ def _displaced_in(stack: Path, toa_10m: Path, grid: Grid, scene: Scene, threads:
     if not scene.roi:
         return displaced
     result = np.full(grid.shape, UNSEEN, np.uint8)
-    sharp = grown(scene.roi, scene.tile_grid, DETAIL - 60 * REACH).at(20).within(grid)
+    sharp = grown(scene.part, scene.whole, DETAIL - 60 * REACH).at(20).within(grid)
     result[sharp] = displaced[sharp]
     return result
 
@@ -471,7 +471,7 @@ def _read_bands(stack: Path, rows: slice, width: int, names: Set[str]) -> Bands:
         reflectance = kernels.reflectance(read(stack, TOA, name, rows), nodata)
         if name in BANDS:
             bands[name] = reflectance
-    return Bands(*(bands[name] for name in BANDS), nodata)
+    return Bands._make([*(bands[name] for name in BANDS), nodata])
 
 
 def _read_terrain(terrain: Path, rows: slice, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

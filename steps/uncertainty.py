@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def run(
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     classified = grid_of(classification, CLASSIFICATION)
-    models = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
+    models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
     )
@@ -121,7 +122,7 @@ def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, L
     raise StepError(f"{aerosol_model}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
 
 
-def _at_nodes(values: np.ndarray, nodata: float, mesh: Mesh) -> np.ndarray:
+def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarray:
     """Return stored numbers of 20 m at the nodes, from the means of the mesh's cells."""
     count, _, _, mean, _ = cell_moments(values, round(mesh.cell * mesh.grid.resolution / 20), nodata)
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))

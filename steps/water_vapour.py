@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -113,13 +113,15 @@ def run(
     classes = read(classification, CLASSIFICATION, "SCL")
     elevation = read(terrain, TERRAIN, "elevation")
     heights, thickness = elevation * np.float32(1e-3), read(aot, AOT, AOT.name)
-    facts = {"method": "FIXED", "valid_percentage": 0.0, "defaults": []}
+    facts: dict[str, Any] = {"method": "FIXED", "valid_percentage": 0.0, "defaults": []}
     field = None
     if method == "auto":
         mesh = Mesh(grid, round(_CELL / grid.resolution))
         retrieved = _retrieve(scene, AngleGrid(angles), table_of(aerosol_model), stack, mesh, elevation, thickness)
         retrieved[~is_one_of(classes, _LAND)] = np.nan
-        field = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), np.count_nonzero(classes), grid.resolution, facts)
+        field = _filled(
+            retrieved * np.exp(heights / SCALE_HEIGHT), int(np.count_nonzero(classes)), grid.resolution, facts
+        )
         if field is None:
             column = _stand_in(scene, column, facts)
     if field is None:
@@ -205,7 +207,7 @@ def _retrieve(
     # Water vapour hardly counts in B8A: a parabola in the column's root through three does.
     few = _COLUMNS[:: (_COLUMNS.size - 1) // 2]
     references = np.stack([log_reflectance("B8A", column) for column in few])
-    previous = last = None
+    previous, last = None, np.float32(0)
     for column in _COLUMNS:
         root = np.float32(np.sqrt(column))
         reference = np.tensordot(lagrange(np.sqrt(few), root).astype(np.float32), references, 1)

@@ -37,7 +37,7 @@ def literal(value) -> Callable:
     def parameter(wildcards):
         return value
 
-    parameter.value = value
+    setattr(parameter, "value", value)  # noqa: B010  (a type checker knows no attributes of functions)
     return parameter
 
 

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape
@@ -78,7 +79,7 @@ def run(
     """
     scene = Scene.read(metadata)
     maps, sources = {AOT: aot, WVP: wvp, CLASSIFICATION: classification}, {}
-    for path, layer in zip(boa, uncertainty or [None] * len(boa), strict=True):
+    for path, layer in zip(boa, uncertainty or repeat(None, len(boa)), strict=True):
         resolution = round(grid_of(path, BOA).resolution)
         of_kind = {BOA: path} | (maps if resolution == 20 else {}) | ({UNCERTAINTY: layer} if layer else {})
         sources[resolution] = of_kind
@@ -95,7 +96,7 @@ def run(
     with atomic(cogs) as folder, ProcessPoolExecutor(threads, context, end_with_parent, (os.getpid(),)) as pool:
         folder.mkdir()
         write = partial(_write_asset, folder, scene, sources, compression)
-        largest_first = sorted(sizes, key=sizes.get, reverse=True)
+        largest_first = sorted(sizes, key=sizes.__getitem__, reverse=True)
         try:
             for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
                 pass

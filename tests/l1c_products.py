@@ -20,6 +20,9 @@ CENTRE = dict(zip(PIXEL, (443, 492, 560, 665, 704, 740, 783, 833, 865, 945, 1374
 _IRRADIANCES = (1884.69, 1959.66, 1823.24, 1512.06, 1424.64, 1287.61, 1162.08, 1041.63, 955.32, 812.92, 367.15, 245.59)
 IRRADIANCE = dict(zip(PIXEL, (*_IRRADIANCES, 85.25), strict=True))
 
+#: View angles of one detector for all bands, the same everywhere.
+CONSTANT_VIEWS = dict.fromkeys(range(13), [(np.full((3, 3), 5), np.full((3, 3), 100))])
+
 
 def mask_name(kind, band, extension):
     return f"{GRANULE}/QI_DATA/MSK_{kind}_{band}.{extension}"

@@ -85,12 +85,6 @@ def at_20m(flags, size):
     return flags.reshape(len(flags) // n, n, -1, n).any(axis=(1, 3))
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory):
-    views = dict.fromkeys(range(13), [(np.full((3, 3), 5), np.full((3, 3), 100))])
-    return write_product(tmp_path_factory.mktemp("l1c"), views=views)
-
-
 @pytest.fixture
 def copy(product, tmp_path):
     """A copy of the product to spoil."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkout import Checkout
 from packaging.requirements import Requirement
 from packaging.version import Version
-from test_workflow import Checkout
 
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
@@ -67,7 +67,6 @@ def test_stages_run_in_the_conda_environment(tmp_path):
     (base / "bin/conda").write_text(FAKE_CONDA.format(python=sys.executable))
     (base / "bin/conda").chmod(0o755)
     (base / "bin/activate").write_text('export PATH="$1/bin:$PATH"\n')
-    (tmp_path / "checkout").mkdir()
     checkout = Checkout(tmp_path / "checkout")
     demo = f"results/demo/{DEMO_PRODUCT}.SAFE"
     checkout.bash(f"PATH={base}/bin:$PATH; snakemake {demo} --cores 2 --sdm conda")

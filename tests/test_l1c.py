@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import l1c_products
 import numpy as np
 import pytest
-from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml, write_product
+from l1c_products import GRANULE, NAME, PIXEL, image_name, product_xml, tile_xml
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
@@ -80,12 +80,6 @@ IRRADIANCE = {
         87.75,
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def product(tmp_path_factory):
-    views = dict.fromkeys(range(13), [(np.full((3, 3), 5), np.full((3, 3), 100))])
-    return write_product(tmp_path_factory.mktemp("l1c"), views=views)
 
 
 def zipped(safe, path, folder=""):

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_workflow import Checkout, region_of_interest, write_hills
+from checkout import Checkout, region_of_interest, write_hills
 
 from steps.sentinel2.names import l2a_name
 from steps.simulation.demo_scene import DEMO_PRODUCT

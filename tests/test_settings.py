@@ -213,24 +213,36 @@ NASTY = [
 ]
 
 
+RULE = """
+command{i} = 'python -c "import sys; print(sys.argv[1:-4])" '
+rule x{i}:
+    output: 'out{i}'
+    params: dem=literal({path!r}), roi=literal(None)
+    log: 'log{i}'
+    shell: command{i}
+this = workflow.get_rule('x{i}')
+command{i} += options(*(dict(n.items()) for n in (this.input, this.output, this.params))) + ' > {{output:q}}'
+"""
+
+
+@pytest.fixture(scope="module")
+def folder_of_rules(tmp_path_factory):
+    """The folder of a workflow that has run a rule for each path, which is among its parameters."""
+    folder, count = tmp_path_factory.mktemp("rules"), len(NASTY)
+    head = f"from steps.workflow import literal, options\nrule all:\n    input: {[f'out{i}' for i in range(count)]}\n"
+    (folder / "Snakefile").write_text(head + "".join(RULE.format(i=i, path=path) for i, path in enumerate(NASTY)))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-q", "all", "--directory", folder]
+    subprocess.run([*command, "--snakefile", folder / "Snakefile"], check=True, capture_output=True)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NASTY)
-def test_no_shell_reads_a_path(tmp_path, path):
+def test_no_shell_reads_a_path(folder_of_rules, path):
     """A rule of Snakemake with such a path among its parameters runs just its own command."""
-    (tmp_path / "Snakefile").write_text(
-        "from steps.workflow import literal, options\n"
-        "command = 'python -c \"import sys; print(sys.argv[1:-4])\" '\n"
-        "rule x:\n    output: 'out'\n"
-        f"    params: dem=literal({path!r}), roi=literal(None)\n"
-        "    log: 'log'\n"
-        "    shell: command\n"
-        "named = (workflow.get_rule('x').input, workflow.get_rule('x').output, workflow.get_rule('x').params)\n"
-        "command += options(*(dict(n.items()) for n in named)) + ' > {output:q}'\n"
-    )
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-q", "all", "--directory", tmp_path]
-    subprocess.run([*command, "--snakefile", tmp_path / "Snakefile"], check=True, capture_output=True)
-    assert (tmp_path / "out").read_text() == f"{['--dem', path]}\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"Snakefile", "log", "out", ".snakemake"}
+    assert (folder_of_rules / f"out{NASTY.index(path)}").read_text() == f"{['--dem', path]}\n"
+    made = {f"{kind}{i}" for kind in ("log", "out") for i in range(len(NASTY))}
+    assert {p.name for p in folder_of_rules.iterdir()} == {"Snakefile", ".snakemake"} | made
 
 
 def test_options_follow_from_names():

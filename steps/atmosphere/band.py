@@ -81,13 +81,13 @@ def band_atmosphere(
     table: LookUpTable,
     response: SpectralResponse,
     *,
-    sun_zenith: np.ndarray,
-    view_zenith: np.ndarray,
-    relative_azimuth: np.ndarray,
-    elevation_km: np.ndarray,
-    aot550: np.ndarray,
-    water_vapour: np.ndarray,
-    ozone: np.ndarray,
+    sun_zenith: np.ndarray | float,
+    view_zenith: np.ndarray | float,
+    relative_azimuth: np.ndarray | float,
+    elevation_km: np.ndarray | float,
+    aot550: np.ndarray | float,
+    water_vapour: np.ndarray | float,
+    ozone: np.ndarray | float,
 ) -> BandAtmosphere:
     """Return the atmosphere as one band sees it.
 

@@ -1,6 +1,6 @@
 """Which aerosol model fits a scene."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from steps.atmosphere.models import USUAL
 VEGETATION_MODELS = (USUAL, "maritime")
 
 
-def choose_aerosol_model(cams: Mapping[str, np.ndarray]) -> str:
+def choose_aerosol_model(cams: Mapping[str, np.ndarray | Sequence[Sequence[float]]]) -> str:
     """Choose the aerosol model by the species that make up the optical thickness of a CAMS forecast.
 
     Desert where dust gives more than half of the optical thickness, maritime where sea salt does. Otherwise by the

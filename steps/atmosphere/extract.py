@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def responses() -> dict:
     """
     from Py6S import PredefinedWavelengths
 
-    tables = {}
+    tables: dict[str, dict[str, dict]] = {}
     for satellite in ("S2A", "S2B"):
         tables[satellite] = {}
         for band in BANDS:
@@ -154,8 +155,8 @@ def gases(shares: dict, threads: int) -> dict:
         "start_nm": float(1000 * wavelength[0]),
         "step_nm": 2.5,
         "altitude_km": GAS_KM,
-        "water_vapour": _significant(np.moveaxis(fits_water, 2, 1)),
-        "other": _significant(np.moveaxis(fits_other, 2, 1)),
+        "water_vapour": _significant(np.moveaxis(np.array(fits_water), 2, 1)),
+        "other": _significant(np.moveaxis(np.array(fits_other), 2, 1)),
         "ozone": _rounded(np.maximum(ozone, 0), 5),
         "solar_irradiance": _rounded(rows[0, :, 6], 1),
     }
@@ -222,11 +223,11 @@ def run(folder: Path, only: list[str] | None = None, threads: int = 1) -> None:
     `--only` names some of: responses, profile, gases (needs profile.json in the folder), aerosol_<model>.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    makers = {
+    makers: dict[str, Callable[[], dict]] = {
         "responses": responses,
         "profile": lambda: profile(threads),
         "gases": lambda: gases(json.loads((folder / "profile.json").read_text(encoding="utf-8")), threads),
-        **{f"aerosol_{model}": lambda model=model: aerosol(model, threads) for model in AEROSOL_MODELS},
+        **{f"aerosol_{model}": partial(aerosol, model, threads) for model in AEROSOL_MODELS},
     }
     for name in only or makers:
         _write(folder / f"{name}.json", makers[name]())

@@ -15,6 +15,7 @@ from steps.atmosphere.climatology import FILE, THICKNESS_UNIT
 from steps.atmosphere.extract import write_checksums
 from steps.atmosphere.scene import SCALE_HEIGHT
 from steps.core.cli import cli
+from steps.core.errors import StepError
 
 #: Size of the cells, degrees, and scale height of the air, km.
 CELL = 2
@@ -63,7 +64,10 @@ def run(folder: Path) -> None:
     """Write the climatology into FOLDER, and the checksums of what is there."""
     import h5py
 
-    data = Path(importlib.util.find_spec("pvlib").submodule_search_locations[0]) / "data"
+    package = importlib.util.find_spec("pvlib")
+    if package is None or package.origin is None:
+        raise StepError("the package pvlib is needed: pip install pvlib h5py")
+    data = Path(package.origin).parent / "data"
     with h5py.File(data / "Altitude.h5") as file:
         stored = file["Altitude"][:]
     # 28 m steps from -450 m on; 255 is no data, which is the sea.

@@ -74,7 +74,7 @@ def toa_reflectance(
     return a.gas_transmittance * (a.path_reflectance + a.water_transmittance * a.transmittance_down * upward)
 
 
-def surface_reflectance(toa: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
+def surface_reflectance(toa: np.ndarray | float, atmosphere: BandAtmosphere) -> np.ndarray:
     """Return the reflectance of uniform flat Lambertian ground from that at the top of the atmosphere.
 
     Parameters

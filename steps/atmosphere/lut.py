@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class LookUpTable:
 
 def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
     """Write the arrays of a look-up table and their checksum, atomically and with the same bytes every time."""
-    arrays = {name: values for name, values in table.items() if name != "checksum"}
+    arrays: dict[str, Any] = {name: values for name, values in table.items() if name != "checksum"}
     with atomic(path) as part, part.open("wb") as stream:
         np.savez_compressed(stream, **arrays, checksum=np.array(_checksum(arrays)))
 

@@ -55,7 +55,8 @@ class Mesh:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of nodes."""
-        return tuple(-(-n // self.cell) + 1 for n in self.grid.shape)
+        rows, columns = (-(-n // self.cell) + 1 for n in self.grid.shape)
+        return rows, columns
 
     @property
     def spacing(self) -> float:
@@ -176,7 +177,7 @@ def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.nd
     return (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
-def lagrange(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+def lagrange(levels: np.ndarray, values: np.ndarray | np.floating | float) -> np.ndarray:
     """Return the weights of the levels in the polynomial through all of them, shape (levels, *values.shape)."""
     result = np.ones((levels.size, *np.shape(values)))
     for i, level in enumerate(levels):
@@ -292,7 +293,9 @@ class SceneAtmosphere:
                 result += in_air_mass * in_z * (table[lower] * (1 - upper_weight) + table[lower + 1] * upper_weight)
         return result
 
-    def at(self, elevation_km: np.ndarray, aot550: np.ndarray, water_vapour: np.ndarray) -> Coefficients:
+    def at(
+        self, elevation_km: np.ndarray | float, aot550: np.ndarray | float, water_vapour: np.ndarray | float
+    ) -> Coefficients:
         """Return the coefficients at the points for an elevation (km), aerosol and column (g/cm2) at each of them.
 
         There may be several columns, in axes before those of the points; `path` and `gain` have these axes too.
@@ -350,7 +353,8 @@ class WholeTile:
         return evaluator(self.table, self.scene, band)(*angles, *(getattr(self.means, name).mean for name in _MEANS))
 
     def clear_ground(self, band: str, middle: BandAtmosphere) -> float:
-        """Return the mean reflectance of the clear ground in a band, whose `middle` is given."""
+        """Return the mean reflectance of the clear ground in a band, whose `middle` is given; there has to be some."""
+        assert self.means.clear is not None
         toa = self.means.clear[band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
         return float(surface_reflectance(toa, middle))
 
@@ -362,7 +366,7 @@ def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tupl
     return sun, view, relative_azimuth(sun_azimuth, view_azimuth)
 
 
-def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
+def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray | float) -> np.ndarray:
     """Return the aerosol thickness or water vapour column above an elevation from that above sea level."""
     return at_sea_level * np.exp(-np.asarray(elevation_km) / SCALE_HEIGHT)
 
@@ -409,8 +413,8 @@ def inversion_nodes(
     (path, gain), less, more = zip(stored.swapaxes(0, 1), gain.swapaxes(0, 1), strict=True)
     # The changes of gain and of path times gain, in units of the gain: parabolas in the excess.
     excess, one = _EXCESS * np.sqrt(water_vapour) / EXCESS_UNIT, np.ones_like(gain)
-    change, curve = _parabola(*(v[1] / gain - 1 for v in (less, more)), excess)
-    path_change, path_curve = _parabola(*(v[0] * v[1] / gain - path for v in (less, more)), excess)
+    change, curve = _parabola(less[1] / gain - 1, more[1] / gain - 1, excess)
+    path_change, path_curve = _parabola(less[0] * less[1] / gain - path, more[0] * more[1] / gain - path, excess)
     # Each with what its errors are multiplied with on the way to the surface.
     values = (
         (path, gain),

@@ -82,7 +82,7 @@ class Change:
 
     more: Coefficients
     less: Coefficients
-    share: np.ndarray
+    share: np.ndarray | float
 
 
 def noise_variance(name: str, band: Band, sun_zenith: np.ndarray, earth_sun: float) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +130,9 @@ def changes(
     nominal = at(elevation_km, aot550, water_vapour)
     aot, column, height = spans(elevation_km, aot550, water_vapour, with_dem=with_dem, inputs=inputs)
     return nominal, [
-        Change(*(at(elevation_km, v, water_vapour) for v in aot[:2]), aot[2]),
-        Change(*(at(elevation_km, aot550, v) for v in column[:2]), column[2]),
-        Change(*(at(v, aot550, water_vapour) for v in height[:2]), height[2]),
+        Change(at(elevation_km, aot[0], water_vapour), at(elevation_km, aot[1], water_vapour), aot[2]),
+        Change(at(elevation_km, aot550, column[0]), at(elevation_km, aot550, column[1]), column[2]),
+        Change(at(height[0], aot550, water_vapour), at(height[1], aot550, water_vapour), height[2]),
         Change(other(elevation_km, aot550, water_vapour), nominal, np.float64(inputs.model)),
     ]
 
@@ -181,7 +181,7 @@ def surface_variance(
         difference = _inverse(change.more, toa, around) - _inverse(change.less, toa, around)
         result = result + (change.share * difference) ** 2
     up, down = 1 + inputs.calibration, 1 - inputs.calibration
-    bright, dark = ((f * toa, None if uniform else f * around) for f in (up, down))
+    bright, dark = ((f * toa, None if around is None else f * around) for f in (up, down))
     result = result + ((_inverse(nominal, *bright) - _inverse(nominal, *dark)) / 2) ** 2
     deviation = np.sqrt(np.maximum(noise[0] + noise[1] * toa, 0))
     return result + ((_inverse(nominal, toa + deviation, around) - _inverse(nominal, toa - deviation, around)) / 2) ** 2

@@ -111,11 +111,11 @@ def _write(table: Path, columns: dict[str, dict[str, str]], releases: list[str])
     names = list(dict.fromkeys(name for release in releases[::-1] for name in columns[release]))
     lines = [f"| stage | {' | '.join(releases)} |", f"|---|{'---|' * len(releases)}"]
     for name in names:
-        cells, previous = [], None
+        cells, previous = [], float("nan")
         for release in releases:
             text = columns[release].get(name, "")
             value = float(re.sub(" s$", "", text) or "nan")
-            slower = previous is not None and value > _SLOWER * previous and "(" in name
+            slower = value > _SLOWER * previous and "(" in name
             if slower and release == releases[-1]:
                 logger.warning("%s: %.2f times the release before", name, value / previous)
             cells.append(f"**{text}**" if slower else text)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def _enlarged(folder: Path, sources: dict[str, Path], metadata: Path, size: int)
             kind, resolution = _RASTERS[name]
             small = grid_of(path, kind)
             grid = replace(small, width=size * 10 // resolution, height=size * 10 // resolution)
-            tags = {k: v for k, v in tags_of(path, kind).items() if k in ("dem", "relief")}
+            tags: dict[str, Any] = {k: v for k, v in tags_of(path, kind).items() if k in ("dem", "relief")}
             with create(folder / f"{name}.tif", kind, grid, bands_of(path, kind), **tags) as raster:
                 for band in bands_of(path, kind):
                     raster.write(band, mirrored(read(path, kind, band), grid.height))
@@ -144,7 +145,7 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
     """Run a section in a variant; return what it cost and the digest of what it wrote."""
     work = scene["toa_10m"].parent
     output = work / f"{section}.tif"
-    options = {key: scene[key] for key in ("classification", "metadata", "angles")}
+    options: dict[str, object] = {key: scene[key] for key in ("classification", "metadata", "angles")}
     options |= {"report": work / "report.json"}
     if section == "reflectance":
         options |= {"toa": scene["toa_10m"], "terrain": scene["terrain_10m"], "boa": output}

@@ -12,6 +12,7 @@
 import contextlib
 import importlib
 import sys
+from collections.abc import Callable
 from unittest import mock
 
 import numpy as np
@@ -122,7 +123,7 @@ def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incide
     result[:] = np.where(dark, 1 + np.searchsorted(rules.SWIR_LIMITS[:2], s, side="right"), 0)
 
 
-_NUMPY = {
+_NUMPY: dict[str, Callable] = {
     "invert": numpy_invert,
     "cell_quantile": numpy_cell_quantile,
     "cell_moments": numpy_cell_moments,
@@ -185,7 +186,7 @@ def prange_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incid
         dark_vegetation(red[i:j], nir[i:j], swir[i:j], classes[i:j], near, ratio, cos_incidence[i:j], result[i:j])
 
 
-_PRANGE = {
+_PRANGE: dict[str, Callable] = {
     "invert": prange_invert,
     "cell_quantile": prange_cell_quantile,
     "cell_moments": prange_cell_moments,

@@ -159,9 +159,10 @@ def refine(
     if "shadow" in refinements.improvements:
         clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
         land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
-        shadows = refinements.shadows
-        if not isinstance(shadows, ShadowLimits):
-            shadows = shadow_limits(clouds, land, b8a, b11, resolution, shadows)
+        if isinstance(refinements.shadows, ShadowLimits):
+            shadows = refinements.shadows
+        else:
+            shadows = shadow_limits(clouds, land, b8a, b11, resolution, refinements.shadows)
         scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
     if "terrain" in refinements.improvements and refinements.cast_shadow is not None:
         cast_shadow_is_dark(scl, refinements.cast_shadow)

@@ -96,7 +96,7 @@ def geometric_shadow(
     """
     from scipy import fft, ndimage
 
-    result = np.zeros(casts_shadow.shape, np.float32)
+    result: np.ndarray = np.zeros(casts_shadow.shape, np.float32)
     if not casts_shadow.any():
         return result
     square = 2 * -(-3 * max(casts_shadow.shape) // 4)
@@ -119,9 +119,8 @@ def geometric_shadow(
         cover = np.clip(cover[: wide[0].stop - wide[0].start, : wide[1].stop - wide[1].start], 0, 1)
         cover[casts_shadow[*wide] != 0] = 0
         blurred = ndimage.gaussian_filter(cover, BLUR, radius=BLUR_REACH)
-        result[*inside] = blurred[
-            *(slice(i.start - w.start, i.stop - w.start) for i, w in zip(inside, wide, strict=True))
-        ]
+        rows, columns = (slice(i.start - w.start, i.stop - w.start) for i, w in zip(inside, wide, strict=True))
+        result[*inside] = blurred[rows, columns]
 
     corners = [(i, j) for i in range(0, result.shape[0], tile[0]) for j in range(0, result.shape[1], tile[1])]
     with ThreadPoolExecutor(threads) as pool:
@@ -155,7 +154,7 @@ def bright_ground(
         Pixel size, m.
     """
     land = (scl == VEGETATION) | (scl == SOIL)
-    valid, pixels = np.count_nonzero(scl != NO_DATA), np.count_nonzero(land)
+    valid, pixels = int(np.count_nonzero(scl != NO_DATA)), int(np.count_nonzero(land))
     if pixels < LAND_SHARE * valid or pixels * (resolution / 1000) ** 2 < LAND_AREA:
         return
     b10_limit = _cloud_limit(b10, b10[land].mean(), scl == CLOUD_HIGH, valid)
@@ -213,7 +212,6 @@ def doubtful_over_bright_ground(scl: np.ndarray, land_cover: np.ndarray) -> None
         rim = ndimage.maximum_filter(blobs, 3) - blobs
         cloudy = np.isin(scl, (SHADOW, UNCLASSIFIED, CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS))
         total = np.bincount(rim.ravel(), minlength=count + 1)
-        cloudy = np.bincount(rim[cloudy], minlength=count + 1)
-        ground = cloudy <= CLOUDY_RIM * total
+        ground = np.bincount(rim[cloudy], minlength=count + 1) <= CLOUDY_RIM * total
         ground[0] = False
         scl[ground[blobs]] = SOIL

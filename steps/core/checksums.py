@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def _start_of_run() -> float:
     return int(os.environ[RUN].split()[1]) if RUN in os.environ else float("inf")
 
 
-def _checksum(path: Path, length: float = float("inf")) -> int:
+def _checksum(path: Path, length: int = sys.maxsize) -> int:
     """Return a checksum of the first `length` bytes of a file: the CRC-32 of the sums of its pieces' words.
 
     A sum changes with every single bit, and takes a fifth of the time of a CRC.
@@ -94,7 +95,7 @@ def _checksum(path: Path, length: float = float("inf")) -> int:
     import numpy as np  # not for the workflow, which looks at no file
 
     words, crc = np.empty(2**17, "u8"), 0
-    piece = memoryview(words).cast("B")
+    piece = memoryview(words.data).cast("B")
     with path.open("rb") as stream:
         while length > 0 and (n := stream.readinto(piece[: min(length, len(piece))])):
             piece[n : -(-n // 8) * 8] = bytes(-n % 8)

@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from steps.core.checksums import RUN
 from steps.core.environment import leave_foreign_variables
@@ -61,7 +62,8 @@ def parser(run: Callable) -> argparse.ArgumentParser:
 
 
 def _option(parameter: inspect.Parameter) -> dict:
-    kind, option = parameter.annotation, {}
+    kind = parameter.annotation
+    option: dict[str, Any] = {}
     if isinstance(kind, types.UnionType):
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
     if typing.get_origin(kind) is list:
@@ -134,7 +136,8 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None and error.errno not in _REMEDIES:
             raise
-        name, remedy = error.filename or "output", _REMEDIES.get(error.errno, "check the path")
+        remedy = _REMEDIES.get(error.errno, "check the path") if error.errno else "check the path"
+        name = error.filename or "output"
         logger.error("%s: %s; %s", name, error.strerror, remedy)
         sys.exit(2)
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

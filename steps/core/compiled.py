@@ -19,7 +19,7 @@ if _features.get("avx512f"):
 
 if "scipy.linalg" not in sys.modules:
     # Numba would import it, .15 s, just to see whether there is a BLAS for kernels, of which none of ours asks for one.
-    sys.modules["scipy.linalg"] = None
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # None stops an import: documented, not in the stubs.
     importlib.import_module("numba.np.arraymath")
     del sys.modules["scipy.linalg"]
 

@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from steps.core import checksums
 
@@ -103,7 +104,7 @@ def read_json(path: Path) -> dict:
     return document
 
 
-def write_document(path: Path, document: object) -> None:
+def write_document(path: Path, document: Any) -> None:
     """Write a dataclass as a JSON document, as `write_json` does."""
     write_json(path, dataclasses.asdict(document))
 
@@ -130,12 +131,12 @@ def read_document(path: Path, kind: type[Document]) -> Document:
         raise checksums.damaged(path, f"it is no {kind.__name__}: {error}") from error
 
 
-def _typed(value: object, kind: type, name: str) -> object:
+def _typed(value: Any, kind: Any, name: str) -> Any:
     """Return a JSON value as one of a type; raise `TypeError`, which names the value by its keys, if it is another."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if types.NoneType in arguments:
         return None if value is None else _typed(value, arguments[0], name)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         kinds = typing.get_type_hints(kind)
         if unknown := value.keys() - kinds.keys():
             raise TypeError(f"{name}{min(unknown)} is unknown")

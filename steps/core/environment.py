@@ -17,7 +17,7 @@ def leave_foreign_variables() -> list[str]:
     they are stay.
     """
     package = importlib.util.find_spec("rasterio")
-    wheel = package is not None and (Path(package.origin).parent / "proj_data").is_dir()
+    wheel = package is not None and package.origin and (Path(package.origin).parent / "proj_data").is_dir()
     names = (*(_OF_DATA if wheel else ()), *_OF_DRIVERS)
     return [
         f"{name}={os.environ.pop(name)} is left aside: it is for another installation of GDAL or PROJ"

@@ -57,9 +57,9 @@ def install(folder: Path) -> None:
         def get_disambiguator(self):
             return f"{self._module}-{self._digest}"
 
-    implementation = caching.CacheImpl if hasattr(caching, "CacheImpl") else caching._CacheImpl
+    implementation = getattr(caching, "CacheImpl" if hasattr(caching, "CacheImpl") else "_CacheImpl")
     implementation._locator_classes = [Locator, *implementation._locator_classes]
-    caching.IndexDataCacheFile = _CheckedFile
+    caching.IndexDataCacheFile = _CheckedFile  # type: ignore[misc]  # Numba looks the class up under this name.
 
 
 class _CheckedFile(caching.IndexDataCacheFile):
@@ -120,7 +120,7 @@ def _warned(folder: Path):
         _warn(folder, f"cannot be written ({error.strerror}): each stage compiles kernels anew; set SEN2FLOW_CACHE")
 
 
-_warnings = set()
+_warnings: set[str] = set()
 
 
 def _warn(folder: Path, text: str) -> None:

@@ -50,6 +50,7 @@ def workers(backend: Backend = "threads", count: int = 1, scheduler: str = "loca
     StepError
         If Dask is wanted and not installed, or its scheduler cannot be reached.
     """
+    opened: contextlib.AbstractContextManager[RunAll]
     if backend.startswith("dask"):
         opened = _dask(count, scheduler, adaptive=backend == "dask-adaptive")
     elif count == 1:
@@ -148,7 +149,7 @@ def end_with_parent(parent: int) -> None:
 
 def _in_order(submit: Callable, items: Iterable, count: int) -> Iterator:
     """Yield the results of submitted calls in order, with two calls a worker under way or done and not yet taken."""
-    calls = deque()
+    calls: deque = deque()
     for item in items:
         calls.append(submit(item))
         if len(calls) > 2 * count:

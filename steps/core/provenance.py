@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from steps.core.checksums import RUN
 from steps.core.errors import StepError
@@ -41,7 +41,9 @@ class Provenance:
     """
 
     def __init__(self, output: Path):
-        self._output, self._lock, self._locked = output, None, set()
+        self._output = output
+        self._lock: TextIO | None = None
+        self._locked: set[str] = set()
 
     def record(
         self, product: str, rule: str, parameters: Mapping, inputs: list[str], mode: Literal["run", "look", "job"]

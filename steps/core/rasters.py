@@ -75,10 +75,11 @@ class Grid:
     def positions(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
         """Return the rows and columns, 0 in the middle of the first, at which another grid's pixel centres lie."""
         down, right = self.top - other.top, other.left - self.left
-        return tuple(
+        rows, columns = (
             (offset + (np.arange(n) + 0.5) * other.resolution) / self.resolution - 0.5
             for offset, n in ((down, other.height), (right, other.width))
         )
+        return rows, columns
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ From there follow the defaults, what words of a command line stand for, what is 
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from steps.core.errors import StepError
 
@@ -19,7 +20,11 @@ _MADE = ("input", "output", "cache", "roi")
 #: What stands for no value on a command line, where all is text.
 _NOTHING = ("", "null", "none")
 #: What a text stands for, by the type that a setting may have.
-_READERS = {"boolean": {"true": True, "false": False}.__getitem__, "integer": int, "number": float}
+_READERS: dict[str, Callable[[str], Any]] = {
+    "boolean": {"true": True, "false": False}.__getitem__,
+    "integer": int,
+    "number": float,
+}
 
 
 def checked(given: Mapping, schema: Mapping) -> dict:
@@ -64,7 +69,7 @@ def _names(schema: Mapping, prefix: str = "") -> list[str]:
     return names
 
 
-def _section(given: object, schema: Mapping, prefix: str, names: list[str]) -> dict:
+def _section(given: Any, schema: Mapping, prefix: str, names: list[str]) -> dict:
     if given is None:
         given = {}
     if not isinstance(given, Mapping):
@@ -72,7 +77,7 @@ def _section(given: object, schema: Mapping, prefix: str, names: list[str]) -> d
     for name in given:
         if name not in schema["properties"]:
             raise _unknown(f"{prefix}{name}", names)
-    result = {}
+    result: dict[str, Any] = {}
     for name, entry in schema["properties"].items():
         value = given.get(name, entry["default"])
         if "properties" in entry:

@@ -48,12 +48,15 @@ def read_angles(tile: Xml, grid: Grid) -> tuple[dict[str, np.ndarray], Grid, tup
     if min(shape) < 2 or not np.isfinite(sun).all(axis=0).any():
         raise tile.wrong("Sun_Angles_Grid is empty")
     check_range(tile, "COL_STEP", step, of=" of Sun_Angles_Grid")
-    if fault := fault_of_angles(*sun, SUN):
+    if fault := fault_of_angles(sun[0], sun[1], SUN):
         raise tile.wrong(f"Sun_Angles_Grid has {fault}")
     vectors = _filled(_vectors(*sun)[None])
     angles = dict(zip(("sun_zenith", "sun_azimuth"), _angles_of(vectors), strict=True))
-    means = [tile.number(f".//{{*}}Mean_Sun_Angle/{{*}}{name}_ANGLE", finite=False) for name in ("ZENITH", "AZIMUTH")]
-    sun_angles, sentence = mean_sun(tile, means, tuple(map(float, _angles_of(vectors.mean(axis=(1, 2))))))
+    zenith, azimuth = (
+        tile.number(f".//{{*}}Mean_Sun_Angle/{{*}}{name}_ANGLE", finite=False) for name in ("ZENITH", "AZIMUTH")
+    )
+    at_nodes = _angles_of(vectors.mean(axis=(1, 2)))
+    sun_angles, sentence = mean_sun(tile, (zenith, azimuth), (float(at_nodes[0]), float(at_nodes[1])))
     views, sentences = _views(tile, shape, step)
     nodes = Grid(grid.epsg, grid.left - step / 2, grid.top + step / 2, step, shape[1], shape[0])
     defaults = tuple(filter(None, (sentence, *sentences)))
@@ -72,7 +75,7 @@ def _views(tile: Xml, shape: tuple[int, int], step: float) -> tuple[dict[str, np
         total += 1
         if tables.shape[1:] != shape or view_step != step:
             continue  # some real products have a single zero
-        if fault := fault_of_angles(*tables, VIEW):
+        if fault := fault_of_angles(tables[0], tables[1], VIEW):
             faults[f"{band} detector {detector}"] = fault
         elif detector in detectors[band]:
             raise tile.wrong(f"Viewing_Incidence_Angles_Grids of {band}, detector {detector}, is given twice")

@@ -81,7 +81,7 @@ def read_auxiliary(
         And a sentence for each default, and for all that was set aside.
     """
     defaults: list[str] = []
-    tile = grid and _corners(grid)
+    tile = _corners(grid) if grid else None
     files = {name: dict(_fields(safe, name, tile, defaults)) for name in _files(safe, granule)}
     found = {name: message for fields in reversed(files.values()) for name, message in fields.items()}
     means = {name: float(message.values.mean()) for name, message in found.items()}
@@ -90,7 +90,7 @@ def read_auxiliary(
     for sentence in defaults:
         logger.warning("%s: %s", safe.path, sentence)
     source = next((name for name, fields in files.items() if "aod550" in fields), None)
-    aerosol = {name: message for name, message in files.get(source, {}).items() if "aod" in name}
+    aerosol = {name: message for name, message in (files[source] if source else {}).items() if "aod" in name}
     return Auxiliary(
         ozone=(means["tco3"] / _DOBSON_UNIT if "tco3" in means else ozone) / 1000,
         ozone_source="AUX_ECMWFT" if "tco3" in means else "CONFIG",
@@ -120,7 +120,9 @@ def _table(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in values.tolist())
 
 
-def _fields(safe: Product, name: str, tile: tuple | None, defaults: list[str]) -> Iterator[tuple[str, Message]]:
+def _fields(
+    safe: Product, name: str, tile: tuple[np.ndarray, np.ndarray] | None, defaults: list[str]
+) -> Iterator[tuple[str, Message]]:
     """Yield the known fields of a file by short name; what is set aside is told in a sentence of `defaults`."""
     file = PurePosixPath(name)
     try:
@@ -128,8 +130,9 @@ def _fields(safe: Product, name: str, tile: tuple | None, defaults: list[str]) -
         if file.suffix and content[:4] != b"GRIB":
             return  # what a library left beside a file, as its index
         found = messages(content)
-        for message in found if tile else ():
-            _check_place(message, tile)
+        if tile:
+            for message in found:
+                _check_place(message, tile)
     except (StepError, ValueError) as error:
         defaults.append(f"Auxiliary data: {file.name} is not used: {error}.")
         return

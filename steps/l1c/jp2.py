@@ -148,7 +148,8 @@ def _contiguous_box(data) -> tuple[int, int]:
 
 
 def _tile_parts(data, position: int, end: int, count: int) -> tuple:
-    parts, found = [[] for _ in range(count)], 0
+    parts: list[list] = [[] for _ in range(count)]
+    found = 0
     while (marker := _unpack(">H", data, position)[0]) == _SOT:
         if (found := found + 1) > _PARTS:
             raise ValueError("its tiles are in too many parts")

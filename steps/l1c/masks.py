@@ -74,6 +74,7 @@ def quality_flags(
         If a file cannot be decoded.
     """
     for mask, row, column, flags in tiles_with_pixels(safe, masks, area, run_all, _flags_of):
+        assert mask.band is not None
         yield mask.band, row, column, flags
 
 
@@ -117,6 +118,7 @@ def tiles_with_pixels(
     places: dict[Hashable, list] = {}
     wanted = []
     for mask in masks:
+        assert mask.band is not None
         data = safe.view(mask.name)
         stream = codestream(data)
         for key, window in zip(tile_keys(data, stream), stream.windows(), strict=True):

@@ -157,7 +157,7 @@ def _documents(safe: Product) -> tuple[Xml, dict[str, str], PurePosixPath, Xml]:
 
 def _images(product: Xml) -> dict[str, str]:
     """Return the path of each band's image; `IMAGE_FILE` has no extension."""
-    images = {}
+    images: dict[str, str] = {}
     for element in product.root.iterfind(".//{*}IMAGE_FILE"):
         if found := re.search(r"_(B\d\d|B8A)$", name := (element.text or "").strip(), re.ASCII):
             path = f"{name}.jp2"

@@ -227,19 +227,18 @@ class Safe:
     def view(self, name: str) -> bytes | mmap.mmap:
         """Return the content of a file to look at here and there, without reading all of it where possible."""
         if self._zipped:
-            return self.source(name)
+            return self._unpacked(name)
         if not self.size(name):
             return b""
         with self._path_of(name).open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def source(self, name: str) -> Path | bytes:
-        """Return what a raster library opens: the file's path, or its content if it is in a zip.
+        """Return what a raster library opens: the file's path, or its content if it is in a zip."""
+        return self._unpacked(name) if self._zipped else self._path_of(name)
 
-        The contents of the few files asked for last are kept, because a band is read in many pieces.
-        """
-        if not self._zipped:
-            return self._path_of(name)
+    def _unpacked(self, name: str) -> bytes:
+        """Return the content of a file; those of the few asked for last are kept, as a band is read in many pieces."""
         with self._lock:
             return self._recent(name)
 

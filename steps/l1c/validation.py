@@ -8,6 +8,7 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from steps.l1c.documents import Xml
 from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.satellites import CODE
 from steps.sentinel2.scene import Band, Scene
+
+_Number = TypeVar("_Number", bound=float)
 
 #: The newest processing baseline whose format is known, and the first whose numbers have an offset.
 NEWEST_BASELINE = "05.12"
@@ -115,7 +118,9 @@ def validate(
     return tuple(itertools.chain(_place(scene), _copied(product), _copied(tile)))
 
 
-def check_range(xml: Xml, name: str, value: float, limits: tuple[float, float] | None = None, of: str = "") -> float:
+def check_range(
+    xml: Xml, name: str, value: _Number, limits: tuple[float, float] | None = None, of: str = ""
+) -> _Number:
     """Return a value; raise `StepError` if it is outside of what is plausible for the element."""
     low, high = limits or _RANGES[name]
     if not low <= value <= high:

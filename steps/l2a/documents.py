@@ -99,17 +99,17 @@ def read_sources(safe: Product, granule: str, scene: Scene) -> Sources:
     """
     product, tile = safe.xml(PRODUCT_XML), safe.xml(f"{granule}/MTD_TL.xml")
     datastrip = _datastrip_folder(safe, tile)
-    optional = [
+    acquisition, inspire = (
         safe.xml(name) if name and safe.exists(name) else None
         for name in (datastrip and f"{datastrip}/MTD_DS.xml", "INSPIRE.xml")
-    ]
+    )
     if scene.roi:
         cut_product(product, scene.roi)
-        cut_tile(tile, scene.roi, scene.tile_grid)
-        if optional[1] is not None:
-            cut_inspire(optional[1], scene.roi)
+        cut_tile(tile, scene.roi, scene.whole)
+        if inspire is not None:
+            cut_inspire(inspire, scene.roi)
     name = PurePosixPath(granule).name
-    return Sources(product, tile, *optional, name, datastrip, Identity.of(scene.product, name, tile))
+    return Sources(product, tile, acquisition, inspire, name, datastrip, Identity.of(scene.product, name, tile))
 
 
 def _datastrip_folder(safe: Product, tile: etree._Element) -> str | None:

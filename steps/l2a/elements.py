@@ -6,6 +6,7 @@ Sections of a document have a namespace, the elements in them have none.
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lxml import etree
 
@@ -15,7 +16,7 @@ from steps.sentinel2 import names
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
 
 #: A part of a section: a new element, or the name of elements to copy from the L1C section.
-Part = str | etree._Element
+Part: TypeAlias = str | etree._Element
 
 #: Reflectance = (stored number + offset) / 10000.
 _OFFSET = -REFLECTANCE_ZERO

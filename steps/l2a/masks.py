@@ -72,7 +72,8 @@ def write_masks(
         names = ", ".join(PurePosixPath(name).name for name in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         logger.warning("%s: masks are missing: %s%s; the L2A product goes without", source.path, names, more)
-    images, result = _Images(source, given, scene, folder, run_all), []
+    images = _Images(source, given, scene, folder, run_all)
+    result: list[tuple[str, Mapping[str, str]]] = []
     for index, band in enumerate(BANDS):
         for kind, write in (("MSK_DETFOO", images.detectors), ("MSK_QUALIT", images.quality)):
             if write(f"{kind}_{band}.jp2", band):
@@ -136,7 +137,7 @@ class _Images:
         return bool(mask or clouds)
 
     def _grid(self, size: int) -> Grid:
-        return (self._scene.roi or self._scene.grid).at(size)
+        return self._scene.part.at(size)
 
     def _copy_or_cut(self, name: str, mask: Mask, size: int, count: int) -> None:
         """Copy a mask image, or cut it to the part of the tile."""
@@ -144,7 +145,7 @@ class _Images:
             (self._folder / name).write_bytes(self._source.read(mask.name))
             return
         grid = self._grid(size)
-        place = grid.within(self._scene.tile_grid.at(size))
+        place = grid.within(self._scene.whole.at(size))
         cut = self._cut_quality(mask, grid) if mask.kind == "MSK_QUALIT" else self._cut(mask, place, count)
         self._write(name, grid, count, cut)
 
@@ -155,7 +156,7 @@ class _Images:
 
     def _cut_quality(self, mask: Mask, grid: Grid) -> Layers:
         """Return the layers of MSK_QUALIT in a part; as a rule none of its tiles holds anything."""
-        rows, columns = grid.within(self._scene.tile_grid.at(round(grid.resolution)))
+        rows, columns = grid.within(self._scene.whole.at(round(grid.resolution)))
         pixels = np.zeros((QUALITY_LAYERS, *grid.shape), "u1")
         for row, column, tile in self._quality_tiles.get(mask.name, ()):
             target, seen = [], []
@@ -170,7 +171,7 @@ class _Images:
     def _quality_tiles(self) -> dict[str, list[tuple[int, int, np.ndarray]]]:
         """Place and layers of the tiles of MSK_QUALIT that hold anything in the part, by file."""
         images = [m for m in self._given.values() if m.kind == "MSK_QUALIT"]
-        area = self._grid(20).within(self._scene.tile_grid.at(20))
+        area = self._grid(20).within(self._scene.whole.at(20))
         result: dict[str, list] = {}
         for mask, *tile in tiles_with_pixels(self._source, images, area, self._run_all):
             result.setdefault(mask.name, []).append(tile)

@@ -24,7 +24,8 @@ class AngleGrid:
         """Map coordinates of all nodes, m."""
         g = self._grid
         columns, rows = (g.resolution * (np.arange(n) + 0.5) for n in (g.width, g.height))
-        return tuple(np.meshgrid(g.left + columns, g.top - rows))
+        x, y = np.meshgrid(g.left + columns, g.top - rows)
+        return x, y
 
     def nodes_along(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (m) of columns and rows of nodes, two at least each, that have `x` and `y` between them.
@@ -32,7 +33,7 @@ class AngleGrid:
         Beyond the outermost nodes they go on at the same distance.
         """
         g = self._grid
-        return tuple(
+        columns, rows = (
             first + step * np.arange(np.floor(low + 1e-9), max(np.ceil(high - 1e-9), np.floor(low + 1e-9) + 1) + 1)
             for first, step, ends in (
                 (g.left + g.resolution / 2, g.resolution, (x[0], x[-1])),
@@ -40,6 +41,7 @@ class AngleGrid:
             )
             for low, high in [[(end - first) / step for end in ends]]
         )
+        return columns, rows
 
     def sun(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sun zenith and azimuth in degrees at map coordinates `x`, `y` (m; equal shapes)."""

@@ -24,21 +24,18 @@ MASK_SATURATED = 2
 MASK_DEFECTIVE = 4
 #: Sun and view angles in degrees at the 5 km nodes; the bands are `sun_zenith`, `sun_azimuth`, `view_zenith_B01` ...
 ANGLES = Kind("angles", "float32", float("nan"))
+#: Scale of each band of the terrain.
+TERRAIN_SCALES = {
+    "elevation": 1.0,
+    "slope": 0.01,
+    "aspect": 0.02,
+    "cos_incidence": 1e-4,
+    "sky_view": 1e-4,
+    "cast_shadow": 1.0,
+}
 #: Terrain: elevation (m), slope and aspect (degrees), cosine of the local solar incidence, sky-view factor (0-1),
 #: cast shadow (1 = in shadow).
-TERRAIN = Kind(
-    "terrain",
-    "int16",
-    -32768,
-    scales={
-        "elevation": 1.0,
-        "slope": 0.01,
-        "aspect": 0.02,
-        "cos_incidence": 1e-4,
-        "sky_view": 1e-4,
-        "cast_shadow": 1.0,
-    },
-)
+TERRAIN = Kind("terrain", "int16", -32768, scales=TERRAIN_SCALES)
 #: Bands `SCL` (classes 0-11), `CLD` and `SNW` (cloud and snow probability, percent).
 CLASSIFICATION = Kind("classification", "uint8", 0)
 #: Aerosol optical thickness at 550 nm.

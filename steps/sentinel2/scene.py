@@ -1,5 +1,6 @@
 """What the pipeline knows of one product, read once from its XML and kept as `metadata.json`."""
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -63,7 +64,7 @@ class Auxiliary:
     Attributes
     ----------
     ozone
-        Tile-mean column, cm-atm (0.300 = 300 DU).
+        Tile-mean column, cm-atm (0.300 = 300 DU), or that of the configuration; NaN until it is known.
     ozone_source
         Where `ozone` is from.
     water_vapour
@@ -78,7 +79,7 @@ class Auxiliary:
         Name of the file that `cams` is from.
     """
 
-    ozone: float | None = None
+    ozone: float = math.nan
     water_vapour: float | None = None
     pressure: float | None = None
     latitude: tuple[tuple[float, ...], ...] | None = None
@@ -142,6 +143,11 @@ class Scene:
     def whole(self) -> Grid:
         """Grid at 10 m of the whole tile, whatever part of it is processed."""
         return self.tile_grid or self.grid
+
+    @property
+    def part(self) -> Grid:
+        """Grid at 10 m of the part of the tile that is wanted, which may be the whole."""
+        return self.roi or self.grid
 
     @property
     def overview(self) -> Grid:

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from steps.core.errors import StepError
 from steps.core.rasters import BLOCK, RASTER_ERRORS, Grid
-from steps.terrain.mosaic import Lattice, box_in, lattice_of, mosaic, turn_of
+from steps.terrain.mosaic import Lattice, box_if_any, box_in, lattice_of, mosaic, turn_of
 from steps.terrain.tiles import NotElevation, Tile, candidates, may_touch, open_tile
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _tiles(dem: Path, target: Grid) -> tuple[list[tuple[Tile, float]], list[str]
                 ignored.append(error)
     if ignored and not tiles:
         raise ignored[0]
-    boxes = {crs: box_in(target, crs) for crs in {tile.crs for tile in tiles}}
+    boxes = {crs: box_if_any(target, crs) for crs in {tile.crs for tile in tiles}}
     used = [(tile, turn) for tile in tiles for turn in turn_of(tile, boxes[tile.crs])]
     if not used:
         raise _nowhere(dem, tiles)
@@ -235,7 +235,7 @@ def _fill_voids(dem: Path, heights, void, lattice: Lattice, tile: Grid, part: Gr
     void &= inside
     if not np.any(wanted & ~void):
         raise _nowhere(dem)
-    at_sea = voids.sea(void, heights, inside & ~void, tuple(2 * BRIDGED / n for n in lattice.pixel))
+    at_sea = voids.sea(void, heights, inside & ~void, (2 * BRIDGED / lattice.pixel[0], 2 * BRIDGED / lattice.pixel[1]))
     heights[at_sea] = 0
     land = void & ~at_sea
     if at_sea.any() and not any(edge.any() for edge in (land[0], land[-1], land[:, 0], land[:, -1])):

@@ -68,13 +68,21 @@ class Lattice:
         west, south, east, north = bounds
         rows = math.floor((self.top - north) / self.dy + 1e-6), math.ceil((self.top - south) / self.dy - 1e-6)
         columns = math.floor((west - self.left) / self.dx + 1e-6), math.ceil((east - self.left) / self.dx - 1e-6)
-        return tuple(
+        down, across = (
             slice(min(max(a - grown, 0), n), max(min(b + grown, n), 0))
             for (a, b), n in ((rows, self.height), (columns, self.width))
         )
+        return down, across
 
 
-def box_in(grid: Grid, crs: CRS) -> tuple[float, float, float, float] | None:
+def box_in(grid: Grid, crs: CRS) -> tuple[float, float, float, float]:
+    """Return a grid's bounds in another projection, in which it has a place (the east may be over 180 degrees)."""
+    if (box := box_if_any(grid, crs)) is None:
+        raise ValueError(f"{crs.to_string()} has no place for the grid")
+    return box
+
+
+def box_if_any(grid: Grid, crs: CRS) -> tuple[float, float, float, float] | None:
     """Return a grid's bounds in another projection (the east may be over 180 degrees), None where it has no place."""
     right, bottom = grid.left + grid.width * grid.resolution, grid.top - grid.height * grid.resolution
     try:
@@ -154,9 +162,9 @@ def _on_lattice(tile: Tile, turn: float, lattice: Lattice, part: tuple[slice, sl
     corners = [(row, column) for row in range(0, result.shape[0], step) for column in range(0, result.shape[1], step)]
 
     def one(corner: tuple[int, int]) -> None:
-        inner = tuple(slice(c, min(c + step, n)) for c, n in zip(corner, result.shape, strict=True))
-        block = tuple(slice(s.start + p.start, s.stop + p.start) for s, p in zip(inner, part, strict=True))
-        result[inner] = _block(tile, turn, lattice, block)
+        inner = [slice(c, min(c + step, n)) for c, n in zip(corner, result.shape, strict=True)]
+        rows, columns = (slice(s.start + p.start, s.stop + p.start) for s, p in zip(inner, part, strict=True))
+        result[*inner] = _block(tile, turn, lattice, (rows, columns))
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, corners))

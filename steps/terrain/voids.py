@@ -69,12 +69,13 @@ def _shifted(mask: np.ndarray, step: tuple[int, int]) -> np.ndarray:
 
 def _rim(labels: np.ndarray, heights: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return labels of areas, and magnitudes of the heights of the known pixels beside them."""
-    found = []
+    areas, magnitudes = [], []
     for step in _NEIGHBOURS:
         moved = _shifted(labels, step)
         beside = (moved > 0) & known
-        found.append((moved[beside], np.abs(heights[beside])))
-    return tuple(np.concatenate(values) for values in zip(*found, strict=True))
+        areas.append(moved[beside])
+        magnitudes.append(np.abs(heights[beside]))
+    return np.concatenate(areas), np.concatenate(magnitudes)
 
 
 def _percentiles(rim: tuple[np.ndarray, np.ndarray], count: int, percent: float) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""Copies of the project in which the pipeline is run as users run it."""
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.warp
+
+from steps.demo import GRID
+from steps.sentinel2.names import l2a_name
+from steps.simulation.demo_scene import DEMO_PRODUCT
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Checkout:
+    """A copy of the project to run, edit and break."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        for name in ("Snakefile", "workflow", "profiles", "steps", "config", "envs"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+
+    @property
+    def product(self):
+        """The folder that holds the demo's reports, COGs and quicklooks."""
+        return self.folder / "results" / l2a_name(DEMO_PRODUCT)
+
+    def copied(self, folder):
+        """Return a copy with all that has been made in it, as up to date as this one."""
+        result = copy.copy(self)
+        result.folder = shutil.copytree(self.folder, folder, symlinks=True)
+        return result
+
+    def bash(self, command, check=True):
+        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        env = os.environ | {"PYTHONPATH": str(self.folder), "PATH": paths}
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=env, capture_output=True, text=True)
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def snakemake(self, arguments="", check=True):
+        return self.bash(f"snakemake --cores 2 --config keep_intermediates=true {arguments}", check)
+
+    def planned(self, arguments=""):
+        """Return the rules that a run would execute."""
+        output = self.snakemake(f"{arguments} --dry-run --quiet progress").stdout
+        return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all", "products"}
+
+    def edit(self, path, old, new):
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+def region_of_interest():
+    """West, south, east and north of a square of 3 km in the middle of the demo."""
+    left, top = GRID.left + 3600, GRID.top - 3600
+    corners = rasterio.warp.transform(f"EPSG:{GRID.epsg}", "EPSG:4326", [left, left + 3000], [top - 3000, top])
+    (west, east), (south, north) = corners
+    return [west, south, east, north]
+
+
+def write_hills(path):
+    """Write an elevation model with slopes of up to 48 degrees."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=260,
+        height=260,
+        count=1,
+        dtype="float32",
+        crs="EPSG:32618",
+        transform=rasterio.transform.from_origin(430000, 4185000, 120, 120),
+    ) as dem:
+        x = np.arange(260) / 6
+        dem.write((800 + 800 * np.sin(x) * np.sin(x)[:, None]).astype("f4"), 1)
