@@ -75,6 +75,7 @@ def test_everything_lies_under_the_prefix(tmp_path):
     assert not re.search(r"^rule", project.bash("snakemake --cores 2 --dry-run --quiet progress").stdout, re.M)
 
 
+@pytest.mark.slow
 def test_the_users_files_stay_where_they_are(tmp_path):
     """And no option of a command names a path of the workflow without the prefix."""
     project = Project(tmp_path, input="demo", output="l2a", dem="hills.tif", roi=region_of_interest())
@@ -88,6 +89,7 @@ def test_the_users_files_stay_where_they_are(tmp_path):
         assert not re.search(r"(?<!pre fix/)\bl2a/", command)
 
 
+@pytest.mark.slow
 def test_stages_of_another_project_are_not_taken_for_ours(tmp_path):
     project = Project(tmp_path)
     (project.folder / "steps").mkdir()
@@ -97,6 +99,7 @@ def test_stages_of_another_project_are_not_taken_for_ours(tmp_path):
     assert re.search(r"^ERROR: .*project/steps/__init__.py: would be taken for the stages", done.stderr, re.M)
 
 
+@pytest.mark.slow
 def test_needs_no_configuration(tmp_path):
     project = Project(tmp_path)
     text = (project.folder / "Snakefile").read_text()

@@ -14,7 +14,8 @@ from steps.core.errors import StepError
 from steps.core.parallel import workers
 from steps.sentinel2.bands import STACK_BANDS
 
-BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]
+#: The others start processes.
+BACKENDS = ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in ("processes", "dask", "dask-adaptive"))]
 
 
 def scaled(item, values, factor):
@@ -106,6 +107,7 @@ def test_steps_write_the_same_bytes(scene, alone, backend):
     assert outputs(scene, scene.folder / backend, 2, backend) == alone
 
 
+@pytest.mark.slow
 def test_processes_of_a_step_run_from_its_command_line(scene, alone):
     folder = scene.folder / "alone"
     files = scene.inputs | {"toa": scene.folder / "toa.tif", "terrain": scene.terrain(20)}

@@ -350,6 +350,7 @@ def test_angles_of_the_part_are_those_of_the_tile(tmp_path):
     assert tile.findtext('.//Geoposition[@resolution="60"]/ULY') == "4897020"
 
 
+@pytest.mark.slow
 def test_workflow_skips_products_beside_the_region(tmp_path):
     """A table goes on with those that it touches; a single product, or a table without any, is refused in one line."""
     here = l1c_products.write_product(tmp_path, masks="gml")

@@ -143,6 +143,7 @@ def folder_of_rules(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NASTY)
 def test_no_shell_reads_a_path(folder_of_rules, path):
     """A rule of Snakemake with such a path among its parameters runs just its own command."""

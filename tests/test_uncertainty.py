@@ -144,6 +144,7 @@ def rms(values):
     return np.sqrt(np.mean(values**2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacency", [True, False])
 @pytest.mark.parametrize("band", NOISE)
 def test_predicted_spread_is_that_of_1000_simulated_pixels(band, adjacency):
@@ -155,6 +156,7 @@ def test_predicted_spread_is_that_of_1000_simulated_pixels(band, adjacency):
     assert pooled == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacency", [True, False])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("band", ["B04", "B09", "B12"])
@@ -418,6 +420,7 @@ def test_rasters_of_another_scene_are_refused(tmp_path):
     assert not (tmp_path / "uncertainty.tif").exists()
 
 
+@pytest.mark.slow
 def test_cogs_and_item_have_the_layers(tmp_path):
     inputs = write_small_scene(tmp_path)
     boa, uncertainties, cogs = [], [], tmp_path / "cogs"
