@@ -1,6 +1,5 @@
 """Copies of the project in which the pipeline is run as users run it."""
 
-import copy
 import os
 import re
 import shutil
@@ -37,11 +36,14 @@ class Checkout:
         """The folder that holds the demo's reports, COGs and quicklooks."""
         return self.folder / "results" / l2a_name(DEMO_PRODUCT)
 
-    def copied(self, folder):
-        """Return a copy with all that has been made in it, as up to date as this one."""
-        result = copy.copy(self)
-        result.folder = shutil.copytree(self.folder, folder, symlinks=True)
-        return result
+    def keep(self):
+        """Keep a copy of all that there is now, beside the folder, for `restore`."""
+        shutil.copytree(self.folder, self.folder.with_name("kept"), symlinks=True)
+
+    def restore(self):
+        """Make all as it was when it was kept, times too; at the same place, which Snakemake remembers."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.folder.with_name("kept"), self.folder, symlinks=True)
 
     def bash(self, command, check=True):
         paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -13,28 +13,32 @@ def product(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def processed(tmp_path_factory):
-    """A checkout in which the demo has been processed."""
+    """A checkout in which the demo has been processed, to look at."""
     result = Checkout(tmp_path_factory.mktemp("processed") / "project")
     result.snakemake()
+    result.keep()
     return result
+
+
+@pytest.fixture
+def checkout(processed):
+    """A checkout in which the demo has been processed, to edit: what a test changes is undone after it."""
+    yield processed
+    processed.restore()
 
 
 @pytest.fixture(scope="session")
 def processed_near(tmp_path_factory):
     """A checkout with the demo processed under settings by which a region does without the edges of the demo."""
-    result = Checkout(tmp_path_factory.mktemp("processed_near") / "project")
+    result = Checkout(tmp_path_factory.mktemp("processed") / "project")
     (result.folder / "near.yaml").write_text("reflectance: {adjacency_km: 1.5}\n")
     result.snakemake("--configfile near.yaml")
+    result.keep()
     return result
 
 
 @pytest.fixture
-def checkout(processed, tmp_path):
-    """A checkout of the test's own in which the demo has been processed."""
-    return processed.copied(tmp_path / "project")
-
-
-@pytest.fixture
-def checkout_near(processed_near, tmp_path):
-    """A checkout of the test's own, as `processed_near`."""
-    return processed_near.copied(tmp_path / "project")
+def checkout_near(processed_near):
+    """The same to edit, as `checkout`."""
+    yield processed_near
+    processed_near.restore()

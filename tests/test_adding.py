@@ -6,8 +6,8 @@ import shlex
 import tarfile
 
 import pytest
+from checkout import Checkout
 from l1c_products import NAME, write_product
-from test_workflow import Checkout
 
 from steps.core.settings import checked
 from steps.l1c import formats

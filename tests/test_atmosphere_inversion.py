@@ -128,6 +128,7 @@ def test_environment_functions_rise_from_zero_to_one():
     assert (rayleigh_environment(1.0) < environment_share(1.0, AIR) < aerosol_environment(1.0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wavelength", [0.49, 0.665, 0.865])
 @pytest.mark.parametrize(("target", "around", "radius"), [(0.05, 0.4, 0.3), (0.05, 0.4, 1.0), (0.4, 0.05, 3.0)])
 def test_a_disc_in_other_surroundings_as_6s_sees_it(wavelength, target, around, radius):

@@ -94,6 +94,7 @@ def sasktran(rayleigh, aerosol, albedo, moments, sun, view, azimuths):
     return black, (a / 0.3 * (1 - 0.3 * spherical))[0], spherical[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wavelength", [0.443, 0.488, 0.67, 0.86, 1.65])
 @pytest.mark.parametrize("aot", [0.2, 1.0, 1.6])
 def test_solver_agrees_with_sasktran2(wavelength, aot):
@@ -214,6 +215,7 @@ def test_delta_m_keeps_the_mean_and_scales_asymmetry():
     assert abs(scaled[1] / 3 - (g - f) / (1 - f)) < 1e-15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AEROSOL_MODELS)
 def test_phase_functions_are_complete_but_for_the_forward_peak(name):
     model = aerosol_model(name)

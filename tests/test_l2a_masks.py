@@ -107,6 +107,7 @@ def test_polygons_become_the_images_of_today(polygons, tmp_path, roi):
         np.testing.assert_array_equal(found, expected(kind, band, size, layers)[:, *part], err_msg=name)
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.slow
 def test_masks_of_a_part_are_those_of_the_tile(tmp_path):

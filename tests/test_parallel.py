@@ -15,7 +15,8 @@ from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import TERRAIN, TOA
 
-BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]
+#: The others start processes.
+BACKENDS = ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in ("processes", "dask", "dask-adaptive"))]
 
 
 def scaled(item, values, factor):

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
+    "snakefmt": ["snakefmt", "--check", "Snakefile", "workflow"],
     "codespell": ["codespell_lib"],
     "mypy": ["mypy"],
 }
@@ -24,12 +25,12 @@ def test_checkers_find_nothing(check):
 
 
 def test_hooks_download_nothing():
-    """They are the checks above and snakefmt, by tools of the extra `test`."""
+    """They are the checks above, by tools of the extra `test`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     hooks = [hook for repository in repositories for hook in repository["hooks"]]
     assert [repository["repo"] for repository in repositories] == ["local"]
-    assert {hook["name"] for hook in hooks} == {*CHECKS, "snakefmt"}
+    assert {hook["name"] for hook in hooks} == set(CHECKS)
     for hook in hooks:
         assert hook["language"] == "system"
         assert hook["entry"].split()[0] in project["optional-dependencies"]["test"]

@@ -80,6 +80,7 @@ def run_water_vapour(scene, stack, **options):
     return values(scene.folder / "wvp.tif", WVP, WVP.name), json.loads(report.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aot550", [0.05, 0.2, 0.5, 1.0, 1.5])
 @pytest.mark.parametrize("sun_zenith", [35, 65])
 def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
@@ -265,6 +266,7 @@ def test_aerosol_for_want_of_anything(tmp_path, method, caplog):
     assert ("from a climatology" in caplog.text) == (method not in ("fixed", "climatology"))
 
 
+@pytest.mark.slow
 def test_climatology_thins_out_with_height_and_makes_no_dark_ground_negative(tmp_path):
     scene = SyntheticScene(tmp_path, 50, 40, elevation=hills)
     stack = scene.write_toa(tmp_path / "stack.tif", 20, dict.fromkeys(FOREST, 0.3), 0.1, 1.5)

@@ -202,6 +202,7 @@ def compiled(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [("nbi", lambda p: flip(p, 0.6)), ("nbc", lambda p: flip(p, 0.6)), ("nbc", lambda p: shorten(p, 0))],
@@ -218,6 +219,7 @@ class Evil:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.slow
 def test_pickles_that_others_can_write_are_not_looked_at(compiled, tmp_path):
     from steps.core.kernel_cache import _checksum
 
@@ -234,6 +236,7 @@ def test_pickles_that_others_can_write_are_not_looked_at(compiled, tmp_path):
     assert not any(path.stat().st_mode & 0o022 for path in folder.rglob("*.nb?"))  # ours are in their place
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.geteuid() and not shutil.which("setpriv"), reason="root may write everywhere")
 def test_a_cache_that_cannot_be_written_still_serves(compiled, tmp_path):
     folder = shutil.copytree(compiled, tmp_path / "cache")

@@ -144,6 +144,7 @@ def test_predicted_spread_is_that_of_1000_simulated_pixels(band, adjacency):
     assert pooled == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacency", [True, False])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("band", ["B04", "B09", "B12"])

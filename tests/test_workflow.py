@@ -30,15 +30,10 @@ needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared w
 FIRST_STAGES = {"demo", "import_l1c", "resample", "dem", "scene_classification", "scene_classification_overview"}
 
 
-def test_formatted_and_lint_free():
-    for command in (["snakefmt", "--check", "Snakefile", "workflow"], ["snakemake", "--lint"]):
-        done = subprocess.run(
-            [sys.executable, "-m", *command] if command[0] == "snakemake" else command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.slow
+def test_lint_free():
+    done = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
