@@ -20,9 +20,9 @@ from steps.atmosphere.scene import (
     Mesh,
     SceneAtmosphere,
     evaluator,
+    flat_elevation,
     geometry,
     inversion_nodes,
-    level_ground,
     thinned,
 )
 from steps.classification.classes import any_of_nine, is_one_of
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 #: Limits of the thickness, and thicknesses between which surface reflectance is taken to be linear.
 LOWEST = 0.01
 HIGHEST = 3.0
-_LEVELS = np.array([LOWEST, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, HIGHEST])
+_AOT_NODES = np.array([LOWEST, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6, 2.2, HIGHEST])
 #: Side of the cells in which aerosol is retrieved, m.
 _CELL = 1280
 #: Least area of dark vegetation in a cell for a retrieval, and of dark ground for the test of negative reflectance, m2.
@@ -132,11 +132,11 @@ class _Inputs:
             band,
             *self.centres,
             elevation_km=self.cell_elevation,
-            aot550=_LEVELS,
+            aot550=_AOT_NODES,
             water_vapour=np.array([self.water_vapour]),
         )
         toa = stored * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
-        return np.stack([atmosphere.at(self.cell_elevation, aot, self.water_vapour).uniform(toa) for aot in _LEVELS])
+        return np.stack([atmosphere.at(self.cell_elevation, aot, self.water_vapour).uniform(toa) for aot in _AOT_NODES])
 
 
 def run(
@@ -263,14 +263,14 @@ def _model(inputs: _Inputs, tables: dict[str, LookUpTable]) -> tuple[str, ModelS
     atmospheres = {
         name: {
             band: evaluator(table, inputs.scene, band)(
-                *views[band], inputs.mean_elevation, _LEVELS, inputs.water_vapour
+                *views[band], inputs.mean_elevation, _AOT_NODES, inputs.water_vapour
             )
             for band in medians
         }
         for name, table in tables.items()
         if name in VEGETATION_MODELS
     }
-    return model_of_vegetation(_LEVELS, atmospheres, toa), "DDV"
+    return model_of_vegetation(_AOT_NODES, atmospheres, toa), "DDV"
 
 
 def _thickness(inputs: _Inputs, method: str, aot550: float, smoothing_km: float) -> tuple[np.ndarray, dict]:
@@ -343,7 +343,7 @@ def _from_vegetation(inputs: _Inputs, forecast: np.ndarray | None, facts: dict) 
     if vegetation is None:
         return None
     blue, red, swir = (inputs.reflectances(band, median) for band, median in vegetation.medians.items())
-    found = fit_thickness(_LEVELS, blue, red, swir, forecast)
+    found = fit_thickness(_AOT_NODES, blue, red, swir, forecast)
     facts["ddv_percentage"], facts["ddv_swir_limit"] = 100 * vegetation.share, vegetation.swir_limit
     facts["ddv_cells"] = int(np.isfinite(found).sum())
     return found
@@ -352,21 +352,21 @@ def _from_vegetation(inputs: _Inputs, forecast: np.ndarray | None, facts: dict) 
 def _dark_pixels(inputs: _Inputs, aot550: float) -> np.ndarray:
     """Return the codes of `dark_vegetation` for a first guess of the thickness."""
     mesh = Mesh(inputs.grid, inputs.cell)
-    levels = mesh.elevation(inputs.elevation).levels
-    aot = thinned(aot550 * np.exp(inputs.mean_elevation / SCALE_HEIGHT), levels)
-    column = np.full(levels.shape, inputs.water_vapour)
+    elevation_nodes = mesh.elevation(inputs.elevation).elevation_nodes
+    aot = thinned(aot550 * np.exp(inputs.mean_elevation / SCALE_HEIGHT), elevation_nodes)
+    column = np.full(elevation_nodes.shape, inputs.water_vapour)
     atmosphere = SceneAtmosphere(
         evaluator(inputs.table, inputs.scene, "B12"),
         inputs.angles,
         "B12",
         mesh.x,
         mesh.y,
-        elevation_km=levels,
+        elevation_km=elevation_nodes,
         aot550=aot,
         water_vapour=column,
     )
-    level = level_ground(inputs.elevation)
-    nodes = inversion_nodes(atmosphere, levels, aot, column, level)
+    level = flat_elevation(inputs.elevation)
+    nodes = inversion_nodes(atmosphere, elevation_nodes, aot, column, level)
     thin = None if level is not None else density_factor(inputs.elevation)
     red, nir, swir = (read(inputs.stack, TOA, band) for band in ("B04", "B8A", "B12"))
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
@@ -418,7 +418,7 @@ def _limit(inputs: _Inputs) -> np.ndarray:
     ground = is_one_of(inputs.classes, _GROUND)
     darkest = inputs.quantiles(tuple(_LOWEST_REFLECTANCE), ground, _DARKEST, inputs.least(_LEAST_GROUND))
     limits = [
-        highest_thickness(_LEVELS, inputs.reflectances(band, darkest[band]) - lowest)
+        highest_thickness(_AOT_NODES, inputs.reflectances(band, darkest[band]) - lowest)
         for band, lowest in _LOWEST_REFLECTANCE.items()
     ]
     return np.minimum.reduce(limits)

@@ -16,9 +16,9 @@ from steps.atmosphere.scene import (
     CELL,
     Mesh,
     WholeTile,
+    flat_elevation,
     geometry,
     inversion_nodes,
-    level_ground,
     thinned,
 )
 from steps.classification.classes import clear_ground
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Air:
+class _AtmosphereNodes:
     """What the coefficients are computed for.
 
     Attributes
@@ -76,7 +76,7 @@ class _Surroundings:
 
     Attributes
     ----------
-    air
+    atmosphere
         At 60 m.
     density_factor, excess
         What `invert` takes.
@@ -86,7 +86,7 @@ class _Surroundings:
         How far they reach.
     """
 
-    air: _Air
+    atmosphere: _AtmosphereNodes
     density_factor: np.ndarray | None
     excess: np.ndarray
     clear: np.ndarray
@@ -150,60 +150,68 @@ def run(
     tile = WholeTile(table_of(aerosol_model), scene, angle_grid, read_document(scene_means, SceneMeans))
     maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     rasters, reports = list(zip(toa, terrain, strict=True)), []
-    airs, coarse, heights = _airs(rasters, maps)
-    bands = [OUTPUT_BANDS[round(air.mesh.grid.resolution)] for air in airs]
+    atmospheres, coarse, heights = _atmospheres(rasters, maps)
+    bands = [OUTPUT_BANDS[round(atmosphere.mesh.grid.resolution)] for atmosphere in atmospheres]
     around = dict.fromkeys(band for names in bands for band in names)
     surroundings = None
     if adjacency:
         surroundings = _surroundings(coarse, heights, maps[1], classification, adjacency_km)
-    wanted = {(air.mesh.spacing, band): (air, band) for air, names in zip(airs, bands, strict=True) for band in names}
+    wanted = {
+        (atmosphere.mesh.spacing, band): (atmosphere, band)
+        for atmosphere, names in zip(atmospheres, bands, strict=True)
+        for band in names
+    }
     if surroundings:
         wanted |= {(coarse.mesh.spacing, band): (coarse, band) for band in around}
     with workers(backend, threads, scheduler) as run_all:
         nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), tile), strict=True))
         if surroundings:
-            sources = _sources(toa, airs)
+            sources = _sources(toa, atmospheres)
             items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
             around = dict(zip(around, run_all(_environment, items, surroundings, tile), strict=True))
-        for air, names, raster, path in zip(airs, bands, rasters, boa, strict=True):
-            fields = {band: (nodes[air.mesh.spacing, band], around[band]) for band in names}
-            blocks, counts = list(row_blocks(air.mesh.grid.height)), []
-            with create(path, kind, air.mesh.grid, names) as output:
-                results = run_all(_invert, blocks, (*raster, wvp), air, fields, kind)
+        for atmosphere, names, raster, path in zip(atmospheres, bands, rasters, boa, strict=True):
+            fields = {band: (nodes[atmosphere.mesh.spacing, band], around[band]) for band in names}
+            blocks, counts = list(row_blocks(atmosphere.mesh.grid.height)), []
+            with create(path, kind, atmosphere.mesh.grid, names) as output:
+                results = run_all(_invert, blocks, (*raster, wvp), atmosphere, fields, kind)
                 for rows, (block, count) in zip(blocks, results, strict=True):
                     for band, values in zip(names, block, strict=True):
                         output.write(band, values, rows.start)
                     counts.append(count)
-            reports.append(_report(angle_grid, scene, air, dict(zip(names, sum(counts), strict=True))))
+            reports.append(_report(angle_grid, scene, atmosphere, dict(zip(names, sum(counts), strict=True))))
     write_document(report, ReflectanceReport(adjacency, adjacency_km, tuple(reports)))
 
 
-def _report(angles: AngleGrid, scene: Scene, air: _Air, counts: dict[str, np.ndarray]) -> InvertedRaster:
+def _report(
+    angles: AngleGrid, scene: Scene, atmosphere: _AtmosphereNodes, counts: dict[str, np.ndarray]
+) -> InvertedRaster:
     """Return what there is to tell of one resolution."""
     outside: dict[str, float] = {}
     for band in counts:
-        outside |= _outside(angles, band, air, scene)
+        outside |= _outside(angles, band, atmosphere, scene)
     for name, share in outside.items():
         logger.warning("%.1f %% of the scene: %s outside the look-up table, its limit is taken", 100 * share, name)
     bands = {band: _figures(*count) for band, count in counts.items()}
-    return InvertedRaster(round(air.mesh.grid.resolution), bands, outside)
+    return InvertedRaster(round(atmosphere.mesh.grid.resolution), bands, outside)
 
 
-def _sources(toa: list[Path], airs: list[_Air]) -> dict[str, Path]:
+def _sources(toa: list[Path], atmospheres: list[_AtmosphereNodes]) -> dict[str, Path]:
     """Return for each band the raster of its own pixel size, or for want of that the first one that has it."""
     result: dict[str, Path] = {}
-    for path, air in zip(toa, airs, strict=True):
-        size = round(air.mesh.grid.resolution)
+    for path, atmosphere in zip(toa, atmospheres, strict=True):
+        size = round(atmosphere.mesh.grid.resolution)
         result |= {band: path for band in OUTPUT_BANDS[size] if PIXEL_SIZE[band] == size or band not in result}
     return result
 
 
-def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Air, np.ndarray]:
+def _atmospheres(
+    rasters, maps: tuple[np.ndarray, np.ndarray]
+) -> tuple[list[_AtmosphereNodes], _AtmosphereNodes, np.ndarray]:
     """Return the air over the pixels of each pair of reflectance and terrain, that at 60 m, and the elevation there.
 
     Rasters whose nodes lie at the same places share what is computed for them.
     """
-    found: dict[float, _Air] = {}
+    found: dict[float, _AtmosphereNodes] = {}
     meshes: list[Mesh] = []
     heights = None
     for toa, terrain in rasters:
@@ -216,47 +224,53 @@ def _airs(rasters, maps: tuple[np.ndarray, np.ndarray]) -> tuple[list[_Air], _Ai
             elevation, ratio = read(terrain, TERRAIN, "elevation"), ENVIRONMENT // resolution
             if heights is None or ratio == 1:
                 heights = elevation[ratio // 2 :: ratio, ratio // 2 :: ratio].copy()
-            found.setdefault(meshes[-1].spacing, _air(meshes[-1], elevation, *maps))
+            found.setdefault(meshes[-1].spacing, _atmosphere_nodes(meshes[-1], elevation, *maps))
     assert heights is not None  # there is a raster at least
     mesh = Mesh(meshes[0].grid.at(ENVIRONMENT), CELL[ENVIRONMENT])
-    coarse = found.get(mesh.spacing) or _air(mesh, heights, *maps)
+    coarse = found.get(mesh.spacing) or _atmosphere_nodes(mesh, heights, *maps)
     return [replace(found[mesh.spacing], mesh=mesh) for mesh in meshes], coarse, heights
 
 
 def _surroundings(
-    air: _Air, heights: np.ndarray, wvp: np.ndarray, classification: Path, radius_km: float
+    atmosphere: _AtmosphereNodes, heights: np.ndarray, wvp: np.ndarray, classification: Path, radius_km: float
 ) -> _Surroundings | None:
     """Return the surroundings, None where hardly any ground of the tile is clear."""
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
     if clear is None:
         logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
         return None
-    clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(air.mesh.grid))
-    thin = None if air.level is not None else density_factor(heights)
-    excess = _excess(air, thin, block_mean(wvp, 3), 0)
-    return _Surroundings(air, thin, excess, clear, radius_km)
+    clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(atmosphere.mesh.grid))
+    thin = None if atmosphere.level is not None else density_factor(heights)
+    excess = _excess(atmosphere, thin, block_mean(wvp, 3), 0)
+    return _Surroundings(atmosphere, thin, excess, clear, radius_km)
 
 
-def _air(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _Air:
+def _atmosphere_nodes(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _AtmosphereNodes:
     relief = mesh.elevation(elevation)
     at_sea_level = [mesh.at_sea_level(v, 20, relief) * kind.scale for v, kind in ((aot, AOT), (wvp, WVP))]
-    aots, columns = (thinned(v, relief.levels) for v in at_sea_level)
-    level, column = level_ground(elevation), at_sea_level[1]
+    aots, columns = (thinned(v, relief.elevation_nodes) for v in at_sea_level)
+    level, column = flat_elevation(elevation), at_sea_level[1]
     if level is not None:
         column = thinned(column, level / 1000)
-    return _Air(mesh, (relief.levels, aots, columns), level, np.sqrt(column)[..., None].astype("f4"))
+    return _AtmosphereNodes(
+        mesh, (relief.elevation_nodes, aots, columns), level, np.sqrt(column)[..., None].astype("f4")
+    )
 
 
-def _excess(air: _Air, thin: np.ndarray | None, water_vapour: np.ndarray, first_row: int) -> np.ndarray:
+def _excess(
+    atmosphere: _AtmosphereNodes, thin: np.ndarray | None, water_vapour: np.ndarray, first_row: int
+) -> np.ndarray:
     excess = np.empty(water_vapour.shape, np.int16)
-    column_excess(water_vapour, thin, air.column, air.mesh.cell, first_row, excess)
+    column_excess(water_vapour, thin, atmosphere.column, atmosphere.mesh.cell, first_row, excess)
     return excess
 
 
-def _nodes(item: tuple[_Air, str], tile: WholeTile) -> np.ndarray:
+def _nodes(item: tuple[_AtmosphereNodes, str], tile: WholeTile) -> np.ndarray:
     """Return the nodes' numbers of one band."""
-    air, band = item
-    return inversion_nodes(tile.over(band, air.mesh.x, air.mesh.y, tile.ranges), *air.nodes, air.level)
+    atmosphere, band = item
+    return inversion_nodes(
+        tile.over(band, atmosphere.mesh.x, atmosphere.mesh.y, tile.ranges), *atmosphere.nodes, atmosphere.level
+    )
 
 
 def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile: WholeTile) -> np.ndarray:
@@ -267,7 +281,7 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, around.density_factor, around.excess, None, 1, nodes, around.air.mesh.cell, 0, boa, counts)
+    invert(stored, around.density_factor, around.excess, None, 1, nodes, around.atmosphere.mesh.cell, 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
     mean = tile.clear_ground(band, middle)
@@ -278,19 +292,19 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
 
 
 def _invert(
-    rows: slice, rasters: tuple[Path, Path, Path], air: _Air, fields: dict[str, tuple], kind: Kind
+    rows: slice, rasters: tuple[Path, Path, Path], atmosphere: _AtmosphereNodes, fields: dict[str, tuple], kind: Kind
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     toa, terrain, wvp = rasters
-    resolution = round(air.mesh.grid.resolution)
+    resolution = round(atmosphere.mesh.grid.resolution)
     stored = read_bands(toa, TOA, list(fields), rows)
-    thin = None if air.level is not None else density_factor(read(terrain, TERRAIN, "elevation", rows))
+    thin = None if atmosphere.level is not None else density_factor(read(terrain, TERRAIN, "elevation", rows))
     # A column per pixel matters where bands absorb and pixels are smaller than the column's own detail: not at 10 m.
     excess = None
     if resolution > 10:
         n = resolution // 20
         column = block_mean(read(wvp, WVP, WVP.name, slice(rows.start * n, rows.stop * n)), n)
-        excess = _excess(air, thin, column, rows.start)
+        excess = _excess(atmosphere, thin, column, rows.start)
     boa, counts = np.empty(stored.shape, kind.dtype), np.empty((*stored.shape[:2], 3), np.int64)
     ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
     for k, (nodes, around) in enumerate(fields.values()):
@@ -303,10 +317,10 @@ def _figures(valid: int, negative: int, total: int) -> BandFigures:
     return BandFigures(int(valid), negative / max(valid, 1), mean)
 
 
-def _outside(angles: AngleGrid, band: str, air: _Air, scene: Scene) -> dict[str, float]:
+def _outside(angles: AngleGrid, band: str, atmosphere: _AtmosphereNodes, scene: Scene) -> dict[str, float]:
     """Return the share of the nodes at which an input is outside the look-up table, for each such input."""
-    sun, view, _ = geometry(angles, band, *np.meshgrid(air.mesh.x, air.mesh.y))
-    elevation, aot, column = (v[1] for v in air.nodes)
+    sun, view, _ = geometry(angles, band, *np.meshgrid(atmosphere.mesh.x, atmosphere.mesh.y))
+    elevation, aot, column = (v[1] for v in atmosphere.nodes)
     counts = outside_domain(
         sun_zenith=sun,
         view_zenith=view,

@@ -111,10 +111,10 @@ def _corrected(
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
     mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
     table, scene = table_of(aerosol_model), Scene.read(metadata)
-    levels, aerosol = _air(mesh, terrain, aot)
+    elevation_nodes, aerosol = _atmosphere_nodes(mesh, terrain, aot)
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
     counts = []
-    fields = list(run_all(_field, bands, boa, mesh, angle_grid, levels, aerosol, table, scene))
+    fields = list(run_all(_field, bands, boa, mesh, angle_grid, elevation_nodes, aerosol, table, scene))
     with create(corrected, BOA, grid, bands) as raster:
         results = run_all(_correct, blocks, boa, terrain, resolution, fields, limit)
         for rows, (block, count) in zip(blocks, results, strict=True):
@@ -138,27 +138,31 @@ def _round(boa: Path, corrected: Path, grid: Grid) -> None:
                 raster.write(band, values, rows.start)
 
 
-def _air(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
+def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
     relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
-    low, high = relief.levels[0], relief.levels[-1]
-    levels = np.stack([low, (low + high) / 2, high])
+    low, high = relief.elevation_nodes[0], relief.elevation_nodes[-1]
+    elevation_nodes = np.stack([low, (low + high) / 2, high])
     aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
-    return levels, thinned(aerosol, levels)
+    return elevation_nodes, thinned(aerosol, elevation_nodes)
 
 
-def _field(band: str, boa: Path, mesh: Mesh, angles: AngleGrid, levels, aerosol, table: LookUpTable, scene: Scene):
+def _field(
+    band: str, boa: Path, mesh: Mesh, angles: AngleGrid, elevation_nodes, aerosol, table: LookUpTable, scene: Scene
+):
     """Return the nodes' numbers and the surroundings' reflectance of one band."""
-    nodes = _nodes(mesh, angles, levels, aerosol, evaluator(table, scene, band))
+    nodes = _nodes(mesh, angles, elevation_nodes, aerosol, evaluator(table, scene, band))
     return nodes, _surroundings(boa, band, round(mesh.grid.resolution))
 
 
-def _nodes(mesh: Mesh, angles: AngleGrid, levels: np.ndarray, aot550: np.ndarray, evaluate: Callable) -> np.ndarray:
+def _nodes(
+    mesh: Mesh, angles: AngleGrid, elevation_nodes: np.ndarray, aot550: np.ndarray, evaluate: Callable
+) -> np.ndarray:
     """Return the numbers that `correct_terrain` wants at the nodes, for one band."""
     sun_zenith, _ = angles.sun(*np.meshgrid(mesh.x, mesh.y))
-    atmosphere = evaluate(sun_zenith, 0.0, 0.0, levels, aot550, 0.0)
+    atmosphere = evaluate(sun_zenith, 0.0, 0.0, elevation_nodes, aot550, 0.0)
     terms = [np.cos(np.radians(sun_zenith))]
-    low, middle, high = levels * 1000
+    low, middle, high = elevation_nodes * 1000
     step = middle - low
     for a, b, c in (atmosphere.transmittance_down, atmosphere.direct_down, atmosphere.spherical_albedo):
         # The parabola through the values at the three levels, in powers of the elevation.

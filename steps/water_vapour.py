@@ -14,9 +14,9 @@ from steps.atmosphere.scene import (
     Mesh,
     SceneAtmosphere,
     evaluator,
+    flat_elevation,
     inversion_nodes,
     lagrange,
-    level_ground,
     thinned,
 )
 from steps.classification.classes import clear_ground, is_one_of
@@ -177,9 +177,9 @@ def _retrieve(
 ) -> np.ndarray:
     """Return the column of each pixel, NaN where it cannot be told."""
     relief = mesh.elevation(elevation)
-    levels, level = relief.levels, level_ground(elevation)
+    elevation_nodes, level = relief.elevation_nodes, flat_elevation(elevation)
     thin = None if level is not None else density_factor(elevation)
-    profile = thinned(mesh.at_sea_level(aot, mesh.grid.resolution, relief) * AOT.scale, levels)
+    profile = thinned(mesh.at_sea_level(aot, mesh.grid.resolution, relief) * AOT.scale, elevation_nodes)
     stored = {band: read(stack, TOA, band) for band in ("B8A", "B09")}
     atmospheres = {
         band: SceneAtmosphere(
@@ -188,7 +188,7 @@ def _retrieve(
             band,
             mesh.x,
             mesh.y,
-            elevation_km=levels,
+            elevation_km=elevation_nodes,
             aot550=profile,
             water_vapour=_COLUMNS,
         )
@@ -197,7 +197,9 @@ def _retrieve(
     surface, counts = np.empty_like(elevation, "u2"), np.empty((elevation.shape[0], 3), np.int64)
 
     def log_reflectance(band: str, column: float) -> np.ndarray:
-        nodes = inversion_nodes(atmospheres[band], levels, profile, np.full(levels.shape, column), level)
+        nodes = inversion_nodes(
+            atmospheres[band], elevation_nodes, profile, np.full(elevation_nodes.shape, column), level
+        )
         invert(stored[band], thin, None, None, 1, nodes, mesh.cell, 0, surface, counts)
         return np.log(
             np.maximum(surface * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET), np.float32(1e-4))

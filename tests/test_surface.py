@@ -101,7 +101,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
     relief = mesh.elevation(elevation.astype("i2"))
     aot, column = (thinning(scene, 60, v) for v in (aot550, 2.0))
     at_sea_level = [mesh.at_sea_level(np.rint(v * 1000).astype("u2"), 60, relief) / 1000 for v in (aot, column)]
-    profiles = [thinned(v, relief.levels) for v in at_sea_level]
+    profiles = [thinned(v, relief.elevation_nodes) for v in at_sea_level]
     rows, columns = ((np.arange(n) + 0.5) / 20 for n in elevation.shape)
     # As at 20 and 60 m, where each pixel has a column.
     column *= np.random.default_rng(0).uniform(0.9, 1.1, column.shape)
@@ -117,11 +117,11 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
             band,
             mesh.x,
             mesh.y,
-            elevation_km=relief.levels,
+            elevation_km=relief.elevation_nodes,
             aot550=profiles[0],
             water_vapour=profiles[1],
         )
-        nodes = np.moveaxis(inversion_nodes(atmosphere, relief.levels, *profiles), -1, 0).astype("f8")
+        nodes = np.moveaxis(inversion_nodes(atmosphere, relief.elevation_nodes, *profiles), -1, 0).astype("f8")
         field = interpolate(nodes, rows, columns)
         # What changes with the water vapour is that in the middle of a cell.
         field[ends[4] :] = interpolate(nodes[ends[4] :], rows, np.floor(columns) + 0.5)

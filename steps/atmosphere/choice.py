@@ -49,7 +49,7 @@ _SPECIES = ("bc", "du", "om", "ss", "su")
 
 
 def model_of_vegetation(
-    levels: np.ndarray, atmospheres: Mapping[str, Mapping[str, BandAtmosphere]], toa: Mapping[str, float]
+    aot_nodes: np.ndarray, atmospheres: Mapping[str, Mapping[str, BandAtmosphere]], toa: Mapping[str, float]
 ) -> str:
     """Choose the aerosol model by the colour of the path radiance over dark dense vegetation.
 
@@ -60,10 +60,10 @@ def model_of_vegetation(
 
     Parameters
     ----------
-    levels
+    aot_nodes
         Aerosol optical thickness at 550 nm, ascending, shape (n,).
     atmospheres
-        Model to band (B02, B04, B12) to the atmosphere for each of the levels.
+        Model to band (B02, B04, B12) to the atmosphere for each of these.
     toa
         Median reflectance of the vegetation at the top of the atmosphere in these bands.
 
@@ -76,11 +76,11 @@ def model_of_vegetation(
     def distance(bands: Mapping[str, BandAtmosphere]) -> float:
         red, swir = (surface_reflectance(toa[band], bands[band]) for band in ("B04", "B12"))
         excess = red - 0.5 * swir  # falls with the thickness
-        thickness = np.interp(0, -excess, levels)
+        thickness = np.interp(0, -excess, aot_nodes)
         blue = bands["B02"]
         path = blue.gas_transmittance * blue.path_reflectance
         ground = toa_reflectance(0.5 * red + 0.005, blue) - path
-        ratio = np.interp(thickness, levels, (toa["B02"] - ground) / path)
+        ratio = np.interp(thickness, aot_nodes, (toa["B02"] - ground) / path)
         return abs(float(np.log(max(ratio, 1e-3))))
 
     return min(atmospheres, key=lambda model: distance(atmospheres[model]))

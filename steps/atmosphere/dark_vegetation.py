@@ -70,7 +70,7 @@ def dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, r
 
 
 def fit_thickness(
-    levels: np.ndarray,
+    aot_nodes: np.ndarray,
     blue: np.ndarray,
     red: np.ndarray,
     swir: np.ndarray,
@@ -85,17 +85,17 @@ def fit_thickness(
 
     Parameters
     ----------
-    levels
+    aot_nodes
         Aerosol optical thickness at 550 nm, ascending, shape (n,).
     blue, red, swir
-        Surface reflectances that follow from each of them, shape (n, ...); linear between the levels.
+        Surface reflectances that follow from each of them, shape (n, ...); linear between the nodes.
     prior, prior_spread
         Expected thickness, shape (...), and its standard deviation.
 
     Returns
     -------
     numpy.ndarray
-        Shape (...), within the levels; NaN where a reflectance is NaN.
+        Shape (...), within the nodes; NaN where a reflectance is NaN.
     """
     residuals = [
         (red - _RED_RATIO * swir) / (_RED_RATIO_SPREAD * np.maximum(swir, 0.02)),
@@ -103,7 +103,7 @@ def fit_thickness(
     ]
     if prior is not None:
         shape = (-1, *(1,) * np.ndim(prior))
-        residuals.append((levels.reshape(shape) - prior) / prior_spread)
+        residuals.append((aot_nodes.reshape(shape) - prior) / prior_spread)
     start = np.stack(residuals)[:, :-1]
     change = np.diff(np.stack(residuals), axis=1)
     # In each interval the sum of squares is a parabola of the fraction t; the lowest of their minima wins.
@@ -111,15 +111,15 @@ def fit_thickness(
     misfit = ((start + t * change) ** 2).sum(axis=0)
     best = np.argmin(np.where(np.isnan(misfit), np.inf, misfit), axis=0)[None]
     fraction = np.take_along_axis(t, best, 0)[0]
-    return levels[best[0]] + fraction * np.diff(levels)[best[0]] + 0 * misfit[0]
+    return aot_nodes[best[0]] + fraction * np.diff(aot_nodes)[best[0]] + 0 * misfit[0]
 
 
-def highest_thickness(levels: np.ndarray, reflectance: np.ndarray) -> np.ndarray:
+def highest_thickness(aot_nodes: np.ndarray, reflectance: np.ndarray) -> np.ndarray:
     """Return the aerosol thickness above which a dark surface's reflectance would be negative.
 
     Parameters
     ----------
-    levels
+    aot_nodes
         As for `fit_thickness`.
     reflectance
         Surface reflectance that follows from each level, falling, shape (n, ...).
@@ -127,11 +127,13 @@ def highest_thickness(levels: np.ndarray, reflectance: np.ndarray) -> np.ndarray
     Returns
     -------
     numpy.ndarray
-        Shape (...), within the levels; infinite where the reflectance is NaN or positive at every level.
+        Shape (...), within the nodes; infinite where the reflectance is NaN or positive at every node.
     """
     positive = reflectance >= 0
-    last = np.clip(positive.sum(axis=0) - 1, 0, levels.size - 2)[None]
+    last = np.clip(positive.sum(axis=0) - 1, 0, aot_nodes.size - 2)[None]
     upper, lower = (np.take_along_axis(reflectance, last + k, 0)[0] for k in (0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        zero = levels[last[0]] + np.clip(upper / (upper - lower), 0, 1) * (levels[last[0] + 1] - levels[last[0]])
+        zero = aot_nodes[last[0]] + np.clip(upper / (upper - lower), 0, 1) * (
+            aot_nodes[last[0] + 1] - aot_nodes[last[0]]
+        )
     return np.where(positive.all(axis=0) | np.isnan(reflectance).any(axis=0), np.inf, zero)

@@ -28,7 +28,7 @@ SCALE_HEIGHT = 2.0
 #: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
 #: the tile: `steps.l1c.roi.ALIGNMENT` is a multiple of all these distances.
 CELL = {10: 128, 20: 64, 60: 16}
-#: Least relief that the levels of a node span, km.
+#: Least relief that the elevations of a node span, km.
 _LEAST_RELIEF = 0.2
 #: Columns of water vapour for which it is asked.
 _ROOTS = 48
@@ -108,7 +108,7 @@ class Mesh:
     def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
         size = self.cell // 2
-        if level_ground(elevation) in (None, nodata):
+        if flat_elevation(elevation) in (None, nodata):
             blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
             thin = (np.where(block == nodata, 0, density_factor(block)).astype(np.uint16) for block in blocks)
             moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
@@ -149,7 +149,7 @@ class Relief:
     mean_column_scaling: np.ndarray
 
     @property
-    def levels(self) -> np.ndarray:
+    def elevation_nodes(self) -> np.ndarray:
         """Elevations that span the relief (Chebyshev points of the density factor), km, ascending, first axis."""
         spare = np.maximum(_LEAST_RELIEF - (self.highest - self.lowest), 0) / 2
         thickest, thinnest = (np.exp(-z / DENSITY_HEIGHT) for z in (self.lowest - spare, self.highest + spare))
@@ -168,7 +168,7 @@ def filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndar
     return values[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]
 
 
-def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.ndarray:
+def _nodes_over(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.ndarray:
     # Chebyshev-Lobatto points over the range of the values, as many as the first (range, number) that suffices.
     low, high = float(np.min(values)), float(np.max(values))
     count = next((n for span, n in numbers if high - low <= span), numbers[-1][1])
@@ -177,12 +177,12 @@ def _levels(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> np.nd
     return (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
-def lagrange(levels: np.ndarray, values: np.ndarray | np.floating | float) -> np.ndarray:
-    """Return the weights of the levels in the polynomial through all of them, shape (levels, *values.shape)."""
-    result = np.ones((levels.size, *np.shape(values)))
-    for i, level in enumerate(levels):
-        for other in np.delete(levels, i):
-            result[i] *= (values - other) / (level - other)
+def lagrange(nodes: np.ndarray, values: np.ndarray | np.floating | float) -> np.ndarray:
+    """Return the weights of nodes in the polynomial through all of them, shape (nodes, *values.shape)."""
+    result = np.ones((nodes.size, *np.shape(values)))
+    for i, node in enumerate(nodes):
+        for other in np.delete(nodes, i):
+            result[i] *= (values - other) / (node - other)
     return result
 
 
@@ -244,8 +244,8 @@ class SceneAtmosphere:
         aot550: np.ndarray,
         water_vapour: np.ndarray,
     ):
-        self._z = _levels(elevation_km, _ELEVATIONS)
-        self._aot = _levels(aot550, _THICKNESSES)
+        self._z = _nodes_over(elevation_km, _ELEVATIONS)
+        self._aot = _nodes_over(aot550, _THICKNESSES)
         # The logarithm of the transmittance is nearly linear in the column's root. Half the column is asked for too,
         # and `inversion_nodes` looks to either side.
         low, high = np.sqrt(np.min(water_vapour) / 2), np.sqrt(np.max(water_vapour))
@@ -272,18 +272,18 @@ class SceneAtmosphere:
             sun, view, _ = geometry(angles, band, x, y)
             return 1 / np.cos(np.radians(sun)) + 1 / np.cos(np.radians(view))
 
-        # The levels are the same for every part of a tile.
-        levels = _levels(air_mass(*angles.nodes), ((1e-6, 1), (0.1, 2), (9, 3)))
+        # The air masses are the same for every part of a tile.
+        masses = _nodes_over(air_mass(*angles.nodes), ((1e-6, 1), (0.1, 2), (9, 3)))
         # Gases know the two paths only by the sum of their air masses: view from the zenith, sun as low as it takes.
-        low_sun = np.degrees(np.arccos(1 / (levels - 1)))[:, None, None]
+        low_sun = np.degrees(np.arccos(1 / (masses - 1)))[:, None, None]
         z, column = self._z[:, None], self._root**2
         gas = evaluate(low_sun, 0.0, 0.0, z, self._aot[0], column)
-        self._air_mass = lagrange(levels, air_mass(*np.meshgrid(x, y)))
-        self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (levels.size, self._z.size, column.size)))
+        self._air_mass = lagrange(masses, air_mass(*np.meshgrid(x, y)))
+        self._log_water = np.log(np.broadcast_to(gas.water_transmittance, (masses.size, self._z.size, column.size)))
         self._log_other = np.log(np.broadcast_to(gas.gas_transmittance, self._log_water.shape))[..., 0]
 
     def _water(self, z: np.ndarray, column: np.ndarray) -> np.ndarray:
-        # Logarithm of the water vapour transmittance of a column, linear in its root between the levels.
+        # Logarithm of the water vapour transmittance of a column, linear in its root between the nodes.
         position = np.clip((np.sqrt(column) - self._root[0]) / (self._root[1] - self._root[0]), 0, _ROOTS - 1)
         lower = np.minimum(position.astype(int), _ROOTS - 2)
         upper_weight = position - lower
@@ -332,7 +332,7 @@ class WholeTile:
 
     @property
     def ranges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lowest and highest elevation (km), aerosol thickness and column (g/cm2), as far as `Relief.levels` go."""
+        """Lowest and highest elevation (km), aerosol thickness and column (g/cm2), as far as relief nodes go."""
         ends = np.array([-1, 1]) * _LEAST_RELIEF / 2
         elevation, aot, column = (
             np.array([span.lowest, span.highest]) for span in (getattr(self.means, name) for name in _MEANS)
@@ -371,7 +371,7 @@ def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray | float) -> np.nd
     return at_sea_level * np.exp(-np.asarray(elevation_km) / SCALE_HEIGHT)
 
 
-def level_ground(elevation: np.ndarray) -> int | None:
+def flat_elevation(elevation: np.ndarray) -> int | None:
     """Return the elevation (m) of a raster that has only one, else None."""
     first = elevation.flat[0]
     return int(first) if (elevation == first).all() else None
@@ -379,7 +379,7 @@ def level_ground(elevation: np.ndarray) -> int | None:
 
 def inversion_nodes(
     scene: SceneAtmosphere,
-    levels: np.ndarray,
+    elevation_nodes: np.ndarray,
     aot550: np.ndarray,
     water_vapour: np.ndarray,
     level: int | None = None,
@@ -390,12 +390,12 @@ def inversion_nodes(
     ----------
     scene
         The atmosphere at the nodes.
-    levels
-        Elevations from `Relief.levels`, km, shape (6, node rows, node columns).
+    elevation_nodes
+        Elevations from `Relief.elevation_nodes`, km, shape (6, node rows, node columns).
     aot550, water_vapour
         At these elevations (g/cm2), same shape.
     level
-        Elevation (m) of level ground, for which the polynomials are constant; all nodes have the same levels then.
+        Elevation (m) of level ground, for which the polynomials are constant; all nodes have the same then.
 
     Returns
     -------
@@ -403,11 +403,11 @@ def inversion_nodes(
         Shape (node rows, node columns, `steps.atmosphere.inversion_kernel.COEFFICIENTS`), float32.
     """
     if level is not None:
-        weights = lagrange(levels[:, 0, 0], level / 1000)
+        weights = lagrange(elevation_nodes[:, 0, 0], level / 1000)
         aot550, water_vapour = (np.tensordot(weights, v, 1)[None] for v in (aot550, water_vapour))
-        levels = np.full_like(aot550, level / 1000)
+        elevation_nodes = np.full_like(aot550, level / 1000)
     columns = water_vapour[:, None] * np.array([1, 1 - _EXCESS, 1 + _EXCESS])[:, None, None] ** 2
-    terms = [scene.at(*v) for v in zip(levels, aot550, columns, strict=True)]
+    terms = [scene.at(*v) for v in zip(elevation_nodes, aot550, columns, strict=True)]
     path, gain, q, albedo = (np.stack([getattr(c, name) for c in terms]) for name in ("path", "gain", "q", "albedo"))
     stored = (path - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE
     (path, gain), less, more = zip(stored.swapaxes(0, 1), gain.swapaxes(0, 1), strict=True)
@@ -425,7 +425,7 @@ def inversion_nodes(
         (path_change, gain),
     )
     if level is None:
-        air = DENSITY_ONE * np.exp(-levels / DENSITY_HEIGHT)
+        air = DENSITY_ONE * np.exp(-elevation_nodes / DENSITY_HEIGHT)
         powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=True)]
     else:
         powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for (v, _), n in zip(values, POWERS, strict=True)]
