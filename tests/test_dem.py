@@ -208,6 +208,7 @@ def test_flat_terrain_without_a_dem(tmp_path):
         assert "432 m" in tags["default"]
 
 
+@pytest.mark.slow
 def test_tilted_plane_through_the_whole_stage(tmp_path):
     """Slope, incidence and sky view of a plane, at every resolution, also beside the border of the model."""
     metadata, angles = write_scene(tmp_path, zenith=50.0, azimuth=160.0)

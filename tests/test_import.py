@@ -568,6 +568,7 @@ def real(tmp_path_factory):
     return folder / f"{NAME}.SAFE"
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_product(real, tmp_path):
     out = imported(real, tmp_path / "a", threads=2)

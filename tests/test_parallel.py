@@ -14,15 +14,14 @@ from steps.core.errors import StepError
 from steps.core.parallel import workers
 from steps.sentinel2.bands import STACK_BANDS
 
-#: The others start processes.
-BACKENDS = ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in ("processes", "dask", "dask-adaptive"))]
+BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]
 
 
 def scaled(item, values, factor):
     return item, values[item] * factor
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS[:2], *(pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS[2:])])
 def test_results_come_in_order_and_a_failure_is_raised(backend):
     pytest.importorskip("distributed")
     values = np.random.default_rng(0).uniform(size=(40, 200, 200))
@@ -100,6 +99,7 @@ def alone(scene):
     return outputs(scene, scene.folder / "alone", 1, "threads")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_steps_write_the_same_bytes(scene, alone, backend):
     pytest.importorskip("distributed")

@@ -467,6 +467,7 @@ def assert_agree(scl, cloud, snow):
     assert not cloud[scl == 0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CASES or [COAST], ids=lambda path: path.stem)
 def test_probabilities_agree_in_reference_cases(path):
     if not path.exists():

@@ -166,6 +166,7 @@ def test_reflectance_closed_loop(tmp_path, resolution):
     assert report["outside_domain"] == {}
 
 
+@pytest.mark.slow
 def test_reflectance_does_not_depend_on_threads(tmp_path):
     scene = SyntheticScene(tmp_path, 8, 300)
     random = np.random.default_rng(0)
@@ -321,6 +322,7 @@ def test_water_vapour_for_want_of_land(tmp_path, forecast, method, caplog):
     assert (report["method"], report["defaults"]) == ("FIXED", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 9])
 @pytest.mark.parametrize("size", [(7, 5), (45, 50)])
 def test_scenes_without_ground(tmp_path, code, size):
