@@ -21,7 +21,7 @@ def scaled(item, values, factor):
     return item, values[item] * factor
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS[:2], *(pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS[2:])])
+@pytest.mark.parametrize("backend", ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS[1:])])
 def test_results_come_in_order_and_a_failure_is_raised(backend):
     pytest.importorskip("distributed")
     values = np.random.default_rng(0).uniform(size=(40, 200, 200))
