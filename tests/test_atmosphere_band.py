@@ -44,8 +44,6 @@ STANDARD = {
     "ozone": 0.33,
 }
 
-OTHER_MODELS = [model for model in AEROSOL_MODELS if model != "continental"]
-
 
 @pytest.fixture(scope="module")
 def table():
@@ -89,7 +87,7 @@ def line(wavelength_um):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wavelength", [0.4, 0.47, 0.55, 0.67, 0.86, 1.65])
-@pytest.mark.parametrize("aerosol", ["continental", *(pytest.param(m, marks=pytest.mark.slow) for m in OTHER_MODELS)])
+@pytest.mark.parametrize("aerosol", AEROSOL_MODELS)
 def test_table_agrees_with_the_solver_at_random_points(aerosol, wavelength):
     table = cached_table(aerosol)
     points = random_points(8, round(1000 * wavelength)) | {"water_vapour": np.zeros(8)}

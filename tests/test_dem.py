@@ -233,6 +233,7 @@ def test_tilted_plane_through_the_whole_stage(tmp_path):
         assert not read(path, TERRAIN, "cast_shadow").any()
 
 
+@pytest.mark.slow
 def test_part_has_the_ground_of_the_whole(tmp_path):
     metadata, angles = write_scene(tmp_path / "whole")
     (tmp_path / "part").mkdir()
@@ -274,6 +275,7 @@ def test_slope_and_hillshade_agree_with_another_formula(tmp_path):
     np.testing.assert_allclose(values(path, TERRAIN, "slope"), np.degrees(np.arccos(normal[..., 2])), atol=0.02)
 
 
+@pytest.mark.slow
 def test_model_cut_to_the_scene_makes_no_walls(tmp_path):
     metadata, angles = write_scene(tmp_path)
     dem = write_tile(tmp_path / "cut.tif", GRID.left, GRID.top, 600, 20, lambda x, y: 0 * x - 420, "EPSG:32633")

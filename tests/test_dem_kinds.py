@@ -258,6 +258,7 @@ def test_gap_between_tiles_is_closed(tmp_path):
     assert_right(tmp_path, notes="filled in from around")
 
 
+@pytest.mark.slow
 def test_many_small_voids(tmp_path):
     values = pixels()
     values[np.random.default_rng(1).random(values.shape) < 0.05] = -9999

@@ -264,6 +264,7 @@ def test_every_file_is_named_and_every_name_is_a_file(safe, checker):
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
 def test_equal_runs_write_equal_bytes(safe, tmp_path):
     again = tmp_path / safe.name
     demo.run(again)

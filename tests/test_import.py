@@ -569,6 +569,7 @@ def real(tmp_path_factory):
     return folder / f"{NAME}.SAFE"
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_product(real, tmp_path):
     out = imported(real, tmp_path / "a", threads=2)
@@ -583,6 +584,7 @@ def test_real_product(real, tmp_path):
         assert (out / name).read_bytes() == (again / name).read_bytes()
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
     """Metadata of a real 02.04 product, its GML masks, and the images at the place that these metadata tell."""

@@ -183,6 +183,7 @@ def test_a_zip_that_is_not_plain(product, tmp_path):
         Safe(tmp_path / "c.zip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", image_name("B01"), "MSK_QUALIT_B01.jp2", "AUX_DATA/AUX_CAMSFO"])
 def test_files_larger_than_any_are_not_read(product, tmp_path, name):
     """A sparse file, and a member of a zip that says what it will become: neither is read."""

@@ -15,16 +15,14 @@ from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import TERRAIN, TOA
 
-#: The others start processes.
-BACKENDS = ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in ("processes", "dask", "dask-adaptive"))]
+BACKENDS = ["threads", "processes", "dask", "dask-adaptive"]
 
 
 def scaled(item, values, factor):
     return item, values[item] * factor
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["threads", *(pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS[1:])])
 def test_results_come_in_order_and_a_failure_is_raised(backend):
     pytest.importorskip("distributed")
     values = np.random.default_rng(0).uniform(size=(40, 200, 200))

@@ -64,6 +64,7 @@ def test_pictures_show_the_product(folder):
     assert tuple(classes[:, 750, 625]) == SCL_COLOURS[4]
 
 
+@pytest.mark.slow
 def test_equal_products_give_equal_pictures(inputs, folder, tmp_path):
     quicklook.run(**inputs, folder=tmp_path / "again")
     first, again = ({p.name: p.read_bytes() for p in f.iterdir()} for f in (folder, tmp_path / "again"))

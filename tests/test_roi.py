@@ -256,6 +256,7 @@ def run_import(safe, folder, **options):
     return outputs, Scene.read(folder / "metadata.json")
 
 
+@pytest.mark.slow
 def test_part_is_decoded_in_full_only_near_the_region(tmp_path, monkeypatch):
     monkeypatch.setattr(l1c_products, "CELLS", 128)  # 7.68 km
     safe = l1c_products.write_product(tmp_path, masks="gml")

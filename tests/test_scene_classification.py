@@ -197,8 +197,7 @@ def twin(toa, resolution, sun_zenith, sun_azimuth, maps):
     return scl, (100 * cloud + F(0.5)).astype("u1"), (100 * snow + F(0.5)).astype("u1")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["classic", "improved"])
+@pytest.mark.parametrize("mode", ["classic", pytest.param("improved", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CASES or [NO_CASE], ids=lambda path: path.stem)
 def test_reference_case(path, mode):
     """Improved mode without any of its improvements has the same classes, and probabilities of its own."""

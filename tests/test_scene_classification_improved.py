@@ -81,6 +81,7 @@ def test_no_clouds_no_shadows():
     assert cloud.max() < 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COAST.exists(), reason=f"{COAST} is not there")
 def test_cloud_free_coast():
     case = np.load(COAST)

@@ -143,7 +143,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550):
     assert max(largest.values()) < 2e-4, largest
 
 
-@pytest.mark.parametrize("resolution", [10, 20, 60])
+@pytest.mark.parametrize("resolution", [pytest.param(10, marks=pytest.mark.slow), 20, 60])
 def test_reflectance_closed_loop(tmp_path, resolution):
     scene = SyntheticScene(tmp_path, 40, 30, elevation=hills)
     random = np.random.default_rng(0)
@@ -167,6 +167,7 @@ def test_reflectance_closed_loop(tmp_path, resolution):
     assert report["outside_domain"] == {}
 
 
+@pytest.mark.slow
 def test_reflectance_does_not_depend_on_threads(tmp_path):
     scene = SyntheticScene(tmp_path, 8, 300)
     random = np.random.default_rng(0)
@@ -198,7 +199,10 @@ def test_adjacency_closed_loop(tmp_path):
     assert np.abs(corrected - truth)[25:-25, 25:-25].max() < 4e-3
 
 
-@pytest.mark.parametrize(("sun_zenith", "aot550"), [(35, 0.05), (35, 0.3), (65, 0.1), (65, 0.6)])
+@pytest.mark.parametrize(
+    ("sun_zenith", "aot550"),
+    [(35, 0.3), *(pytest.param(*air, marks=pytest.mark.slow) for air in ((35, 0.05), (65, 0.1), (65, 0.6)))],
+)
 def test_aerosol_from_dark_vegetation(tmp_path, sun_zenith, aot550):
     scene = SyntheticScene(tmp_path, 50, 40, sun_zenith=sun_zenith, elevation=hills)
     truth = thinning(scene, 20, aot550)
@@ -248,6 +252,7 @@ def test_aerosol_from_forecast(tmp_path):
         np.testing.assert_allclose(retrieved[:, 32:-32], expected[:, 32:-32], atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "ddv", "cams", "climatology", "fixed"])
 def test_aerosol_for_want_of_anything(tmp_path, method, caplog):
     scene = SyntheticScene(tmp_path, 7, 5)  # smaller than a cell
@@ -322,6 +327,7 @@ def test_water_vapour_for_want_of_land(tmp_path, forecast, method, caplog):
     assert (report["method"], report["defaults"]) == ("FIXED", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 9])
 @pytest.mark.parametrize("size", [(7, 5), (45, 50)])
 def test_scenes_without_ground(tmp_path, code, size):

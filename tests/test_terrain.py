@@ -233,6 +233,7 @@ def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elev
     return air(sun_zenith, view_zenith, relative_azimuth, 20 + np.asarray(elevation_km), 0.6 * np.asarray(aot550))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="the data of ../shared are not here")
 @pytest.mark.parametrize("date", ["full_2015-09-09", "scl_2016-12-12", "scl_2017-01-01"])
 def test_forest_on_hills_no_longer_follows_the_sun(tmp_path, monkeypatch, date):

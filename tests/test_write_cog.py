@@ -119,6 +119,7 @@ def test_true_colour(inputs, cogs):
         assert [colour.name for colour in file.colorinterp] == ["red", "green", "blue"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["deflate", "zstd"])
 def test_bytes_do_not_depend_on_run_or_threads(inputs, tmp_path, compression):
     digests = []
