@@ -23,7 +23,7 @@ from steps.sentinel2.names import BASELINE, l2a_name
 from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.satellites import platform
 from steps.sentinel2.scene import Scene, SpectralResponse
-from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
+from steps.sentinel2.scene_classes import CLOUDS, SCL_CLASSES, SCL_COLOURS
 
 # Versions that today's readers (pystac, odc-stac, stackstac) know: they look for scale and offset in `raster:bands`.
 _EXTENSIONS = (
@@ -124,7 +124,7 @@ def _item(scene: Scene, report: QualityReport, assets: dict[str, Asset], geometr
 def _properties(scene: Scene, report: QualityReport) -> dict:
     name = l2a_name(scene.product)
     share = {key: round(value, 6) for key, value in report.class_percentages.items()}
-    cloudy = sum(share[key] for key in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
+    cloudy = sum(share[SCL_CLASSES[code]] for code in CLOUDS)
     zone, band, square = scene.tile[1:3], scene.tile[3], scene.tile[4:]
     classes = {
         f"s2:{key.lower()}_percentage": share[key]

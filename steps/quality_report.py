@@ -1,5 +1,6 @@
 """Stage: the quality report of a product."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ from steps.core.documents import read_document, write_json
 from steps.core.rasters import grid_of, read, row_blocks, tags_of, values
 from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
 from steps.sentinel2.names import l2a_name
-from steps.sentinel2.reports import AerosolReport, BandFigures, ReflectanceReport, TerrainReport, WaterVapourReport
+from steps.sentinel2.reports import (
+    AerosolReport,
+    BandFigures,
+    QualityReport,
+    ReflectanceReport,
+    TerrainReport,
+    WaterVapourReport,
+)
 from steps.sentinel2.scene import Scene
-from steps.sentinel2.scene_classes import SCL_CLASSES
-
-_CODES = {name: code for code, name in SCL_CLASSES.items()}
-#: The classes that count as cloud.
-CLOUDY = ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS")
+from steps.sentinel2.scene_classes import CLOUDS, NO_DATA, SCL_CLASSES, WATER
 
 
 def run(
@@ -40,14 +44,7 @@ def run(
     aerosol, water_vapour, reflectance, terrain_correction
         Reports of these stages (`steps.sentinel2.reports`).
     quality
-        Output. Percentages: `class_percentages` are of the valid pixels, `nodata_percentage` of all,
-        `cloudy_over_land_percentage` of the valid pixels that are not water, `negative_percentage` of each band's
-        valid pixels at its finest resolution, `outside_domain_percentage` of the scene where an input was outside the
-        look-up table and its limit was taken. Further mean_reflectance, aot_method, aot_source (the file that CAMS is
-        from), mean_aot550, aerosol_model, aerosol_model_source (CONFIG, CAMS, DDV or DEFAULT), lut (name of the look-up
-        table), ddv_percentage, water_vapour_method, mean_water_vapour (g/cm2), ozone_dobson, ozone_source (AUX_ECMWFT
-        or CONFIG), dem_source, mean_elevation_km, mean_slope (degrees), terrain_corrected, and `defaults`: a sentence
-        for everything that was assumed because it was not given.
+        Output: a `QualityReport`, without `aot_source` where there is none.
 
     Raises
     ------
@@ -61,30 +58,30 @@ def run(
     sentences = [*scene.defaults, *ground.pop("defaults"), *_defaults(tags_of(classification, CLASSIFICATION))]
     sentences += [sentence for report in (air, vapour, inverted) for sentence in report.defaults]
     figures = _finest(inverted)
+    report = QualityReport(
+        product=l2a_name(scene.product),
+        software=f"Sen2Flow {__version__}",
+        **class_shares(_class_counts(classification)),
+        **ground,
+        aot_method=air.method,
+        mean_aot550=air.mean_aot550,
+        ddv_percentage=air.ddv_percentage,
+        aerosol_model=air.model,
+        aerosol_model_source=air.model_source,
+        lut=air.lut,
+        water_vapour_method=vapour.method,
+        mean_water_vapour=vapour.mean_water_vapour,
+        ozone_dobson=round(scene.auxiliary.ozone * 1000, 3),
+        ozone_source=scene.auxiliary.ozone_source,
+        negative_percentage={band: 100 * of_band.negative_share for band, of_band in figures.items()},
+        mean_reflectance={band: of_band.mean_reflectance for band, of_band in figures.items()},
+        outside_domain_percentage=_outside_domain(inverted),
+        terrain_corrected=any(raster.applied for raster in corrected),
+        defaults=tuple(sentences),
+        aot_source=air.source or None,
+    )
     write_json(
-        quality,
-        {
-            "product": l2a_name(scene.product),
-            "software": f"Sen2Flow {__version__}",
-            **class_shares(_class_counts(classification)),
-            **ground,
-            "aot_method": air.method,
-            **({"aot_source": air.source} if air.source else {}),
-            "mean_aot550": air.mean_aot550,
-            "aerosol_model": air.model,
-            "aerosol_model_source": air.model_source,
-            "lut": air.lut,
-            "ddv_percentage": air.ddv_percentage,
-            "water_vapour_method": vapour.method,
-            "mean_water_vapour": vapour.mean_water_vapour,
-            "ozone_dobson": round(scene.auxiliary.ozone * 1000, 3),
-            "ozone_source": scene.auxiliary.ozone_source,
-            "negative_percentage": {band: 100 * of_band.negative_share for band, of_band in figures.items()},
-            "mean_reflectance": {band: of_band.mean_reflectance for band, of_band in figures.items()},
-            "outside_domain_percentage": _outside_domain(inverted),
-            "terrain_corrected": any(raster.applied for raster in corrected),
-            "defaults": sentences,
-        },
+        quality, {name: value for name, value in asdict(report).items() if (name, value) != ("aot_source", None)}
     )
 
 
@@ -109,13 +106,13 @@ def class_shares(counts: np.ndarray) -> dict:
         class_percentages (of the valid pixels, so that they add up to 100), nodata_percentage (of all pixels) and
         cloudy_over_land_percentage. Clouds hide what is below them: land is all that is valid and not water.
     """
-    nodata, water = (int(counts[_CODES[name]]) for name in ("NODATA", "WATER"))
+    nodata, water = int(counts[NO_DATA]), int(counts[WATER])
     pixels = int(counts.sum())
     valid = pixels - nodata
-    cloudy = sum(int(counts[_CODES[name]]) for name in CLOUDY)
+    cloudy = sum(int(counts[code]) for code in CLOUDS)
     return {
         "class_percentages": {
-            name: _percentage(counts[code], valid) for name, code in _CODES.items() if name != "NODATA"
+            name: _percentage(counts[code], valid) for code, name in SCL_CLASSES.items() if code != NO_DATA
         },
         "nodata_percentage": _percentage(nodata, pixels),
         "cloudy_over_land_percentage": _percentage(cloudy, valid - water),

@@ -199,7 +199,8 @@ def classify(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, ShadowLimits | None]:
     """Classify a scene that is read by rows; arguments and results as of `classify_scene`.
 
-    The last result tells where the shadows of clouds fall, if `refinements` look for these.
+    Without `refinements` it is the classic one. The last result tells where the shadows of clouds fall, if
+    `refinements` look for these.
     """
     if refinements:
         read_rows = _refined(read_rows, refinements)

@@ -136,7 +136,7 @@ def parts_of(roi, products: Mapping[str, str], demo: str) -> tuple[dict, dict[st
         try:
             grid = tile_grid(open_product(Path(path)))
         except StepError as error:
-            set_aside[path] = " ".join(str(error).split())
+            set_aside[path] = error.line
         else:
             parts[name] = part_of(roi, grid)
     return parts, set_aside

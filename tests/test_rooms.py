@@ -91,15 +91,17 @@ def copy(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(code, "ROOT", tmp_path)
 
+    def forget():
+        for function in (code.sources, code._imported, code._digest_of):
+            function.cache_clear()
+
     def digest():
-        code.sources.cache_clear()
-        code._imported.cache_clear()
+        forget()
         return code.code_digest("steps.kernel", tmp_path / "data.json")
 
     (tmp_path / "data.json").write_text("{}")
     yield tmp_path, digest
-    code.sources.cache_clear()
-    code._imported.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize("name", ["steps/kernel.py", "steps/core/flags.py", "steps/core/numbers.py", "data.json"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from steps.core.compiled import formula, njit
 from steps.sentinel2.kinds import REFLECTANCE_SCALE, REFLECTANCE_ZERO
+from steps.sentinel2.scene_classes import VEGETATION
 
 #: Limits of the surface reflectance at 2.2 um, the strictest first; a looser one is used only for want of pixels.
 SWIR_LIMITS = (0.05, 0.10, 0.12)
@@ -17,7 +18,6 @@ _NIR_HIGHEST = 0.38
 _NDVI_LOWEST = 0.10
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 _COS_INCIDENCE = 0.2588
-_VEGETATION = 4
 #: One standard deviation of the relations: of red / swir, and of blue - 0.5 * red.
 _RED_RATIO = 0.5
 _RED_RATIO_SPREAD = 0.1
@@ -57,7 +57,7 @@ def dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, r
             r, n, s = _reflectance(red[i, j]), _reflectance(nir[i, j]), _reflectance(swir[i, j])
             result[i, j] = 0
             if (
-                classes[i, j] == _VEGETATION
+                classes[i, j] == VEGETATION
                 and swir[i, j] > 0
                 and _SWIR_LOWEST < s < SWIR_LIMITS[2]
                 and r <= _RED_HIGHEST

@@ -53,9 +53,8 @@ def run(
     sizes, products = sizes or list(SIZES), products or list(PRODUCTS)
     work = folder.absolute() / "work"  # the workflows run in it
     try:
-        _row(
-            snakefile, work, demo_pixels.GRID.width, 1, threads
-        )  # so that no kernel has to be compiled in what is measured
+        # So that no kernel has to be compiled in what is measured.
+        _row(snakefile, work, demo_pixels.GRID.width, 1, threads)
         rows = [_row(snakefile, work, size, 1, threads) for size in sizes]
         rows += [_row(snakefile, work, demo_pixels.GRID.width, count, threads) for count in products]
     finally:

@@ -28,7 +28,8 @@ from steps.core.cli import cli
 # After our kernels, which say where compiled code is kept.
 from steps.core.compiled import njit, prange, set_num_threads
 from steps.core.mesh import cell_moments, cell_quantile, interpolate
-from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_SCALE, REFLECTANCE_ZERO
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
+from steps.sentinel2.scene_classes import VEGETATION
 
 VARIANTS = ("numba", "numpy", "prange", "joblib", "threads", "processes", "dask", "dask-adaptive")
 #: Those that are one thread by their nature.
@@ -115,9 +116,9 @@ def numpy_cell_moments(values, size, nodata):
 
 def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
     """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does."""
-    r, n, s = ((v - float(REFLECTANCE_ZERO)) * REFLECTANCE_SCALE for v in (red, nir, swir))
+    r, n, s = map(rules._reflectance, (red, nir, swir))
     near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
-    dark = (classes == rules._VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
+    dark = (classes == VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
     dark &= (r <= rules._RED_HIGHEST) & (n < rules._NIR_HIGHEST) & (n - r > rules._NDVI_LOWEST * (n + r))
     dark &= (cos_incidence * 1e-4 > rules._COS_INCIDENCE) & ~near
     result[:] = np.where(dark, 1 + np.searchsorted(rules.SWIR_LIMITS[:2], s, side="right"), 0)

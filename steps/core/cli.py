@@ -131,12 +131,12 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
             logger.warning("%s", sentence)
         run(**arguments)
     except StepError as error:
-        logger.error("%s", " ".join(str(error).split()))
+        logger.error("%s", error.line)
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno not in _REMEDIES:
             raise
-        remedy = _REMEDIES.get(error.errno, "check the path") if error.errno else "check the path"
+        remedy = _REMEDIES.get(error.errno or 0, "check the path")
         name = error.filename or "output"
         logger.error("%s: %s; %s", name, error.strerror, remedy)
         sys.exit(2)

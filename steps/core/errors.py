@@ -6,3 +6,8 @@ class StepError(Exception):
 
     `steps.core.cli.cli` prints it without a traceback and ends the process with exit code 2.
     """
+
+    @property
+    def line(self) -> str:
+        """The message in one line, whatever a library has put into it."""
+        return " ".join(str(self).split())

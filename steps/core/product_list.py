@@ -91,7 +91,7 @@ def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[
                 raise StepError(f"{path}: the same product as {products[name]}; remove one of them")
             products[name] = path
         except StepError as error:
-            set_aside[path] = " ".join(str(error).split())
+            set_aside[path] = error.line
     return products, set_aside
 
 

@@ -13,8 +13,10 @@ from typing import Any
 from steps.core.errors import StepError
 
 #: Settings that are paths.
-_PATHS = ("input", "output", "dem", "cache", "roi")
-_LAYERS = ("classification.water_bodies", "classification.land_cover", "classification.snow_condition")
+_PATHS = (
+    *("input", "output", "dem", "cache", "roi"),
+    *("classification.water_bodies", "classification.land_cover", "classification.snow_condition"),
+)
 #: These are made, or their absence is told elsewhere.
 _MADE = ("input", "output", "cache", "roi")
 #: What stands for no value on a command line, where all is text.
@@ -114,8 +116,7 @@ def _value(name: str, value: object, entry: Mapping) -> object:
     if isinstance(value, list) and "items" in entry:
         items = entry["items"]
         value = [_read(item, [items.get("type", "string")], items) if isinstance(item, str) else item for item in value]
-    is_path = name in _PATHS or name in _LAYERS
-    return _path(name, value) if is_path and isinstance(value, str) else value
+    return _path(name, value) if name in _PATHS and isinstance(value, str) else value
 
 
 def _read(text: str, kinds: list[str], entry: Mapping) -> object:

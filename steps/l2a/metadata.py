@@ -28,10 +28,10 @@ from steps.l2a.quality import content_percentages, retrieval_values
 from steps.sentinel2 import names
 from steps.sentinel2.bands import RESOLUTIONS
 from steps.sentinel2.reports import QualityReport
-from steps.sentinel2.scene_classes import SCL_CLASSES
+from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM, SCL_CLASSES
 
 #: Classes that the product metadata call otherwise than `SC_` and their name.
-_CLASS_TEXT = {8: "SC_CLOUD_MEDIUM_PROBA", 9: "SC_CLOUD_HIGH_PROBA"}
+_CLASS_TEXT = {CLOUD_MEDIUM: "SC_CLOUD_MEDIUM_PROBA", CLOUD_HIGH: "SC_CLOUD_HIGH_PROBA"}
 
 
 def product_metadata(

@@ -9,7 +9,7 @@ from steps import __version__
 from steps.l2a.elements import Identity, element
 from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.satellites import satellite
-from steps.sentinel2.scene_classes import SCL_CLASSES
+from steps.sentinel2.scene_classes import CLOUDS, SCL_CLASSES
 
 _NAMESPACE = "http://gs2.esa.int/DATA_STRUCTURE/l2aqiReport"
 #: Our aerosol methods in the terms of the product specification; any other is DEFAULT.
@@ -37,7 +37,7 @@ def content_percentages(quality: QualityReport, psd: int, degraded: str | None =
         DEGRADED_MSI_DATA_PERCENTAGE, for the metadata that have it.
     """
     classes = quality.class_percentages
-    cloudy = sum(classes[SCL_CLASSES[index]] for index in (8, 9, 10))
+    cloudy = sum(classes[SCL_CLASSES[code]] for code in CLOUDS)
     result = {
         "CLOUDY_PIXEL_PERCENTAGE": _number(cloudy),
         "CLOUDY_PIXEL_OVER_LAND_PERCENTAGE": _number(quality.cloudy_over_land_percentage),

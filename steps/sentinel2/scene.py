@@ -86,7 +86,7 @@ class Auxiliary:
     longitude: tuple[tuple[float, ...], ...] | None = None
     cams: dict[str, tuple[tuple[float, ...], ...]] | None = None
     cams_file: str | None = None
-    ozone_source: OzoneSource | None = None
+    ozone_source: OzoneSource = "CONFIG"
 
 
 @dataclass(frozen=True)

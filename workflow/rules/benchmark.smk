@@ -66,7 +66,7 @@ rule benchmark_stages:
         mem_mb=1000,
     params:
         logs=lambda wildcards, input: str(Path(input[0]).parents[1] / "logs"),
-        table=PROJECT / "workflow/report/performance.md",
+        table=ROOT / "workflow/report/performance.md",
     shell:
         command("benchmark_stages", "benchmark.stages")
 
@@ -91,7 +91,7 @@ rule benchmark_scaling:
     resources:
         mem_mb=5000,
     params:
-        snakefile=PROJECT / "Snakefile",
+        snakefile=ROOT / "Snakefile",
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
         command("benchmark_scaling", "benchmark.scaling")

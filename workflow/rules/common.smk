@@ -20,7 +20,7 @@ if isinstance(workflow.current_basedir, os.PathLike):
 import steps
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.core.cache import cache_folder
-from steps.core.code import code_digest
+from steps.core.code import ROOT, code_digest
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, failures
@@ -39,13 +39,11 @@ def refuse(error):
     os._exit(2)
 
 
-# The checkout, or where the package is installed.
-PROJECT = Path(steps.__file__).parents[1]
 # Python looks there first, and rules of others may rely on it.
 other = Path("steps/__init__.py")
 if other.exists() and not other.samefile(steps.__file__):
     refuse(
-        f"{other.absolute()}: would be taken for the stages of {PROJECT}; run from another folder or rename it"
+        f"{other.absolute()}: would be taken for the stages of {ROOT}; run from another folder or rename it"
     )
 
 SCHEMA = yaml.safe_load(
