@@ -92,7 +92,7 @@ def copy(tmp_path, monkeypatch):
     monkeypatch.setattr(code, "ROOT", tmp_path)
 
     def forget():
-        for function in (code.sources, code._imported, code._digest_of):
+        for function in (code.sources, code._file, code._imported, code._digest_of):
             function.cache_clear()
 
     def digest():

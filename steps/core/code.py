@@ -55,6 +55,7 @@ def sources(module: str) -> frozenset[Path]:
     return frozenset(path for path in found.values() if path)
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     """Return the file of a module, None if the name is that of something in a module."""
     base = ROOT.joinpath(*module.split("."))
