@@ -34,9 +34,9 @@ _SUN_NODES = 960
 def run(
     metadata: Path,
     angles: Path,
-    terrain_10m: Path,
+    terrain_10m: Path | None,
     terrain_20m: Path,
-    terrain_60m: Path,
+    terrain_60m: Path | None,
     terrain_80m: Path,
     dem: Path | None = None,
     altitude: float = 0.0,
@@ -51,9 +51,9 @@ def run(
     metadata, angles
         The scene and its sun angles.
     terrain_10m, terrain_20m, terrain_60m, terrain_80m
-        The rasters to write; that of 80 m is of the whole tile. Tags tell elevation_min, elevation_max, elevation_mean
-        (m), of the whole tile tile_elevation_mean and `relief` (yes or no), `dem` (names of the files used),
-        `missing_percent` and `default` (what was assumed).
+        The rasters to write, those of 10 and 60 m if they are wanted; that of 80 m is of the whole tile. Tags tell
+        elevation_min, elevation_max, elevation_mean (m), of the whole tile tile_elevation_mean and `relief` (yes or
+        no), `dem` (names of the files used), `missing_percent` and `default` (what was assumed).
     dem
         Elevation model: a raster, a VRT or a folder of tiles. None: flat terrain at `altitude`.
     altitude
@@ -67,8 +67,9 @@ def run(
         If the elevation model cannot be used or does not touch the scene.
     """
     scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
-    outputs = (terrain_20m, terrain_10m, terrain_60m, terrain_80m)
-    grids = (*map(scene.grid.at, (20, 10, 60)), scene.overview)
+    rasters = ((terrain_20m, 20), (terrain_10m, 10), (terrain_60m, 60))
+    wanted = [(path, scene.grid.at(size)) for path, size in rasters if path]
+    outputs, grids = zip(*wanted, (terrain_80m, scene.overview), strict=True)
     suns = [_Sun(angle_grid, grid) for grid in grids]
     if dem is None:
         default = f"no elevation model: flat terrain at {altitude:g} m"

@@ -13,10 +13,9 @@ from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
-from steps.simulation import demo_scene as scene
-from steps.simulation import demo_xml as xml
+from steps.simulation import l1c_xml as xml
 from steps.simulation.demo_pixels import DATA, GRID, WHOLE, mirrored, read_band, scene_folder
-from steps.simulation.demo_scene import DEMO_PRODUCT
+from steps.simulation.demo_scene import DEMO
 
 #: The ground track of relative orbit 54 passes 76 km west of the scene. Found from the nadir point of orbit 51 in a
 #: published product (1.047 E at 43.744 N) along a circular sun-synchronous orbit of 98.56 degrees inclination and 143
@@ -49,52 +48,52 @@ def run(safe: Path, size: int | None = None, whole: bool = False) -> None:
     """
     source, pixels = (scene_folder(), WHOLE) if whole else (DATA, GRID)
     grid = replace(pixels, width=size or pixels.width, height=size or pixels.height)
-    uri = safe.name if safe.name.startswith("S2A_MSIL1C_") else f"{DEMO_PRODUCT}.SAFE"
+    uri = safe.name if safe.name.startswith("S2A_MSIL1C_") else f"{DEMO.product}.SAFE"
     with atomic(safe) as folder:
         for path in ("IMG_DATA", "QI_DATA"):
-            (folder / "GRANULE" / scene.GRANULE / path).mkdir(parents=True)
+            (folder / "GRANULE" / DEMO.granule / path).mkdir(parents=True)
         _write_images(source, pixels, folder, grid)
         _write_masks(folder, grid)
         documents = {
-            "MTD_MSIL1C.xml": xml.product_metadata(grid, uri),
-            f"GRANULE/{scene.GRANULE}/MTD_TL.xml": xml.tile_metadata(grid, SWATH),
-            f"DATASTRIP/{scene.DATASTRIP}/MTD_DS.xml": xml.datastrip_metadata(),
-            "INSPIRE.xml": xml.inspire(grid, uri),
+            "MTD_MSIL1C.xml": xml.product_metadata(DEMO, grid, uri),
+            f"GRANULE/{DEMO.granule}/MTD_TL.xml": xml.tile_metadata(DEMO, grid, SWATH),
+            f"DATASTRIP/{DEMO.datastrip}/MTD_DS.xml": xml.datastrip_metadata(DEMO),
+            "INSPIRE.xml": xml.inspire(DEMO, grid, uri),
         }
         for name, document in documents.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(xml.serialise(document))
-        (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(folder, grid)))
+        (folder / "manifest.safe").write_bytes(xml.serialise(xml.manifest(DEMO, folder, grid)))
 
 
 def _write_images(source: Path, pixels: Grid, folder: Path, scene_grid: Grid) -> None:
     colours = {}
     for band in BANDS:
         numbers = mirrored(read_band(source, band, pixels), scene_grid.at(PIXEL_SIZE[band]).width)
-        with jp2_writer.create(folder / f"{scene.image_path(band)}.jp2", scene_grid.at(PIXEL_SIZE[band])) as image:
+        with jp2_writer.create(folder / f"{DEMO.image_path(band)}.jp2", scene_grid.at(PIXEL_SIZE[band])) as image:
             image.write(numbers, 0)
         if band in RGB:
             colours[band] = np.where(numbers == 0, 0, numbers + REFLECTANCE_ZERO).astype(np.uint16)
-    with jp2_writer.create(folder / f"{scene.image_path('TCI')}.jp2", scene_grid, count=3, dtype="uint8") as image:
+    with jp2_writer.create(folder / f"{DEMO.image_path('TCI')}.jp2", scene_grid, count=3, dtype="uint8") as image:
         for channel, band in enumerate(RGB, start=1):
             image.write(true_colour(colours[band]), 0, channel)
     small = [true_colour(block_mean(colours[band], _PREVIEW)) for band in RGB]
     size = scene_grid.resolution * _PREVIEW
     grid = Grid(scene_grid.epsg, scene_grid.left, scene_grid.top, size, small[0].shape[1], small[0].shape[0])
-    with jp2_writer.create(folder / f"{scene.preview_path()}.jp2", grid, count=3, dtype="uint8") as image:
+    with jp2_writer.create(folder / f"{DEMO.preview_path}.jp2", grid, count=3, dtype="uint8") as image:
         for channel, colour in enumerate(small, start=1):
             image.write(colour, 0, channel)
 
 
 def _write_masks(folder: Path, grid: Grid) -> None:
     for band in BANDS:
-        for kind in scene.BAND_MASKS:
+        for kind, path in DEMO.masks:
             polygons = detector_footprints(band, grid) if kind == "DETFOO" else ()
-            document = xml.mask(kind, band, grid.epsg, polygons)
-            (folder / scene.mask_path(kind, band)).write_bytes(xml.serialise(document))
-    clouds = xml.serialise(xml.mask("CLOUDS", "B00", grid.epsg))
-    (folder / scene.mask_path("CLOUDS", "B00")).write_bytes(clouds)
+            document = xml.mask(DEMO, kind, band, grid.epsg, polygons)
+            (folder / path.format(band)).write_bytes(xml.serialise(document))
+    kind, path = DEMO.cloud_mask
+    (folder / path).write_bytes(xml.serialise(xml.mask(DEMO, kind, "B00", grid.epsg)))
 
 
 def detector_footprints(band: str, grid: Grid = GRID) -> list[tuple[str, str, list[tuple[float, float]]]]:

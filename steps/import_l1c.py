@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,22 +15,24 @@ from steps.core.errors import StepError
 from steps.core.mesh import nearest
 from steps.core.parallel import RunAll, workers
 from steps.core.rasters import BLOCK, Grid, check_space, create, write
-from steps.l1c import jp2 as jp2_reader
 from steps.l1c.checksums import Setting
-from steps.l1c.formats import open_product
+from steps.l1c.formats import Window, open_product
 from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
-from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced
+from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced, reduced_rows
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
 from steps.l2a.documents import check_documents
-from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, native_bands
+from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, TILE_SIZE, native_bands
 from steps.sentinel2.kinds import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, TOA
-from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene import OVERVIEW, Scene
 
 logger = logging.getLogger(__name__)
 
+#: Column where neither the product nor the user tells one, DU.
+OZONE = 331.0
 #: Bands of 10 and 20 m; those of 60 m are small files.
 _FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
+_COARSE = [band for band in BANDS if PIXEL_SIZE[band] == 60]
 #: What else the L2A product takes from the product, and what decoders leave beside it.
 _COPIED = (
     "INSPIRE.xml",
@@ -40,8 +42,6 @@ _COPIED = (
     "GRANULE/*/QI_DATA/*.xml",
 )
 _LEFT = (".idx", ".aux.xml")
-#: Rows and columns of an image.
-Window = tuple[slice, slice]
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
     toa_60m: Path,
     mask: Path,
     overview: Path,
-    ozone: float = 331.0,
+    ozone: float = OZONE,
     roi: str | None = None,
     roi_margin_km: float = 6.0,
     roi_clouds: bool = False,
@@ -68,7 +68,7 @@ def run(
     Parameters
     ----------
     l1c
-        SAFE folder, or a zip that holds it, of any baseline in the compact format.
+        SAFE folder, or a zip that holds it, of any baseline in the compact format, or an EOPF Zarr.
     metadata
         Output: what later stages need to know of the product, JSON.
     angles
@@ -116,22 +116,49 @@ def run(
         of_tile = _mask_flags(product, masks, tile.at(20), run_all)
         flags[product_20m.within(grid.at(20))] = of_tile[product_20m.within(tile.at(20))]
         part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
-        for band, stored, found in _overview(product, run_all):
+        for band, stored, found in _overview(product, BANDS if roi else _COARSE, run_all):
             distant[band] = stored
             if found is not None:
                 rasters[60].write(band, stored[part], 0)
                 flags |= found[part_20m]
-        bands = _decode_part(product, scene, distant, run_all) if roi else _decode_all(product, blocks, run_all)
+        bands = (
+            _decode_part(product, scene, distant, run_all) if roi else _decode_all(product, blocks, distant, run_all)
+        )
         for band, row, stored, found in bands:
             rasters[PIXEL_SIZE[band]].write(band, stored, row)
             start = row * PIXEL_SIZE[band] // 20
             flags[start : start + len(found)] |= found
         _check_data(product, flags[product_20m.within(grid.at(20))], roi)
+        distant = {band: distant[band] for band in BANDS}
         defaults += _even_images(product, distant)
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
+
+
+def check(l1c: Path, checksums: Setting = "refuse", threads: int = 1) -> tuple[str, tuple[str, ...]]:
+    """Check all files of a product that `run` does, without decoding images.
+
+    Returns
+    -------
+    str
+        The product's name.
+    tuple
+        A sentence for everything that is missing or doubtful, and can be done without.
+
+    Raises
+    ------
+    StepError
+        If the product is broken or incomplete.
+    """
+    product = read_l1c(open_product(l1c, checksums), OZONE)
+    check_documents(product.safe, product.granule, product.scene)
+    _, defaults = _present_masks(product)
+    with workers("threads", threads) as run_all:
+        _check_files(product, run_all)
+    defaults += _equal_images(product) + product.safe.unverified()
+    return product.scene.product, product.scene.defaults + defaults
 
 
 def _part(product: L1C, roi: str, margin_km: float, clouds: bool) -> Scene:
@@ -160,7 +187,7 @@ def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
     """Check all files to be read or copied before the long work; return the rows of the blocks of each band's image."""
     safe, grid = product.safe, product.scene.grid
     bands = list(product.images)
-    rows = run_all(lambda b: jp2_reader.check(safe, product.images[b], grid.at(PIXEL_SIZE[b])), bands)
+    rows = run_all(lambda b: safe.check_image(product.images[b], grid.at(PIXEL_SIZE[b])), bands)
     blocks = dict(zip(bands, rows, strict=True))
     check_masks(safe, product.masks, grid, run_all)
     for name in safe.names():
@@ -174,14 +201,10 @@ def _check_files(product: L1C, run_all: RunAll) -> dict[str, int]:
 def _equal_images(product: L1C) -> tuple[str, ...]:
     """Return a sentence if images of several bands are one and the same file: one lies under another's name."""
     safe = product.safe
-    bands: dict[int, list[str]] = {}
-    for band, name in product.images.items():
-        bands.setdefault(safe.size(name), []).append(band)
     equal = [
         f"{one} and {other}"
-        for group in bands.values()
-        for one, other in itertools.combinations(group, 2)
-        if safe.view(product.images[one])[:] == safe.view(product.images[other])[:]
+        for one, other in itertools.combinations(product.images, 2)
+        if safe.same_image(product.images[one], product.images[other])
     ]
     if not equal:
         return ()
@@ -211,9 +234,12 @@ def _check_data(product: L1C, flags: np.ndarray, roi: str | None) -> None:
         raise StepError(f"{product.safe.path}: no pixel of {what} has data in all bands; {remedy}")
 
 
-def _chunks(height: int, block: int) -> list[slice]:
-    """Cut an image into slices of whole rows of both its own blocks and those of the raster written."""
-    step = math.lcm(block, BLOCK)
+def _chunks(height: int, block: int, size: int) -> list[slice]:
+    """Cut an image into slices of whole rows of its own blocks, those of the raster written and the overview's tiles.
+
+    `size` is that of its pixels, m.
+    """
+    step = math.lcm(block, BLOCK, TILE_SIZE[size])
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
@@ -230,17 +256,19 @@ def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, run_all: RunAll) ->
     return flags
 
 
-def _overview(product: L1C, run_all: RunAll) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Yield each band of the whole tile: its name, the pixels, and flags at 20 m.
+def _overview(
+    product: L1C, bands: Sequence[str], run_all: RunAll
+) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Yield bands of the whole tile: name, the pixels, and flags at 20 m.
 
     Those of 10 and 20 m are on the overview's grid, without flags, those of 60 m as they are.
     """
     coarse = product.scene.grid.at(60)
     whole = coarse.within(coarse)
     decoded = run_all(
-        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None), BANDS
+        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None), bands
     )
-    for band, pixels in zip(BANDS, decoded, strict=True):
+    for band, pixels in zip(bands, decoded, strict=True):
         yield band, *pixels
 
 
@@ -256,14 +284,24 @@ def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], fl
 
 
 def _decode_all(
-    product: L1C, blocks: dict[str, int], run_all: RunAll
+    product: L1C, blocks: dict[str, int], distant: dict[str, np.ndarray], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yield each band of 10 and 20 m in pieces: its name, first row, pixels in the internal scale, flags at 20 m."""
+    """Yield each band of 10 and 20 m in pieces: its name, first row, pixels in the internal scale, flags at 20 m.
+
+    Meanwhile they are put into `distant` on the overview's grid.
+    """
     grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in _FINE}
-    tasks = [(band, rows) for band in _FINE for rows in _chunks(grids[band].height, blocks[band])]
-    decoded = run_all(lambda task: _decode(product, task[0], (task[1], slice(0, grids[task[0]].width))), tasks)
-    for (band, rows), pixels in zip(tasks, decoded, strict=True):
-        yield band, rows.start, *pixels
+    distant.update((band, np.empty(product.scene.overview.shape, "u2")) for band in _FINE)
+    tasks = [(b, rows) for b in _FINE for rows in _chunks(grids[b].height, blocks[b], PIXEL_SIZE[b])]
+
+    def decode(task: tuple[str, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        band, rows = task
+        dn = _digital_numbers(product, band, (rows, slice(0, grids[band].width)))
+        return *internal_numbers(product, band, dn, PIXEL_SIZE[band]), reduced_rows(product, band, dn)
+
+    for (band, rows), (stored, flags, low) in zip(tasks, run_all(decode, tasks), strict=True):
+        distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
+        yield band, rows.start, stored, flags
 
 
 def _decode_part(
@@ -301,8 +339,7 @@ def _decode(product: L1C, band: str, window: Window) -> tuple[np.ndarray, np.nda
 
 
 def _digital_numbers(product: L1C, band: str, window: Window) -> np.ndarray:
-    with jp2_reader.opened(product.safe, product.images[band]) as image:
-        return image.read(1, window=tuple((s.start, s.stop) for s in window))
+    return product.safe.pixels(product.images[band], window)[0]
 
 
 def _tell_dark_from_missing(product: L1C, dn: np.ndarray, window: Window) -> None:

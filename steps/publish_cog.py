@@ -2,10 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any, get_args
 
-import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -13,16 +14,28 @@ from rasterio.errors import RasterioError
 from steps import __version__
 from steps.core.checksums import check_folder
 from steps.core.cli import cli
-from steps.core.documents import atomic, read_document, write_json
+from steps.core.documents import atomic, read_json, write_json
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l2a.assets import ASSETS, TRUE_COLOUR, UNCERTAINTIES, Asset
+from steps.l2a.assets import (
+    ASSETS,
+    FLAT,
+    NBAR,
+    QA,
+    TRUE_COLOUR,
+    UNCERTAINTIES,
+    Asset,
+    Flag,
+    Layer,
+    Product,
+    chosen_assets,
+)
+from steps.sentinel2.bands import RESOLUTIONS
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.kinds import BOA, CLASSIFICATION, UNCERTAINTY
 from steps.sentinel2.names import BASELINE, l2a_name
-from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.satellites import platform
-from steps.sentinel2.scene import Scene, SpectralResponse
+from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUDS, SCL_CLASSES, SCL_COLOURS
 
 # Versions that today's readers (pystac, odc-stac, stackstac) know: they look for scale and offset in `raster:bands`.
@@ -42,7 +55,15 @@ _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Dat
 _THUMBNAIL_SIZE = 343
 
 
-def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
+def run(
+    metadata: Path,
+    quality: Path,
+    cogs: Path,
+    folder: Path,
+    products: list[Product] | None = None,
+    resolutions: list[int] | None = None,
+    layers: list[Layer] | None = None,
+) -> None:
     """Put the COGs in their final folder, and add a thumbnail and a STAC item.
 
     The folder holds one `<asset key>.tif` for each asset (red.tif, scl.tif ...; keys of Earth Search's collection
@@ -53,33 +74,41 @@ def run(metadata: Path, quality: Path, cogs: Path, folder: Path) -> None:
     metadata
         The scene.
     quality
-        The quality report, JSON: a `steps.sentinel2.reports.QualityReport`.
+        The quality report, JSON: a `steps.sentinel2.reports.QualityReport`, or some of its fields.
     cogs
         Folder of COGs, which are hard-linked where the file system can.
     folder
         Folder that is made.
+    products, resolutions, layers
+        What the COGs are of, see `steps.l2a.assets.chosen_assets`; all products and pixel sizes unless given.
     """
-    scene, report = Scene.read(metadata), read_document(quality, QualityReport)
+    scene, report = Scene.read(metadata), read_json(quality)
     check_folder(cogs)
     with atomic(folder) as part:
         part.mkdir()
         for file in sorted(cogs.glob("*.tif")):
             _link(file, part / file.name)
         # Layers of uncertainty are there for all of the bands or for none.
-        assets = ASSETS | (UNCERTAINTIES if any((part / f"{key}.tif").exists() for key in UNCERTAINTIES) else {})
+        uncertainty = any((part / f"{key}.tif").exists() for key in UNCERTAINTIES)
+        assets = chosen_assets(products or get_args(Product), resolutions or RESOLUTIONS, layers or (), uncertainty)
         for key in assets:
             if not (part / f"{key}.tif").exists():
                 raise StepError(f"{key}.tif: is not in {cogs}; run write_cog again")
         try:
-            _write_thumbnail(part / "visual.tif", part / "thumbnail.jpg")
-            with rasterio.open(part / "scl.tif") as file:
-                valid = file.read(1) != CLASSIFICATION.nodata
+            if "visual" in assets:
+                _write_thumbnail(part / "visual.tif", part / "thumbnail.jpg")
+            # Classes say best where there are data, and any other layer nearly so.
+            key = next(key for key in ("scl", "aot", *assets) if key in assets)
+            with rasterio.open(part / f"{key}.tif") as file:
+                valid = file.read(1) != file.nodata
         except RasterioError as error:
             raise StepError(f"{folder}: a COG cannot be read ({error}); run write_cog again") from error
         if not valid.any():
             raise StepError(f"{scene.product}: no pixel of it has data; leave it out")
         write_json(
-            part / "item.json", _item(scene, report, assets, *footprint(valid, scene.grid.at(20))), checksum=False
+            part / "item.json",
+            _item(scene, report, assets, *footprint(valid, scene.grid.at(assets[key].resolution))),
+            checksum=False,
         )
 
 
@@ -101,7 +130,7 @@ def _write_thumbnail(visual: Path, thumbnail: Path) -> None:
         file.write(pixels)
 
 
-def _item(scene: Scene, report: QualityReport, assets: dict[str, Asset], geometry: dict, bbox: list[float]) -> dict:
+def _item(scene: Scene, report: Mapping[str, Any], assets: dict[str, Asset], geometry: dict, bbox: list[float]) -> dict:
     import pystac
 
     item = pystac.Item(
@@ -116,21 +145,15 @@ def _item(scene: Scene, report: QualityReport, assets: dict[str, Asset], geometr
     for key, asset in assets.items():
         media, fields = pystac.MediaType.COG, _fields(asset, scene)
         item.add_asset(key, pystac.Asset(f"./{key}.tif", asset.title, media_type=media, **fields))
-    thumbnail = pystac.Asset("./thumbnail.jpg", "Thumbnail", media_type=pystac.MediaType.JPEG, roles=["thumbnail"])
-    item.add_asset("thumbnail", thumbnail)
+    if "visual" in assets:
+        thumbnail = pystac.Asset("./thumbnail.jpg", "Thumbnail", media_type=pystac.MediaType.JPEG, roles=["thumbnail"])
+        item.add_asset("thumbnail", thumbnail)
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
 
-def _properties(scene: Scene, report: QualityReport) -> dict:
+def _properties(scene: Scene, report: Mapping[str, Any]) -> dict:
     name = l2a_name(scene.product)
-    share = {key: round(value, 6) for key, value in report.class_percentages.items()}
-    cloudy = sum(share[SCL_CLASSES[code]] for code in CLOUDS)
     zone, band, square = scene.tile[1:3], scene.tile[3], scene.tile[4:]
-    classes = {
-        f"s2:{key.lower()}_percentage": share[key]
-        for key in SCL_CLASSES.values()
-        if key not in ("NODATA", "SATURATED_DEFECTIVE")
-    }
     own = (
         *("aot_method", "mean_aot550", "aerosol_model", "water_vapour_method", "mean_water_vapour"),
         *("ozone_source", "ozone_dobson", "dem_source", "terrain_corrected", "negative_percentage", "defaults"),
@@ -142,8 +165,6 @@ def _properties(scene: Scene, report: QualityReport) -> dict:
         "gsd": 10,
         "license": "other",
         "attribution": f"Contains modified Copernicus Sentinel data {scene.sensing_time[:4]}",
-        "eo:cloud_cover": min(100, round(cloudy, 6)),
-        "eo:snow_cover": share["SNOW_ICE"],
         "proj:code": f"EPSG:{scene.grid.epsg}",
         "view:sun_azimuth": scene.sun_azimuth,
         "view:sun_elevation": round(90 - scene.sun_zenith, 6),
@@ -155,13 +176,27 @@ def _properties(scene: Scene, report: QualityReport) -> dict:
         "s2:product_uri": f"{name}.SAFE",
         "s2:processing_baseline": BASELINE,
         "s2:reflectance_conversion_factor": scene.earth_sun,
-        "s2:nodata_pixel_percentage": round(report.nodata_percentage, 6),
-        "s2:saturated_defective_pixel_percentage": share["SATURATED_DEFECTIVE"],
-        **classes,
+        **(_class_properties(report) if "class_percentages" in report else {}),
         "processing:level": "L2A",
         "processing:software": {"Sen2Flow": __version__},
         "processing:lineage": f"Surface reflectance from the Level-1C product {scene.product}",
-        **{f"sen2flow:{key}": getattr(report, key) for key in own},
+        **{f"sen2flow:{key}": report[key] for key in own if key in report},
+    }
+
+
+def _class_properties(report: Mapping[str, Any]) -> dict:
+    share = {key: round(value, 6) for key, value in report["class_percentages"].items()}
+    classes = {
+        f"s2:{key.lower()}_percentage": share[key]
+        for key in SCL_CLASSES.values()
+        if key not in ("NODATA", "SATURATED_DEFECTIVE")
+    }
+    return {
+        "eo:cloud_cover": min(100, round(sum(share[SCL_CLASSES[code]] for code in CLOUDS), 6)),
+        "eo:snow_cover": share["SNOW_ICE"],
+        "s2:nodata_pixel_percentage": round(report["nodata_percentage"], 6),
+        "s2:saturated_defective_pixel_percentage": share["SATURATED_DEFECTIVE"],
+        **classes,
     }
 
 
@@ -183,29 +218,36 @@ def _fields(asset: Asset, scene: Scene) -> dict:
         "proj:transform": list(grid.transform)[:6],
         "raster:bands": [number] * len(asset.bands),
     }
-    if asset.kind in (BOA, UNCERTAINTY, TRUE_COLOUR):
+    if asset.kind in (BOA, UNCERTAINTY, NBAR, FLAT, TRUE_COLOUR):
         extra["eo:bands"] = [_band(band, scene) for band in asset.bands]
     if asset.kind == CLASSIFICATION:
         extra["classification:classes"] = [
             {"value": value, "name": name.lower(), "color_hint": "{:02x}{:02x}{:02x}".format(*SCL_COLOURS[value])}
             for value, name in SCL_CLASSES.items()
         ]
-    roles = {BOA: ["data", "reflectance"], UNCERTAINTY: ["data", "uncertainty"], TRUE_COLOUR: ["visual"]}
+    if asset.kind == QA:
+        extra["classification:bitfields"] = [_bitfield(flag) for flag in Flag]
+    reflectance = ["data", "reflectance"]
+    roles = {
+        BOA: reflectance,
+        NBAR: reflectance,
+        FLAT: reflectance,
+        UNCERTAINTY: ["data", "uncertainty"],
+        TRUE_COLOUR: ["visual"],
+    }
     return {"roles": roles.get(asset.kind, ["data"]), "extra_fields": extra}
+
+
+def _bitfield(flag: Flag) -> dict:
+    name = str(flag.name).lower()
+    classes = [{"value": value, "name": f"{prefix}{name}"} for value, prefix in ((0, "no_"), (1, ""))]
+    return {"name": name, "offset": flag.bit_length() - 1, "length": 1, "classes": classes}
 
 
 def _band(band: str, scene: Scene) -> dict:
     common = next(asset.common_name for asset in ASSETS.values() if asset.kind == BOA and asset.bands == (band,))
-    centre, width = _spectrum(scene.bands[band].response)
+    centre, width = scene.bands[band].response.centre_and_width
     return {"name": band, "common_name": common, "center_wavelength": centre, "full_width_half_max": width}
-
-
-def _spectrum(response: SpectralResponse) -> tuple[float, float]:
-    """Return centre and full width at half maximum, um."""
-    values = np.array(response.values)
-    above = response.wavelength[values >= values.max() / 2]
-    centre = np.average(response.wavelength, weights=values)
-    return round(float(centre) / 1000, 4), round(float(np.ptp(above) + response.step) / 1000, 4)
 
 
 if __name__ == "__main__":

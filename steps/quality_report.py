@@ -1,7 +1,7 @@
 """Stage: the quality report of a product."""
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from steps.sentinel2.names import l2a_name
 from steps.sentinel2.reports import (
     AerosolReport,
     BandFigures,
-    QualityReport,
     ReflectanceReport,
     TerrainReport,
     WaterVapourReport,
@@ -25,12 +24,12 @@ from steps.sentinel2.scene_classes import CLOUDS, NO_DATA, SCL_CLASSES, WATER
 
 def run(
     metadata: Path,
-    classification: Path,
     terrain: Path,
-    aerosol: Path,
-    water_vapour: Path,
-    reflectance: Path,
     quality: Path,
+    classification: Path | None = None,
+    aerosol: Path | None = None,
+    water_vapour: Path | None = None,
+    reflectance: Path | None = None,
     terrain_correction: Path | None = None,
 ) -> None:
     """Gather what is known of the quality of a product in one JSON document.
@@ -39,12 +38,14 @@ def run(
     ----------
     metadata
         The scene.
-    classification, terrain
+    terrain
+        At 20 m.
+    quality
+        Output: a `steps.sentinel2.reports.QualityReport`, without what there is nothing to tell of.
+    classification
         At 20 m.
     aerosol, water_vapour, reflectance, terrain_correction
         Reports of these stages (`steps.sentinel2.reports`).
-    quality
-        Output: a `QualityReport`, without `aot_source` where there is none.
 
     Raises
     ------
@@ -52,37 +53,37 @@ def run(
         If an input cannot be read.
     """
     scene, ground = Scene.read(metadata), _ground(terrain)
-    air, vapour = read_document(aerosol, AerosolReport), read_document(water_vapour, WaterVapourReport)
-    inverted = read_document(reflectance, ReflectanceReport)
-    corrected = read_document(terrain_correction, TerrainReport).resolutions if terrain_correction else ()
-    sentences = [*scene.defaults, *ground.pop("defaults"), *_defaults(tags_of(classification, CLASSIFICATION))]
-    sentences += [sentence for report in (air, vapour, inverted) for sentence in report.defaults]
-    figures = _finest(inverted)
-    report = QualityReport(
-        product=l2a_name(scene.product),
-        software=f"Sen2Flow {__version__}",
-        **class_shares(_class_counts(classification)),
-        **ground,
-        aot_method=air.method,
-        mean_aot550=air.mean_aot550,
-        ddv_percentage=air.ddv_percentage,
-        aerosol_model=air.model,
-        aerosol_model_source=air.model_source,
-        lut=air.lut,
-        water_vapour_method=vapour.method,
-        mean_water_vapour=vapour.mean_water_vapour,
-        ozone_dobson=round(scene.auxiliary.ozone * 1000, 3),
-        ozone_source=scene.auxiliary.ozone_source,
-        negative_percentage={band: 100 * of_band.negative_share for band, of_band in figures.items()},
-        mean_reflectance={band: of_band.mean_reflectance for band, of_band in figures.items()},
-        outside_domain_percentage=_outside_domain(inverted),
-        terrain_corrected=any(raster.applied for raster in corrected),
-        defaults=tuple(sentences),
-        aot_source=air.source or None,
-    )
-    write_json(
-        quality, {name: value for name, value in asdict(report).items() if (name, value) != ("aot_source", None)}
-    )
+    sentences = [*scene.defaults, *ground.pop("defaults")]
+    facts: dict[str, Any] = {}
+    if classification:
+        facts |= class_shares(_class_counts(classification))
+        sentences += _defaults(tags_of(classification, CLASSIFICATION))
+    if aerosol:
+        air = read_document(aerosol, AerosolReport)
+        same = ("mean_aot550", "ddv_percentage", "lut")
+        facts |= {name: getattr(air, name) for name in same} | {"aot_method": air.method}
+        facts |= {"aerosol_model": air.model, "aerosol_model_source": air.model_source}
+        facts |= {"aot_source": air.source} if air.source else {}
+        sentences += air.defaults
+    if water_vapour:
+        vapour = read_document(water_vapour, WaterVapourReport)
+        facts |= {"water_vapour_method": vapour.method, "mean_water_vapour": vapour.mean_water_vapour}
+        sentences += vapour.defaults
+    if reflectance:
+        inverted = read_document(reflectance, ReflectanceReport)
+        corrected = read_document(terrain_correction, TerrainReport).resolutions if terrain_correction else ()
+        figures = _finest(inverted)
+        facts |= {
+            "negative_percentage": {band: 100 * of_band.negative_share for band, of_band in figures.items()},
+            "mean_reflectance": {band: of_band.mean_reflectance for band, of_band in figures.items()},
+            "outside_domain_percentage": _outside_domain(inverted),
+            "terrain_corrected": any(raster.applied for raster in corrected),
+        }
+        sentences += inverted.defaults
+    facts |= {"product": l2a_name(scene.product), "software": f"Sen2Flow {__version__}", **ground}
+    facts |= {"ozone_dobson": round(scene.auxiliary.ozone * 1000, 3), "ozone_source": scene.auxiliary.ozone_source}
+    facts |= {"defaults": sentences}
+    write_json(quality, facts)
 
 
 def _class_counts(classification: Path) -> np.ndarray:

@@ -19,32 +19,46 @@ _SIDE = 1100
 _LEAST_RANGE = {AOT: 0.05, WVP: 0.2}
 
 
-def run(toa: Path, boa: Path, classification: Path, aot: Path, wvp: Path, metadata: Path, folder: Path) -> None:
+def run(
+    metadata: Path,
+    folder: Path,
+    toa: Path | None = None,
+    boa: Path | None = None,
+    classification: Path | None = None,
+    aot: Path | None = None,
+    wvp: Path | None = None,
+) -> None:
     """Draw the product: true colour before and after the correction, classes, aerosol and water vapour.
 
     Parameters
     ----------
-    toa, boa
-        Reflectance at 20 m at the top of the atmosphere and at the surface; both are drawn with the same stretch.
-    classification, aot, wvp
-        At 20 m.
     metadata
         The scene.
     folder
-        Folder that is made, with tci_toa.png, tci_boa.png, scl.png, aot.png and wvp.png.
+        Folder that is made, with those of tci_toa.png, tci_boa.png, scl.png, aot.png and wvp.png that something is
+        given for.
+    toa, boa
+        Reflectance at the top of the atmosphere and at the surface; both are drawn with the same stretch.
+    classification, aot, wvp
+        At 20 m.
     """
     scene = Scene.read(metadata)
     with atomic(folder) as part:
         part.mkdir()
         for name, path, kind in (("tci_toa", toa, TOA), ("tci_boa", boa, BOA)):
+            if path is None:
+                continue
             level = "top of atmosphere" if kind is TOA else "surface"
             colours = np.dstack([true_colour(_overview(path, kind, band)) for band in RGB])
             with _Picture(part / f"{name}.png", scene, f"True colour, {level}") as picture:
                 picture.show(colours)
-        with _Picture(part / "scl.png", scene, "Scene classification") as picture:
-            _draw_classes(picture, _thinned(classification))
+        if classification:
+            with _Picture(part / "scl.png", scene, "Scene classification") as picture:
+                _draw_classes(picture, _thinned(classification))
         maps = ((aot, AOT, "Aerosol optical thickness at 550 nm"), (wvp, WVP, "Water vapour (g/cm²)"))
         for path, kind, title in maps:
+            if path is None:
+                continue
             values = _overview(path, kind, kind.name) * kind.scale
             with _Picture(part / ("aot.png" if kind is AOT else "wvp.png"), scene, title) as picture:
                 _draw_map(picture, np.ma.masked_equal(values, 0), _LEAST_RANGE[kind])
@@ -108,7 +122,7 @@ def _draw_classes(picture: _Picture, classes: np.ndarray) -> None:
     palette = np.array(SCL_COLOURS, np.uint8)
     picture.show(palette[classes], interpolation="nearest")
     counts = np.bincount(classes.ravel(), minlength=len(palette))
-    shares = counts / max(counts[1:].sum(), 1) * 100
+    shares = counts / np.maximum(counts[1:].sum(), 1) * 100
     shares[0] = counts[0] / classes.size * 100
     patches = [
         Patch(

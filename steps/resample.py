@@ -16,7 +16,9 @@ from steps.sentinel2.kinds import TOA
 LINEAR_BANDS = ("B09", "B10")
 
 
-def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, stack_20m: Path, stack_60m: Path, threads: int = 1) -> None:
+def run(
+    toa_10m: Path, toa_20m: Path, toa_60m: Path, stack_20m: Path | None, stack_60m: Path | None, threads: int = 1
+) -> None:
     """Bring the 12 bands to pixels of 20 m and of 60 m.
 
     Finer bands are averaged over blocks of pixels, coarser ones interpolated (B09, B10 linearly, B01 by cubic splines).
@@ -26,7 +28,7 @@ def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, stack_20m: Path, stack_60m:
     toa_10m, toa_20m, toa_60m
         Top-of-atmosphere reflectance of the bands of each resolution.
     stack_20m, stack_60m
-        Outputs: top-of-atmosphere reflectance of the 12 bands.
+        Outputs, those that are wanted: top-of-atmosphere reflectance of the 12 bands.
     threads
         Threads to use.
 
@@ -38,6 +40,8 @@ def run(toa_10m: Path, toa_20m: Path, toa_60m: Path, stack_20m: Path, stack_60m:
     sources = {10: toa_10m, 20: toa_20m, 60: toa_60m}
     with workers("threads", threads) as run_all:
         for resolution, stack in ((20, stack_20m), (60, stack_60m)):
+            if stack is None:
+                continue
             grid = grid_of(sources[resolution], TOA)
             blocks = list(row_blocks(grid.height))
             with create(stack, TOA, grid, STACK_BANDS) as raster:

@@ -1,26 +1,26 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from steps.atmosphere.responses import reference_response
+from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import images as kernels
 from steps.classification.cci_layers import read_layers
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
-from steps.classification.images import Bands, Maps
+from steps.classification.images import Bands, Maps, Reader
 from steps.classification.improved import (
     IMPROVEMENTS,
     UNSEEN,
     Improvement,
     Refinements,
     agree,
-    b10_of_ground,
-    b10_thickness,
     ground_by_vapour,
     refine,
 )
@@ -33,6 +33,7 @@ from steps.classification.scene import (
     geometric_shadow,
 )
 from steps.classification.signs import signs
+from steps.classification.vapour import Absorption, Vapour, air_mass, find_vapour, limits, without_ground
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
@@ -40,8 +41,8 @@ from steps.core.rasters import BLOCK, Grid, grid_of, read, row_blocks, tags_of, 
 from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
-from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, MASK_SATURATED, TERRAIN, TOA
-from steps.sentinel2.scene import Scene
+from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, MASK_SATURATED, TERRAIN, TOA, WVP
+from steps.sentinel2.scene import Scene, SpectralResponse
 from steps.sentinel2.scene_classes import NO_DATA, SATURATED_DEFECTIVE, UNCLASSIFIED
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,10 @@ BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 #: Those that `signs` needs, in its order, and with them the recovery rules.
 SIGN_BANDS = ("b02", "b03", "b04", "b8a", "b10", "b11", "b12")
 RECOVERY_BANDS = frozenset(name.upper() for name in SIGN_BANDS)
-#: Reads rows of these bands; the others may be empty.
-Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
+#: Bands of the file of `ShadowLimits`.
+LIMIT_BANDS = ("B8A", "B11", "snow", "water")
+#: Least and greatest slant column of water vapour, g/cm2.
+COLUMNS = (0.01, 60.0)
 
 
 def classify_scene(
@@ -75,12 +78,12 @@ def classify_scene(
     land_cover: np.ndarray | None = None,
     snow_condition: np.ndarray | None = None,
     snow_possible: bool = True,
+    water_vapour: float | None = None,
     mode: str = "classic",
     improvements: Sequence[str] = IMPROVEMENTS,
     view_zenith: float = 0,
     view_azimuth: float = 0,
     cast_shadow: np.ndarray | None = None,
-    water_vapour: float | None = None,
     cloud_buffer: float = 0,
     cloud_model: str = "rules",
     shadows: ShadowLimits | None = None,
@@ -103,6 +106,8 @@ def classify_scene(
         ESA CCI maps on the scene's grid.
     snow_possible
         False skips the snow rules.
+    water_vapour
+        Mean column by auxiliary data, g/cm2; what the image tells of it goes before.
     mode
         `classic`: the rules of Sen2Cor 2.8. `improved`: refined, with probabilities that agree with the classes.
     improvements
@@ -111,8 +116,6 @@ def classify_scene(
         Scene means, degrees.
     cast_shadow
         1 where terrain throws a shadow.
-    water_vapour
-        Mean column, g/cm2.
     cloud_buffer
         Distance by which clouds grow, m.
     cloud_model
@@ -157,14 +160,22 @@ def classify_scene(
             prediction = cloud_prediction(
                 lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
             )
-        thickness = b10_thickness(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-        refinements = Refinements(
-            tuple(improvements), where, cast_shadow, displaced, thickness, cloud_buffer, prediction
-        )
+        refinements = Refinements(tuple(improvements), where, cast_shadow, displaced, cloud_buffer, prediction)
+    shape, table = toa["B02"].shape, absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
+    believed = limits(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
+    vapour = find_vapour(read_rows, shape, resolution, table, believed, threads)
     return classify(
-        read_rows, toa["B02"].shape, resolution, sun_zenith, sun_azimuth,
+        read_rows, shape, resolution, sun_zenith, sun_azimuth,
+        vapour=vapour, table=table,
         land_cover=land_cover, snow_possible=snow_possible, refinements=refinements, threads=threads,
     )[:3]  # fmt: skip
+
+
+def absorption(responses: Mapping[str, SpectralResponse]) -> Absorption:
+    """Return the transmittances of water vapour that `steps.classification.vapour` goes by, for a satellite."""
+    log_column, elevation = np.linspace(np.log(COLUMNS[0]), np.log(COLUMNS[1]), 80), 1000.0 * np.arange(10)
+    tables = (water_vapour_transmittance(responses[b], np.exp(log_column), elevation / 1000) for b in ("B09", "B10"))
+    return Absorption(log_column, elevation, *tables)
 
 
 def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=None, sea=None) -> Maps:
@@ -192,6 +203,8 @@ def classify(
     sun_zenith: float,
     sun_azimuth: float,
     *,
+    vapour: Vapour,
+    table: Absorption,
     land_cover: np.ndarray | None,
     snow_possible: bool,
     refinements: Refinements | None,
@@ -202,12 +215,15 @@ def classify(
     Without `refinements` it is the classic one. The last result tells where the shadows of clouds fall, if
     `refinements` look for these.
     """
+    read_free = without_ground(read_rows, vapour, table)
     if refinements:
-        read_rows = _refined(read_rows, refinements)
+        read_free = _refined(read_free, refinements)
+        # The rules that look at the whole scene compare B10 with that of clear ground as it is.
+        read_rows = read_free if "cirrus" in refinements.improvements else _refined(read_rows, refinements)
     first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
 
     def evidence(rows: slice, wide: slice, inner: slice) -> None:
-        results = kernels.evidence(*read_rows(wide, frozenset(STACK_BANDS)), snow_possible)
+        results = kernels.evidence(*read_free(wide, frozenset(STACK_BANDS)), snow_possible)
         for whole, part in zip((first, cloud, snow, casts_shadow), results, strict=True):
             whole[rows] = part[inner]
 
@@ -275,12 +291,11 @@ def _recovered(
 
 
 def _refined(read_rows: Reader, refinements: Refinements) -> Reader:
-    """Take from B10 what ground sends through, so that it needs no limit of elevation, and hide the hillshade."""
+    """Hide the elevation, by which the rules limit cirrus, and the hillshade."""
 
     def read(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands, maps = read_rows(rows, names)
         if "cirrus" in refinements.improvements:
-            bands = bands._replace(b10=bands.b10 - b10_of_ground(maps.elevation, bands.b8a, refinements.b10_thickness))
             maps = maps._replace(elevation=np.zeros_like(maps.elevation))
         if "terrain" in refinements.improvements:
             maps = maps._replace(slope=np.zeros_like(maps.slope), hillshade=np.full_like(maps.hillshade, 255))
@@ -321,6 +336,8 @@ def run(
     classification_60m: Path | None = None,
     shadow_limits: Path | None = None,
     tile_shadow_limits: Path | None = None,
+    vapour: Path | None = None,
+    tile_vapour: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -341,6 +358,8 @@ def run(
     shadow_limits: output of an overview: how dark land has to be, where the shadows of clouds fall, to be in them.
     tile_shadow_limits: that of the whole tile's overview, for improved mode: so that a part of a tile has the shadows
     that it has in the whole one. Without it they are looked for in the scene.
+    vapour, tile_vapour: likewise the column of water vapour, as above sea level, that tells what of the ground is seen
+    in B10.
     water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
     need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
     pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
@@ -376,12 +395,17 @@ def run(
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
         prediction = _prediction(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
-        altitude = float(ground["tile_elevation_mean"])
-        thickness = b10_thickness(scene.auxiliary.water_vapour, altitude, scene.sun_zenith)
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
-        refinements = Refinements(made, shadows, cast_shadow, displaced, thickness, cloud_buffer, prediction)
-    scl, cloud, snow, limits = classify(
+        refinements = Refinements(made, shadows, cast_shadow, displaced, cloud_buffer, prediction)
+    table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
+    if tile_vapour:
+        found = _vapour(tile_vapour, grid, scene)
+    else:
+        believed = limits(scene.auxiliary.water_vapour, float(ground["tile_elevation_mean"]), scene.sun_zenith)
+        found = find_vapour(read_rows, grid.shape, round(grid.resolution), table, believed, threads)
+    scl, cloud, snow, shadow_found = classify(
         read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
+        vapour=found, table=table,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
     if median_filter > 1:
@@ -393,8 +417,7 @@ def run(
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
         _write(classification_60m, grid.at(60), coarse, mode, defaults)
-    if shadow_limits:
-        _write_limits(shadow_limits, grid, limits)
+    _write_overview(shadow_limits, vapour, grid, scene, shadow_found, found)
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
 
 
@@ -406,18 +429,42 @@ def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str, defa
     write(path, CLASSIFICATION, grid, bands, compress=True, **tags)
 
 
-def _write_limits(path: Path, grid: Grid, shadows: ShadowLimits | None) -> None:
-    """Write the limits of an overview; 0, as no data, where no shadow falls."""
-    stored = np.zeros((2, *grid.shape), np.uint16)
-    for number, limit in enumerate(shadows[:2] if shadows else ()):
-        stored[number] = np.rint((np.nan_to_num(limit, nan=TOA.offset) - TOA.offset) / TOA.scale)
-    write(path, TOA, grid, dict(zip(("B8A", "B11"), stored, strict=True)), compress=True)
+def _write_overview(
+    shadow_limits: Path | None,
+    vapour: Path | None,
+    grid: Grid,
+    scene: Scene,
+    shadows: ShadowLimits | None,
+    found: Vapour,
+) -> None:
+    """Write what an overview finds for the whole tile: the limits of shadows, 0 (as no data) where none falls.
+
+    And the column of water vapour, as if all ground were at sea level.
+    """
+    if shadow_limits:
+        stored = dict(zip(LIMIT_BANDS, np.zeros((4, *grid.shape), np.uint16), strict=True))
+        for band, limit in zip(LIMIT_BANDS[:3], shadows[:3] if shadows else (), strict=False):
+            stored[band] = np.rint((np.nan_to_num(limit, nan=TOA.offset) - TOA.offset) / TOA.scale).astype(np.uint16)
+        if shadows:
+            stored["water"] = shadows.water.astype(np.uint16)
+        write(shadow_limits, TOA, grid, stored, compress=True)
+    if vapour:
+        column = np.rint(np.exp(found.log_column) / air_mass(scene.sun_zenith) / WVP.scale)
+        write(vapour, WVP, grid, {"water_vapour": np.clip(column, 1, 65535).astype(np.uint16)}, compress=True)
 
 
 def _limits(path: Path, grid: Grid) -> ShadowLimits:
     """Read the limits of the whole tile's overview for the pixels of a grid."""
-    b8a, b11 = (values(path, TOA, band) for band in ("B8A", "B11"))
-    return ShadowLimits(b8a, b11, *nearest_indices(b8a.shape, *grid_of(path, TOA).positions(grid)))
+    b8a, b11, snow = (values(path, TOA, band) for band in LIMIT_BANDS[:3])
+    water = read(path, TOA, LIMIT_BANDS[3]).astype(np.uint8)
+    return ShadowLimits(b8a, b11, snow, water, *nearest_indices(water.shape, *grid_of(path, TOA).positions(grid)))
+
+
+def _vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:
+    """Read the whole tile's water vapour for the pixels of a grid."""
+    column = values(path, WVP, "water_vapour")
+    at = nearest_indices(column.shape, *grid_of(path, WVP).positions(grid))
+    return Vapour(np.log(column * np.float32(air_mass(scene.sun_zenith))), *at)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:

@@ -9,16 +9,19 @@ import numpy as np
 
 from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.classification.classes import is_one_of
 from steps.core.cli import cli
 from steps.core.documents import write_document
 from steps.core.errors import StepError
+from steps.core.mesh import nearest_indices
 from steps.core.parallel import Backend, RunAll, workers
 from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.kinds import AOT, BOA, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import CorrectedRaster, TerrainReport
 from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM
 from steps.terrain.illumination import correct_terrain
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ _GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
 def run(
     boa: list[Path],
     terrain: list[Path],
+    classification: Path,
     metadata: Path,
     angles: Path,
     aot: Path,
@@ -48,7 +52,8 @@ def run(
 ) -> None:
     """Correct surface reflectance for slope, shadow, visible sky and the light of the slopes around.
 
-    Flat-terrain reflectance is divided by the irradiance of the ground as it lies relative to level open ground.
+    Flat-terrain reflectance is divided by the irradiance of the ground as it lies relative to level open ground. Clouds
+    are left as they are.
 
     Parameters
     ----------
@@ -56,6 +61,8 @@ def run(
         Surface reflectance over flat terrain, unrounded, a raster for each pixel size.
     terrain
         Terrain rasters of the same grids, in the same order.
+    classification
+        Scene classification at 20 m.
     metadata, angles, aot, aerosol_model
         The scene, its sun angles, its aerosol at 20 m, and its aerosol model.
     corrected
@@ -75,7 +82,7 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    inputs = metadata, angles, aot, aerosol_model
+    inputs = classification, metadata, angles, aot, aerosol_model
     with workers(backend, threads, scheduler) as run_all:
         reports = [
             _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
@@ -88,6 +95,7 @@ def _corrected(
     boa: Path,
     terrain: Path,
     corrected: Path,
+    classification: Path,
     metadata: Path,
     angles: Path,
     aot: Path,
@@ -116,7 +124,9 @@ def _corrected(
     counts = []
     fields = list(run_all(_field, bands, boa, mesh, angle_grid, elevation_nodes, aerosol, table, scene))
     with create(corrected, BOA, grid, bands) as raster:
-        results = run_all(_correct, blocks, boa, terrain, resolution, fields, limit)
+        cloud = is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH))
+        in_classes = nearest_indices(cloud.shape, *grid_of(classification, CLASSIFICATION).positions(grid))
+        results = run_all(_correct, blocks, boa, terrain, cloud, in_classes, resolution, fields, limit)
         for rows, (block, count) in zip(blocks, results, strict=True):
             for band, values in zip(bands, block, strict=True):
                 raster.write(band, values, rows.start)
@@ -182,7 +192,9 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
     return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
 
 
-def _correct(rows: slice, boa: Path, terrain: Path, resolution: int, fields, limit: float):
+def _correct(
+    rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, resolution: int, fields, limit: float
+):
     """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     level, ground = (
         read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
@@ -190,8 +202,9 @@ def _correct(rows: slice, boa: Path, terrain: Path, resolution: int, fields, lim
     )
     result, counts = np.empty(level.shape, BOA.dtype), np.zeros((*level.shape[:2], 3), np.int64)
     cell, ratio = CELL[resolution], _CELL // resolution
+    cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
     for k, (nodes, around) in enumerate(fields):
-        correct_terrain(level[k], ground, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
+        correct_terrain(level[k], ground, cloudy, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
     return result, counts.sum(axis=1)
 
 

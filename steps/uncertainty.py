@@ -14,19 +14,20 @@ from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
-from steps.atmosphere.uncertainty import AOT550, INPUTS, changes, noise_variance, spans, variance_nodes
+from steps.atmosphere.uncertainty import INPUTS, changes, noise_variance, spans, variance_nodes
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments, interpolate, nearest
-from steps.core.rasters import create, grid_of, read, row_blocks, tags_of
+from steps.core.rasters import create, grid_of, read, row_blocks, tags_of, values
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
 from steps.sentinel2.kinds import (
     AOT,
+    AOT_UNCERTAINTY,
     BOA,
     CLASSIFICATION,
     REFLECTANCE_OFFSET,
@@ -51,6 +52,7 @@ def run(
     metadata: Path,
     angles: Path,
     aot: Path,
+    aot_uncertainty: Path,
     wvp: Path,
     aerosol_model: Path,
     other_luts: list[Path],
@@ -62,17 +64,20 @@ def run(
 ) -> None:
     """Compute the standard uncertainty (k = 1) of surface reflectance, of each band where its pixels are finest.
 
-    It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
-    the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before terrain
-    correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile; TERRAIN, AOT and
-    WVP are those of 20 m, and the method by which AOT was made says how well aerosol is known. AEROSOL_MODEL names
-    that of the inversion; of the look-up tables OTHER_LUTS that of the model to compare with is taken. SCENE_MEANS are
-    means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the reflectance.
+    It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the
+    choice of the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before
+    terrain correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile;
+    TERRAIN, AOT and WVP are those of 20 m; AOT_UNCERTAINTY tells in cells of the whole tile how well the aerosol is
+    known. AEROSOL_MODEL names that of the inversion; of the look-up tables OTHER_LUTS that of the model to compare
+    with is taken. SCENE_MEANS are means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the
+    reflectance.
     """
     scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
     tile, other_tile = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
-    inputs = replace(INPUTS, aot550=AOT550[tags_of(aot, AOT).get("method", "DDV")])
+    known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
+    cells = grid_of(aot_uncertainty, AOT_UNCERTAINTY)
+    inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
     ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     classified = grid_of(classification, CLASSIFICATION)
@@ -96,6 +101,8 @@ def run(
             _at_nodes(air[0], AOT.nodata, mesh) * AOT.scale,
             _at_nodes(air[1], WVP.nodata, mesh) * WVP.scale,
         )
+        in_cells = ((v / cells.resolution - 0.5) for v in (cells.top - mesh.y, mesh.x - cells.left))
+        at_nodes = replace(inputs, aot550=(interpolate(known, *in_cells), 0.0))
         bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
@@ -107,7 +114,7 @@ def run(
                 noise = noise_variance(
                     band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
                 )
-                terms = changes(ours.at, other.at, *state, with_dem=with_dem, inputs=inputs)
+                terms = changes(ours.at, other.at, *state, with_dem=with_dem, inputs=at_nodes)
                 nodes = variance_nodes(*terms, noise, adjacency=around is not None)
                 _write_band(output, band, stored, around, nodes, mesh, pool)
 

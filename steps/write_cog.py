@@ -1,13 +1,8 @@
 """Stage: the cloud-optimised GeoTIFFs."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -20,14 +15,15 @@ from steps.core.checksums import seal_folder
 from steps.core.cli import cli
 from steps.core.documents import atomic
 from steps.core.errors import StepError
-from steps.core.parallel import end_with_parent
-from steps.core.rasters import RASTER_ERRORS, Grid, Kind, bands_of, check_space, create, grid_of, read, row_blocks
-from steps.l2a.assets import ASSETS, PROBABILITY, TRUE_COLOUR, UNCERTAINTIES, Asset
-from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP
+from steps.core.parallel import write_files
+from steps.core.rasters import RASTER_ERRORS, Grid, Kind, bands_of, check_space, create, grid_of, row_blocks
+from steps.l2a import layers as layers_of
+from steps.l2a.assets import ANGLE, DARK_VEGETATION, FLAT, QA, Asset, Layer, Product, chosen_assets
+from steps.sentinel2.bands import RESOLUTIONS
+from steps.sentinel2.kinds import AEROSOL_GROUND, ANGLES, AOT, BOA, CLASSIFICATION, MASK, TERRAIN, UNCERTAINTY, WVP
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_COLOURS
-from steps.sentinel2.true_colour import true_colour
 
 # Level 1 of both codecs. On real bands, libdeflate's level 1 is not only faster than its level 6 but also gives
 # smaller files; Zstandard's is twice as fast again, with files up to 6 % larger.
@@ -41,69 +37,85 @@ _OPTIONS = {
 # GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing. In bytes,
 # as rasterio takes it.
 _CACHE = 128 * 2**20
+#: Averages of codes, flags and azimuths mean nothing: overviews show the most frequent class, or one of the pixels.
+_RESAMPLING = {CLASSIFICATION.name: "MODE", DARK_VEGETATION.name: "MODE", QA.name: "MODE", ANGLE.name: "NEAREST"}
+#: GDAL's names of NumPy's types.
+_TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16"}
 
 
 def run(
-    boa: list[Path],
-    aot: Path,
-    wvp: Path,
-    classification: Path,
     metadata: Path,
     cogs: Path,
-    compression: Literal["deflate", "zstd"] = "deflate",
+    boa: list[Path] | None = None,
+    aot: Path | None = None,
+    wvp: Path | None = None,
+    classification: Path | None = None,
     uncertainty: list[Path] | None = None,
+    flat: list[Path] | None = None,
+    mask: Path | None = None,
+    terrain: Path | None = None,
+    angles: Path | None = None,
+    aerosol_ground: Path | None = None,
+    products: list[Product] | None = None,
+    layers: list[Layer] | None = None,
+    min_cos_incidence: float = 0.2,
+    compression: Literal["deflate", "zstd"] = "deflate",
     threads: int = 1,
 ) -> None:
     """Write the cloud-optimised GeoTIFFs, named for their asset keys: red.tif, scl.tif ...
 
     At 10 m blue, green, red, nir and visual (true colour); at 20 m rededge1, rededge2, rededge3, nir08, swir16,
-    swir22, aot, wvp, scl, cloud and snow; at 60 m coastal and nir09. Each carries scale, offset and no-data value.
+    swir22, aot, wvp, scl, cloud and snow; at 60 m coastal and nir09. Where a band's own pixel size is not among those
+    given it is there at another. Each carries scale, offset and no-data value.
 
     Parameters
     ----------
-    boa
-        Surface reflectance, a raster for each of these pixel sizes or some of them.
-    aot, wvp, classification
-        Aerosol optical thickness, water vapour and classification at 20 m.
     metadata
         The scene.
     cogs
         Folder that is made.
-    compression
-        Both are lossless; deflate is read by every program, zstd is faster.
+    boa
+        Surface reflectance, a raster for each of these pixel sizes or some of them.
+    aot, wvp, classification
+        Aerosol optical thickness, water vapour and classification at 20 m.
     uncertainty
         Of the reflectance, in the order of `boa`; adds blue_uncertainty.tif and so on.
+    flat
+        Reflectance before terrain correction, in the order of `boa`.
+    mask, terrain, angles, aerosol_ground
+        Quality flags and terrain at 20 m, angles, and what the retrieval of aerosol says of the ground, for `layers`.
+    products, layers
+        What is written (`steps.l2a.assets`); all products unless given, and no layers.
+    min_cos_incidence
+        Cosine of the sun's incidence below which `qa` calls a slope faint.
+    compression
+        Both are lossless; deflate is read by every program, zstd is faster.
     threads
         Files that are written side by side, by processes: GDAL's copying holds the interpreter's lock, and its own
         threads do half of what they could.
     """
     scene = Scene.read(metadata)
-    maps, sources = {AOT: aot, WVP: wvp, CLASSIFICATION: classification}, {}
-    for path, layer in zip(boa, uncertainty or repeat(None, len(boa)), strict=True):
-        resolution = round(grid_of(path, BOA).resolution)
-        of_kind = {BOA: path} | (maps if resolution == 20 else {}) | ({UNCERTAINTY: layer} if layer else {})
-        sources[resolution] = of_kind
-        for kind, source in of_kind.items():
-            if grid_of(source, kind) != scene.grid.at(resolution):
-                raise StepError(
-                    f"{source}: its pixels are not those of the scene at {resolution} m; run its stage again"
-                )
-    wanted = ASSETS | (UNCERTAINTIES if uncertainty else {})
-    sizes = {key: _size(asset, scene) for key, asset in wanted.items() if asset.resolution in sources}
+    sizes_of_boa = [round(grid_of(path, BOA).resolution) for path in boa or ()]
+    sources: dict[int, dict[str, Path]] = {size: {} for size in RESOLUTIONS}
+    maps = ((AOT, aot), (WVP, wvp), (CLASSIFICATION, classification), (MASK, mask), (TERRAIN, terrain))
+    given = [(20, kind, path) for kind, path in maps]
+    for kind, paths in ((BOA, boa), (UNCERTAINTY, uncertainty), (FLAT, flat)):
+        given += [(size, kind, path) for size, path in zip(sizes_of_boa, paths, strict=True)] if paths else []
+    for size, kind, path in given:
+        if path:
+            if grid_of(path, BOA if kind == FLAT else kind) != scene.grid.at(size):
+                raise StepError(f"{path}: its pixels are not those of the scene at {size} m; run its stage again")
+            sources[size][kind.name] = path
+    for of_size in sources.values():
+        of_size |= {kind.name: path for kind, path in ((ANGLES, angles), (AEROSOL_GROUND, aerosol_ground)) if path}
+    wanted = chosen_assets(products or get_args(Product), sizes_of_boa, layers or (), bool(uncertainty))
+    sizes = {key: _size(asset, scene) for key, asset in wanted.items()}
     check_space(cogs, sum(sizes.values()))
-    # Forked, so that they start at once; a new process would first import everything.
-    context = multiprocessing.get_context("fork")
-    with atomic(cogs) as folder, ProcessPoolExecutor(threads, context, end_with_parent, (os.getpid(),)) as pool:
+    with atomic(cogs) as folder:
         folder.mkdir()
-        write = partial(_write_asset, folder, scene, sources, compression)
+        write = partial(_write_asset, folder, scene, sources, min_cos_incidence, compression)
         largest_first = sorted(sizes, key=sizes.__getitem__, reverse=True)
-        try:
-            for _ in pool.map(write, largest_first, [wanted[key] for key in largest_first]):
-                pass
-        except BrokenProcessPool as error:
-            raise StepError(
-                f"{cogs}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
-            ) from error
+        write_files(cogs, write, [(key, wanted[key]) for key in largest_first], threads)
         seal_folder(folder, cogs)
 
 
@@ -113,9 +125,12 @@ def _size(asset: Asset, scene: Scene) -> int:
     return rows * columns * len(asset.bands) * np.dtype(asset.kind.dtype).itemsize
 
 
-def _write_asset(folder: Path, scene: Scene, sources: dict, compression: str, key: str, asset: Asset) -> None:
+def _write_asset(
+    folder: Path, scene: Scene, sources: dict, faint: float, compression: str, key: str, asset: Asset
+) -> None:
     grid, options = scene.grid.at(asset.resolution), _OPTIONS | {"compress": compression}
-    _write(folder / f"{key}.tif", asset, sources[asset.resolution], grid, _tags(scene, asset), options)
+    made = layers_of.Layers(sources[asset.resolution], grid, faint)
+    _write(folder / f"{key}.tif", asset, made, grid, _tags(scene, asset), options)
 
 
 def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
@@ -128,17 +143,16 @@ def _tags(scene: Scene, asset: Asset) -> dict[str, str]:
     }
 
 
-def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags: dict, options: dict) -> None:
+def _write(path: Path, asset: Asset, layers: layers_of.Layers, grid: Grid, tags: dict, options: dict) -> None:
     derived = path.with_suffix(".raw")
-    # The average of class codes means nothing: overviews show the most frequent class.
-    resampling = "MODE" if asset.kind == CLASSIFICATION else "AVERAGE"
+    resampling = _RESAMPLING.get(asset.kind.name, "AVERAGE")
     try:
-        if asset.kind in _DERIVED:
+        if derives := layers_of.is_made(asset.kind):
             with create(derived, asset.kind, grid, asset.bands) as raster:
                 for band in asset.bands:
                     for rows in row_blocks(grid.height):
-                        raster.write(band, _DERIVED[asset.kind](sources, band, rows), rows.start)
-        source = derived if asset.kind in _DERIVED else sources[asset.kind]
+                        raster.write(band, layers.read(asset.kind, band, rows), rows.start)
+        source = derived if derives else layers.source(asset.kind)
         with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=1):
             virtual = _virtual(source, asset, grid, tags)
             copy(virtual, path, overview_resampling=resampling, **options)
@@ -152,20 +166,6 @@ def _write(path: Path, asset: Asset, sources: dict[Kind, Path], grid: Grid, tags
         derived.unlink(missing_ok=True)
 
 
-def _true_colour(sources: dict[Kind, Path], band: str, rows: slice) -> np.ndarray:
-    return true_colour(read(sources[BOA], BOA, band, rows))
-
-
-def _probability(sources: dict[Kind, Path], band: str, rows: slice) -> np.ndarray:
-    values = read(sources[CLASSIFICATION], CLASSIFICATION, band, rows)
-    values[read(sources[CLASSIFICATION], CLASSIFICATION, "SCL", rows) == CLASSIFICATION.nodata] = PROBABILITY.nodata
-    return values
-
-
-# Assets that are computed from a stage's raster rather than copied.
-_DERIVED = {TRUE_COLOUR: _true_colour, PROBABILITY: _probability}
-
-
 def _virtual(source: Path, asset: Asset, grid: Grid, tags: dict[str, str]) -> str:
     """Return a GDAL virtual dataset: the asset's bands of `source` with just the facts that the file shall carry."""
     names = bands_of(source, asset.kind)
@@ -175,7 +175,7 @@ def _virtual(source: Path, asset: Asset, grid: Grid, tags: dict[str, str]) -> st
     transform = ", ".join(repr(float(v)) for v in grid.transform.to_gdal())
     items = "".join(f'<MDI key="{key}">{escape(value)}</MDI>' for key, value in tags.items())
     layers = "".join(
-        f'<VRTRasterBand dataType="{ {"uint8": "Byte", "uint16": "UInt16"}[asset.kind.dtype] }" band="{number}">'
+        f'<VRTRasterBand dataType="{_TYPES[asset.kind.dtype]}" band="{number}">'
         f"<Description>{name}</Description><UnitType>{asset.unit}</UnitType>"
         f"<NoDataValue>{asset.kind.nodata}</NoDataValue>{_scaling(asset.kind)}"
         f"<ColorInterp>{colour}</ColorInterp>{_palette() if colour == 'Palette' else ''}<SimpleSource>"

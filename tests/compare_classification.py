@@ -26,11 +26,21 @@ from real_scenes import (
     under_clouds,
 )
 from scipy import ndimage
-from simulated_clouds import LEFT, SHARED, VAPOUR, random_clouds, real_clouds, with_clouds
+from simulated_clouds import (
+    LEFT,
+    SHARED,
+    VAPOUR,
+    VAPOUR_SCALE,
+    b10_of_ground,
+    b10_thickness,
+    random_clouds,
+    real_clouds,
+    with_clouds,
+)
 
 from steps.classification.cloud_shadow import displacement, shadow_limits
 from steps.classification.images import hillshade
-from steps.classification.improved import IMPROVEMENTS, VAPOUR_SCALE, b10_of_ground, b10_thickness
+from steps.classification.improved import IMPROVEMENTS
 from steps.scene_classification import classify_scene
 from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
 
@@ -95,10 +105,8 @@ def overview_shadows(toa, sun, improvements, view_zenith=0, view_azimuth=0, **ma
     maps = {name: averaged(a, 4) if isinstance(a, np.ndarray) else a for name, a in maps.items()}
     maps |= {"view_zenith": view_zenith, "view_azimuth": view_azimuth, "improvements": improvements}
     scl, _, _ = classify_scene(coarse, 80, *sun, mode="improved", **maps)
-    cloud = np.isin(scl, CLOUDS)
-    land = ~cloud & ~np.isin(scl, (0, 6, 11))
     directions = np.array([[displacement(*sun, view_zenith, view_azimuth)]])
-    limits = shadow_limits(cloud, land, coarse["B8A"], coarse["B11"], 80, directions)
+    limits = shadow_limits(scl, coarse["B8A"], coarse["B11"], 80, directions)
     rows, columns = (np.minimum(np.arange(n) // 4, m - 1) for n, m in zip(toa["B02"].shape, scl.shape, strict=True))
     return limits._replace(rows=rows, columns=columns)
 
@@ -200,7 +208,7 @@ def compare_mountains(toa, sun, folder):
     where = cast & (toa["B8A"] > 0.15)
     compare(title, image, sun, folder / "mountains.png", VIEW, where=where, cast_shadow=cast.view("u1"), **maps)
     height = np.broadcast_to(np.linspace(0, 4000, columns, dtype="f4"), (rows, columns)).copy()
-    ground = b10_of_ground(height, toa["B8A"], b10_thickness(0.9 * VAPOUR, 0, sun[0]))
+    ground = b10_of_ground(height, toa["B8A"], b10_thickness(0.9 * VAPOUR, sun[0]))
     flat = {"dem": height, "slope": np.zeros_like(height), "hillshade": np.full(height.shape, 255, "u1")}
     title = "T18SVG lifted to 0-4 km in air 10 % drier than said, with cirrus of opacity 0.05 drawn at 11 km"
     column = VAPOUR * np.exp(-2 / VAPOUR_SCALE)

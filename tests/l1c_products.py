@@ -248,11 +248,11 @@ def renew_manifest(safe, algorithm="SHA3-256"):
     return safe
 
 
-def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, **metadata) -> Path:
+def write_product(folder: Path, *, masks="jp2", auxiliary=True, views=None, block=64, **metadata) -> Path:
     """Write a product of 1.5 km a side and return its SAFE folder."""
     safe = folder / f"{NAME}.SAFE"
     for band, size in PIXEL.items():
-        write_jp2(safe / image_name(band), pixels(band), size)
+        write_jp2(safe / image_name(band), pixels(band), size, block=block)
         if masks == "jp2":
             write_jp2(safe / mask_name("QUALIT", band, "jp2"), quality(band), size)
         for kind in ("DEFECT", "NODATA", "SATURA", "TECQUA") if masks == "gml" else ():

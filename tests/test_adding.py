@@ -90,9 +90,7 @@ def test_a_form_of_input_is_a_reader(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_format_of_output_is_a_rule_and_its_last_file(checkout):
-    checkout.edit(
-        "workflow/schemas/config.schema.yaml", "items: {enum: [safe, cog]}", "items: {enum: [safe, cog, text]}"
-    )
+    checkout.edit("workflow/schemas/config.schema.yaml", "enum: [safe, cog, zarr]", "enum: [safe, cog, zarr, text]")
     checkout.edit(
         "workflow/rules/common.smk", "FORMATS = {\n", 'FORMATS = {\n    "text": f"{OUT}/{{product}}/a.txt",\n'
     )

@@ -152,6 +152,22 @@ def test_products_are_those_of_a_run_on_one_machine(cluster_checkout, second_run
     assert cluster == alone
 
 
+def test_a_product_may_be_one_job(slurm, cluster_checkout, second_run):
+    """Of a table, with another that is none; the bytes are the same."""
+    (cluster_checkout.folder / "table.csv").write_text("input\ntile.SAFE\nnone.SAFE\n")
+    before = len(slurm.jobs("rule_"))
+    done = submit(cluster_checkout, "input=table.csv output=whole plan=products formats=cog", check=False)
+    assert done.returncode == 1
+    assert [state for state, _, _ in slurm.jobs("rule_product")] == ["COMPLETED"], done.stderr
+    assert len(slurm.jobs("rule_")) == before + 1
+    rows = (cluster_checkout.folder / "whole/table_summary.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["done", "set aside"]
+    whole, stages = (files(cluster_checkout.folder / name) for name in ("whole", "results"))
+    cogs = {name: content for name, content in stages.items() if name.endswith(".tif")}
+    assert len(cogs) > 10
+    assert {name: content for name, content in whole.items() if name.endswith(".tif")} == cogs
+
+
 def test_dask_workers_come_and_go_as_jobs(slurm, cluster_checkout, tmp_path):
     """The option `parallel: {backend: dask-adaptive, scheduler: slurm}` on a stage, with the bytes of one thread."""
     dask = pytest.importorskip("dask")

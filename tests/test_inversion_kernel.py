@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert, upsample_row
-from steps.core.mesh import cell_moments, cell_quantile, interpolate
+from steps.core.mesh import cell_moments, interpolate
 
 SHAPE, CELL = (75, 131), 32  # four rows share coefficients
 
@@ -157,9 +157,3 @@ def test_statistics_of_cells():
         moments[:, 1, 2], [part.size, part.min(), part.max(), part.mean(), part.var()], rtol=1e-12
     )
     assert (moments[:, 0, 0] == 0).all()
-    chosen = random.uniform(size=values.shape) < 0.5
-    quantile, count = cell_quantile(values.astype("u2"), chosen, 16, 0.5, 5)
-    inside = np.sort(values[16:32, 16:32].astype("u2")[chosen[16:32, 16:32]])
-    assert count[1, 1] == inside.size
-    assert quantile[1, 1] == inside[inside.size // 2]
-    assert np.isnan(cell_quantile(values.astype("u2"), chosen, 16, 0.5, 10**6)[0]).all()

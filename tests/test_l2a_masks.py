@@ -16,7 +16,8 @@ from steps.l1c.safe import Safe
 from steps.l2a.masks import write_masks
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene
-from steps.simulation import demo_xml
+from steps.simulation import l1c_xml
+from steps.simulation.demo_scene import DEMO
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 N0510 = SHARED / "data/l1c_safe_31TCJ_n0510/S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125244.SAFE"
@@ -70,8 +71,8 @@ def polygons(tmp_path_factory):
     masks = []
     for band in (*BANDS, "B00"):
         for kind in ("DEFECT", "DETFOO", "NODATA", "SATURA", "TECQUA") if band != "B00" else ("CLOUDS",):
-            document = demo_xml.mask(kind, band, TILE.epsg, POLYGONS.get((kind, band), ()))
-            (folder / f"{kind}_{band}.gml").write_bytes(demo_xml.serialise(document))
+            document = l1c_xml.mask(DEMO, kind, band, TILE.epsg, POLYGONS.get((kind, band), ()))
+            (folder / f"{kind}_{band}.gml").write_bytes(l1c_xml.serialise(document))
             masks.append(Mask(f"MSK_{kind}", None if band == "B00" else band, f"{kind}_{band}.gml"))
     return Safe(folder), masks
 

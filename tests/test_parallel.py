@@ -71,8 +71,8 @@ def outputs(scene, folder, threads, backend):
     aerosol.run(
         stack=toa,
         aot=aot,
+        aot_uncertainty=folder / "aot_uncertainty.tif",
         report=folder / "aot.json",
-        method="fixed",
         **inputs | {"lut": [table_path()], "aerosol_model": folder / "model.json"},
         **options,
     )
@@ -89,7 +89,7 @@ def outputs(scene, folder, threads, backend):
         aot=aot,
         corrected=[folder / "corrected.tif"],
         report=folder / "terrain.json",
-        **{key: inputs[key] for key in ("metadata", "angles", "aerosol_model")},
+        **{key: inputs[key] for key in ("classification", "metadata", "angles", "aerosol_model")},
         **options,
     )
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -104,7 +104,7 @@ def alone(scene):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_steps_write_the_same_bytes(scene, alone, backend):
     pytest.importorskip("distributed")
-    assert len(alone) == 10
+    assert len(alone) == 11
     assert outputs(scene, scene.folder / backend, 2, backend) == alone
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from synthetic import table
 
+from steps.atmosphere.aerosol_fit import Thickness, log_evidence
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.dark_vegetation import fit_thickness
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.responses import reference_response
+from steps.atmosphere.surface_prior import BANDS, log_density, surface_prior
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
+from steps.water_vapour import CONTINUUM
 
 DARK, _, VEGETATION, SOIL, WATER, UNCLASSIFIED, _, HIGH, CIRRUS, SNOW = range(2, 12)
 #: Surface reflectance in B01 to B07, B8A, B09, B11, B12.
@@ -169,19 +171,75 @@ def test_no_opaque_cloud_is_as_red_as_earth(monkeypatch, aot):
     atmosphere.cache_clear()
 
 
+NODES = np.linspace(0.01, 1.2, 120)
+
+
+def likelihood(toa, model="continental"):
+    """Logarithm of how likely each of `NODES` makes what was seen of wide ground, nothing else known."""
+    surfaces, gain = [], 0.0
+    for band in BANDS:
+        air = band_atmosphere(
+            table(model), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
+            elevation_km=0, aot550=NODES, water_vapour=1.5, ozone=0.3,
+        )  # fmt: skip
+        surfaces.append(surface_reflectance(np.array(toa[STACK_BANDS.index(band)]), air))
+        gain -= np.log(air.gas_transmittance * air.water_transmittance * air.transmittance_down * air.transmittance_up)
+    result = np.empty(NODES.size)
+    log_density(np.ascontiguousarray(np.transpose(surfaces)), surface_prior(), result)
+    return result + gain
+
+
+def posterior(toa):
+    """Mean and standard deviation of the aerosol thickness that one sample of ground tells."""
+    likely = np.exp(likelihood(toa) - likelihood(toa).max())
+    mean = (likely * NODES).sum() / likely.sum()
+    return mean, np.sqrt((likely * (NODES - mean) ** 2).sum() / likely.sum())
+
+
+@pytest.mark.parametrize("truth", ["continental", "maritime"])
+def test_ground_tells_the_aerosol_model_it_was_seen_through(truth):
+    """Six grounds that the prior has not seen, each wide, under one aerosol."""
+    ground = ("meadow", "crop", "broadleaf forest", "conifer forest", "dry grass", "dark soil")
+    seen_through, evidence = [], {}
+    for name in ground:
+        toa = np.full(len(STACK_BANDS), 0.001)
+        for n, band in enumerate(b for b in STACK_BANDS if b != "B10"):
+            air = band_atmosphere(
+                table(truth), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
+                elevation_km=0, aot550=0.6, water_vapour=1.5, ozone=0.3,
+            )  # fmt: skip
+            toa[STACK_BANDS.index(band)] = toa_reflectance(np.array(SURFACES[name][n]), air)
+        seen_through.append(toa)
+    expected = Thickness(np.full((1, 6), 0.4), np.full((1, 6), 0.2))
+    for model in ("continental", "maritime"):
+        likely = np.transpose([likelihood(toa, model) for toa in seen_through])[:, None, None]
+        evidence[model] = log_evidence(NODES, likely, np.ones((1, 1, 6)), expected)
+    assert max(evidence, key=evidence.get) == truth
+
+
 @pytest.mark.parametrize("true", [0.1, 0.3])
-@pytest.mark.parametrize("name", ["meadow", "conifer forest"])
-def test_aerosol_over_vegetation(name, true, monkeypatch):
-    """What is vegetation and dark, be it forest or meadow, tells the aerosol to 0.07."""
+def test_aerosol_over_measured_ground(true, monkeypatch):
+    """Spectra that the prior has not seen: dark vegetation tells the aerosol, and no ground tells a wrong one."""
     monkeypatch.setitem(AIR, "high sun", (35, true, 1.5))
     atmosphere.cache_clear()
-    toa = dict(zip(STACK_BANDS, spectrum(name, "high sun"), strict=True))
-    levels, surfaces = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65]), []
-    for band in ("B02", "B04", "B12"):
-        air = band_atmosphere(
-            table(), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
-            elevation_km=0, aot550=levels, water_vapour=1.5, ozone=0.3,
-        )  # fmt: skip
-        surfaces.append(surface_reflectance(np.array(toa[band]), air))
+    found = {name: posterior(seen(SURFACES[name], "high sun")) for name in SURFACES}
+    for name in ("meadow", "broadleaf forest", "conifer forest"):
+        assert found[name][0] == pytest.approx(true, abs=0.05 + 0.1 * true)
+    for name in ("crop", "dry grass", "litter", "dark soil", "soil", "bright red soil", "asphalt", "road"):
+        mean, uncertainty = found[name]
+        assert abs(mean - true) < 2.5 * uncertainty, name
     atmosphere.cache_clear()
-    assert fit_thickness(levels, *surfaces) == pytest.approx(true, abs=0.07)
+
+
+def test_rise_of_ground_to_the_water_vapour_band():
+    """What the water vapour is found by, over ground and over ice, and how much it is better than none."""
+    error = {}
+    for name, (*_, nir, b09, swir, _) in SURFACES.items():
+        if nir > 0.05 and "water" not in name:
+            constant, slope = CONTINUUM
+            error[name] = np.log(b09 / nir) - constant - slope * np.log(swir / nir)
+    ice = ("fresh snow", "old snow", "glacier ice", "sea ice")
+    ground = [error[name] for name in error if name not in ice]
+    assert np.sqrt(np.mean(np.square(ground))) < 0.04
+    assert abs(np.mean(ground)) < 0.005
+    assert max(abs(error[name]) for name in ("fresh snow", "old snow", "glacier ice")) < 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steps import quality_report
-from steps.core.documents import read_json, write_document
+from steps.core.documents import read_document, read_json, write_document
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, write
 from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
@@ -13,6 +13,7 @@ from steps.sentinel2.reports import (
     BandFigures,
     CorrectedRaster,
     InvertedRaster,
+    QualityReport,
     ReflectanceReport,
     TerrainReport,
     WaterVapourReport,
@@ -146,6 +147,19 @@ def test_sources_given_with_the_product(inputs):
     assert quality["ozone_source"] == "AUX_ECMWFT"
     assert quality["dem_source"] == "n37_w076.tif"
     assert quality["terrain_corrected"] is True
+
+
+def test_what_was_not_made_is_left_out(inputs):
+    """The complete report is one that the SAFE's metadata are made from; that of classes alone has no other results."""
+    paths = inputs(_classes())
+    quality_report.run(**paths)
+    whole = read_document(paths["quality"], QualityReport)
+    wanted = ("metadata", "classification", "terrain", "quality")
+    quality_report.run(**{name: paths[name] for name in wanted})
+    part = read_json(paths["quality"])
+    assert part["class_percentages"] == whole.class_percentages
+    assert part["defaults"] == ["A default."]
+    assert not {"mean_aot550", "water_vapour_method", "mean_reflectance", "terrain_corrected"} & set(part)
 
 
 def test_report_of_another_kind_is_told(inputs):

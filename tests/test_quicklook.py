@@ -64,6 +64,12 @@ def test_pictures_show_the_product(folder):
     assert tuple(classes[:, 750, 625]) == SCL_COLOURS[4]
 
 
+def test_pictures_are_of_what_was_made(inputs, folder, tmp_path):
+    quicklook.run(inputs["metadata"], tmp_path / "maps", aot=inputs["aot"], wvp=inputs["wvp"])
+    assert sorted(p.stem for p in (tmp_path / "maps").iterdir()) == ["aot", "wvp"]
+    assert (tmp_path / "maps/aot.png").read_bytes() == (folder / "aot.png").read_bytes()
+
+
 @pytest.mark.slow
 def test_equal_products_give_equal_pictures(inputs, folder, tmp_path):
     quicklook.run(**inputs, folder=tmp_path / "again")

@@ -22,7 +22,7 @@ LEVELS = (
     {"l2a"},  # its documents are made of those of the L1C product
     {"simulation"},
     {"stages"},
-    {"benchmark"},
+    {"benchmark", "command"},
 )
 #: At the top, but of no rule.
 WORKFLOW = "steps.workflow"

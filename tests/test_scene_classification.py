@@ -10,6 +10,7 @@ import real_scenes
 from scipy import ndimage
 
 import steps.scene_classification as step
+from steps.atmosphere.responses import reference_response
 from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
@@ -19,7 +20,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA
-from steps.sentinel2.scene import Band, Scene, SpectralResponse
+from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 CASES = sorted((SHARED / "data" / "scene_classification").glob("*.npz"))
@@ -476,8 +477,14 @@ def product(tmp_path):
     flags = np.zeros(grid.shape, "u1")
     flags[3, 20:23], flags[4, 2] = (2, 4, 1), 2
     write(tmp_path / "mask.tif", MASK, grid, {"mask": flags})
-    write(tmp_path / "terrain.tif", TERRAIN, grid, {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales})
-    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
+    write(
+        tmp_path / "terrain.tif",
+        TERRAIN,
+        grid,
+        {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales},
+        tile_elevation_mean="0",
+    )
+    bands = {name: Band(-1000, 1000, reference_response("S2A", name)) for name in STACK_BANDS}
     time = "2024-01-20T10:53:41Z"
     Scene("X", "S2A", "T31TCJ", time, "05.10", 1e4, 0.97, grid.at(10), 40, 150, bands).write(tmp_path / "metadata.json")
     return tmp_path, grid, toa, maps
@@ -530,7 +537,7 @@ def test_step_with_dem_and_maps(product):
     terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
     terrain["elevation"] = np.round(maps["dem"]).astype("i2")
     terrain["slope"], terrain["aspect"] = (np.round(slope / 0.01).astype("i2"), np.round(aspect / 0.02).astype("i2"))
-    write(folder / "terrain.tif", TERRAIN, grid, terrain, dem="dem.tif")
+    write(folder / "terrain.tif", TERRAIN, grid, terrain, dem="dem.tif", tile_elevation_mean="1300")
     profile = {"driver": "GTiff", "height": 141, "width": 189, "count": 1, "dtype": "uint8"}
     profile.update(crs="EPSG:32631", transform=grid.transform)
     names = ("water_bodies", "land_cover", "snow_condition")

@@ -10,6 +10,7 @@ import yaml
 from scipy import ndimage
 
 import steps.scene_classification as step
+from steps.atmosphere.responses import reference_response
 from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
 from steps.classification import parallax
@@ -19,7 +20,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA
-from steps.sentinel2.scene import Band, Scene, SpectralResponse
+from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 COAST = SHARED / "data" / "scene_classification" / "svg18_20m.npz"
@@ -172,45 +173,36 @@ def test_shadows_of_dense_clouds(height):
     shade = ndimage.shift(cloud, np.rint(height * direction / 20), order=0)
     bright = (np.where(shade, 0.7, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
     bands = 0.3 * bright, 0.2 * bright
-    limits = shadows.shadow_limits(cloud, ~cloud, *bands, 20, direction[None, None])
-    found = shadows.in_shadow(~cloud, *bands, limits)
+    scl = np.where(cloud, 9, 5).astype("u1")
+    limits = shadows.shadow_limits(scl, *bands, 20, direction[None, None])
+    found = shadows.in_shadow(scl, *bands, limits)
     assert found[shade & ~cloud].mean() > 0.75
     assert found[~cloud & ~shade].mean() < 0.03
 
 
-def test_land_darker_than_both_limits_is_in_shadow():
+def test_ground_darker_than_the_limits_is_in_shadow():
     rng = np.random.default_rng(3)
-    land, (b8a, b11) = rng.random((10, 14)) < 0.7, rng.random((2, 10, 14), "f4")
-    coarse = np.where(rng.random((2, 3, 4)) < 0.3, np.nan, rng.random((2, 3, 4))).astype("f4")
-    rows, columns = np.arange(10) // 4, np.arange(14) // 4
-    fine = coarse[:, rows][..., columns]
-    found = shadows.in_shadow(land, b8a, b11, shadows.ShadowLimits(*coarse, rows, columns))
-    np.testing.assert_array_equal(found, land & (b8a < fine[0]) & (b11 < fine[1]))
+    scl = rng.choice(np.array([0, 4, 5, 6, 8, 10, 11, 100], "u1"), (50, 70))
+    b8a, b11 = rng.random((2, 50, 70), "f4")
+    coarse = np.where(rng.random((3, 13, 18)) < 0.3, np.nan, rng.random((3, 13, 18))).astype("f4")
+    water = (rng.random((13, 18)) < 0.5).astype("u1")
+    rows, columns = np.arange(50) // 4, np.arange(70) // 4
+    fine, wet = coarse[:, rows][..., columns], water[rows][:, columns] == 1
+    found = shadows.in_shadow(scl, b8a, b11, shadows.ShadowLimits(*coarse, water, rows, columns))
+    ground = np.isin(scl, (4, 5, 100)) | ((scl == 6) & wet)
+    white = (scl == 11) | ((scl == 6) & wet)
+    expected = (ground & (b8a < fine[0]) & (b11 < fine[1])) | (white & (b8a < fine[2]))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_without_clouds_no_shadow_falls():
     bright = np.full((30, 25), 0.3, "f4")
-    limits = shadows.shadow_limits(bright > 1, bright < 1, bright, bright, 20, np.ones((1, 1, 2)))
-    assert np.isnan([limits.b8a, limits.b11]).all()
+    limits = shadows.shadow_limits(np.full(bright.shape, 5, "u1"), bright, bright, 20, np.ones((1, 1, 2)))
+    assert np.isnan([limits.b8a, limits.b11, limits.snow]).all()
+    assert not limits.water.any()
     assert limits.b8a.shape == (7, 6)
     assert limits.rows.tolist() == [n // 4 for n in range(28)] + [6, 6]
     assert limits.columns[-2:].tolist() == [5, 5]
-
-
-def test_b10_of_ground():
-    """Nothing at sea level, more than the cirrus threshold from 4 km on, or lower where the air is dry."""
-    elevation = np.array([[0, 1500, 3000, 4000, 6000]], "f4")
-    thickness = improved.b10_thickness(None, 0, 0)
-    ground = improved.b10_of_ground(elevation, np.full_like(elevation, 0.3), thickness)[0]
-    assert (np.diff(ground) > 0).all()
-    assert ground[1] < 1e-4
-    assert 0.001 < ground[2] < 0.012 < ground[3] * 1.2
-    assert ground[4] == pytest.approx(0.3 * 0.286, rel=0.02)
-    winter = improved.b10_thickness(0.3, 1500, 70)
-    assert improved.b10_of_ground(elevation, np.full_like(elevation, 0.8), winter)[0, 1] == pytest.approx(
-        0.8 * np.exp(-8 * 0.3 * (1 / np.cos(np.radians(70)) + 1) / 2), rel=1e-5
-    )
-    assert improved.b10_thickness(0.3, 1500, 60) < winter
 
 
 def test_signs():
@@ -540,7 +532,7 @@ def write_scene(folder, grid, stored, cast_shadow=0):
     terrain = {b: np.zeros(grid.shape, "i2") for b in TERRAIN.scales}
     terrain["cast_shadow"][:] = cast_shadow
     write(folder / "terrain.tif", TERRAIN, grid, terrain, tile_elevation_mean="0")
-    bands = {name: Band(-1000, 1000, SpectralResponse(400, 1, (1.0,))) for name in STACK_BANDS}
+    bands = {name: Band(-1000, 1000, reference_response("S2A", name)) for name in STACK_BANDS}
     scene = Scene("X", "S2A", "T31TCJ", "2024-01-20T10:53:41Z", "05.10", 1e4, 0.97, grid.at(20), *SUN, bands)
     scene.write(folder / "metadata.json")
     inputs = {name: folder / f"{name}.tif" for name in ("stack", "terrain")}

@@ -12,9 +12,9 @@ import yaml
 
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
-from steps.core.product_list import distinct, failures, read_list
+from steps.core.product_list import distinct, read_list
 from steps.core.settings import checked
-from steps.workflow import literal, options
+from steps.workflow import literal, options, recorded_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {
@@ -71,20 +71,13 @@ def test_bad_products_are_set_aside():
     assert set_aside == {"bad": "bad: is broken", "a2": "a2: the same product as a1; remove one of them"}
 
 
-def test_what_failed_is_read_from_the_logs(tmp_path):
-    (tmp_path / "P/logs").mkdir(parents=True)
-    (tmp_path / "P/logs/dem.log").write_text("2026 steps.dem INFO: x\n2026 steps.dem ERROR: d.tif: is no raster\n")
-    (tmp_path / "P/logs/import.log").write_text("2026 steps.import INFO: done\n")
-    assert failures(tmp_path, ["P", "Q"]) == ["P: dem: d.tif: is no raster"]
-
-
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
 
 def test_defaults_are_those_of_the_schema():
     settings = checked({}, SCHEMA)
     assert settings["formats"] == ["safe", "cog"]
-    assert settings["aerosol"] == {"method": "auto", "aot550": 0.2, "model": "continental", "smoothing_km": 1.0}
+    assert settings["aerosol"] == {"method": "auto", "aot550": 0.2, "model": "auto", "smoothing_km": 1.0}
 
 
 def test_words_of_the_command_line(tmp_path, monkeypatch):
@@ -118,6 +111,12 @@ def test_words_of_the_command_line(tmp_path, monkeypatch):
     assert settings["reflectance"] == {"adjacency": True, "adjacency_km": 6}
 
 
+def test_one_item_is_a_list():
+    settings = checked({"resolutions": 20, "layers": "qa", "products": "classification"}, SCHEMA)
+    assert (settings["resolutions"], settings["layers"], settings["products"]) == ([20], ["qa"], ["classification"])
+    assert checked({"resolutions": "10, 60"}, SCHEMA)["resolutions"] == [10, 60]
+
+
 def test_folder_may_be_called_by_a_number():
     assert checked({"output": 2024}, SCHEMA)["output"] == "2024"
 
@@ -147,6 +146,8 @@ def test_region_is_numbers_or_a_file():
         ({"aerosol": {"aot550": 9}}, "aerosol.aot550: 9 is greater than the maximum of 3"),
         ({"aerosol": {"aot550": "thick"}}, "aerosol.aot550: 'thick' is not of type 'number'"),
         ({"formats": "cog,jpeg"}, r"formats.1: 'jpeg' is not one of"),
+        ({"resolutions": 30}, "resolutions.0: 30 is not one of"),
+        ({"products": []}, "products: .* (too short|non-empty)"),
         ({"altitude": float("nan")}, "altitude: nan is no number"),
         ({"roi": [1.0, 2.0, 3.0, float("inf")]}, "roi.3: inf is no number"),
     ],
@@ -170,7 +171,14 @@ PASSED_ON = {
     "reflectance": {name: f"reflectance.{name}" for name in ("adjacency", "adjacency_km")},
     "uncertainty": {name: f"reflectance.{name}" for name in ("adjacency", "adjacency_km")},
     "terrain_correction": {name: f"terrain.{name}" for name in ("correction", "min_cos_incidence")},
-    "write_cog": {"compression": "cog.compression"},
+    "write_cog": {
+        "compression": "cog.compression",
+        "products": "products",
+        "layers": "layers",
+        "min_cos_incidence": "terrain.min_cos_incidence",
+    },
+    "publish_cog": {"products": "products", "layers": "layers"},
+    "write_jp2": {"jpeg2000": "safe.jpeg2000"},
 }
 
 
@@ -271,3 +279,9 @@ def test_variables_of_another_installation_are_left_aside(monkeypatch):
         "GDAL_SKIP=JP2OpenJPEG",
     ]
     assert leave_foreign_variables() == []
+
+
+def test_what_is_recorded_of_parameters_may_be_moved():
+    params = {"dem": literal("/data/dem.tif"), "l1c": lambda wildcards: "x", "places": ["results/a"], "limit": 0.5}
+    recorded = {"dem": "dem.tif", "places": "['a']", "limit": "0.5"}
+    assert recorded_parameters(params, {"results/": "", "/data/dem.tif": "dem.tif"}) == recorded

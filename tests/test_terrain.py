@@ -14,7 +14,8 @@ from steps.core.documents import read_json
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, grid_of, read, values, write
 from steps.dem import run as describe
-from steps.sentinel2.kinds import AOT, BOA, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.scene_classes import CLOUD_HIGH, VEGETATION
 from steps.terrain.illumination import correct_terrain, relative_irradiance
 from tests.test_dem import GRID, write_scene, write_tile
 
@@ -54,14 +55,17 @@ def ground_raster(path, grid, relief="yes", **bands):
     return path
 
 
-def correct(folder, boa, **options):
+def correct(folder, boa, classes=VEGETATION, **options):
     metadata, angles = folder / "metadata.json", folder / "angles.tif"
     if not metadata.exists():
         write_scene(folder)
     grid = grid_of(boa, BOA).at(20)
     write(folder / "aot.tif", AOT, grid, {"aot550": np.full(grid.shape, 200, np.uint16)})
+    scl = {"SCL": np.broadcast_to(np.uint8(classes), grid.shape).copy()}
+    write(folder / "scl.tif", CLASSIFICATION, grid, scl | {name: np.zeros(grid.shape, "u1") for name in ("CLD", "SNW")})
     names = {"boa": [boa], "terrain": [folder / "terrain.tif"], "metadata": metadata, "angles": angles}
     names |= {
+        "classification": folder / "scl.tif",
         "aot": folder / "aot.tif",
         "aerosol_model": folder / "model.json",
         "corrected": [folder / "corrected.tif"],
@@ -122,6 +126,19 @@ def test_level_ground_is_left_as_it_is(tmp_path, atmosphere, resolution):
     assert report["applied"]
     assert report["shadow_percent"] == 0
     assert report["limited_percent"] == {"B02": 0, "B08": 0}
+
+
+@pytest.mark.parametrize("resolution", [10, 20, 60])
+def test_clouds_are_left_as_they_are(tmp_path, atmosphere, resolution):
+    grid = GRID.at(resolution)
+    boa = random_boa(tmp_path, grid, ["B02"])
+    ground_raster(tmp_path / "terrain.tif", grid, slope=3000, cos_incidence=9000)
+    clouds = np.where(np.indices(GRID.at(20).shape)[1] < GRID.at(20).width // 3 * 3 // 2, CLOUD_HIGH, VEGETATION)
+    corrected, _ = correct(tmp_path, boa, classes=clouds.astype("u1"))
+    before, after = read(boa, BOA, "B02"), read(corrected, BOA, "B02")
+    at = grid.width // 2 - 3
+    np.testing.assert_array_equal(after[:, :at], before[:, :at])
+    assert (after != before)[60:, at + 6 :].mean() > 0.9
 
 
 def test_without_relief_reflectance_is_only_rounded(tmp_path):
@@ -220,11 +237,13 @@ def test_any_blocks_of_rows_give_the_same(tmp_path):
     nodes[1] += random.uniform(0, 0.05, (3, 2))
     around = random.uniform(0, 1, (100, 24)).astype("f4")
     whole, pieces = np.empty(shape, "u2"), np.empty(shape, "u2")
-    counts = np.empty((300, 3), np.int64)
-    correct_terrain(boa, ground, 0, nodes, 150, around, 3, 0.2, whole, counts)
+    counts, cloud = np.empty((300, 3), np.int64), random.uniform(size=shape) < 0.3
+    correct_terrain(boa, ground, cloud, 0, nodes, 150, around, 3, 0.2, whole, counts)
     for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
         part = tuple(g[rows] for g in ground)
-        correct_terrain(boa[rows], part, rows.start, nodes, 150, around, 3, 0.2, pieces[rows], counts[rows])
+        correct_terrain(
+            boa[rows], part, cloud[rows], rows.start, nodes, 150, around, 3, 0.2, pieces[rows], counts[rows]
+        )
     np.testing.assert_array_equal(whole, pieces)
 
 

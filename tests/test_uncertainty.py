@@ -20,7 +20,6 @@ from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.scene import Coefficients, geometry
 from steps.atmosphere.uncertainty import (
-    AOT550,
     INPUTS,
     NOISE,
     Change,
@@ -37,7 +36,7 @@ from steps.core.rasters import Grid, bands_of, grid_of, read, tags_of, values, w
 from steps.l2a.assets import UNCERTAINTIES
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS
-from steps.sentinel2.kinds import AOT, BOA, TERRAIN, TOA, UNCERTAINTY, WVP
+from steps.sentinel2.kinds import AOT, AOT_UNCERTAINTY, BOA, TERRAIN, TOA, UNCERTAINTY, WVP
 from steps.sentinel2.scene import Band
 
 # W/m2/um, S2A.
@@ -236,10 +235,19 @@ class Layer:
     def __init__(self, folder, **options):
         self.scene = SyntheticScene(folder, 40, 30, **options)
         self.scene.write_air(0.2, 1.5)
+        self.write_aerosol_uncertainty(0.05, 0.05)
         random = np.random.default_rng(1)
         self.boa = {
             band: random.integers(1050, 5000, self.scene.grid.at(60).shape).astype("u2") for band in OUTPUT_BANDS[60]
         }
+
+    def write_aerosol_uncertainty(self, west, east):
+        """Write a field that changes linearly from the west to the east of the scene."""
+        grid = dataclasses.replace(
+            self.scene.grid, left=self.scene.grid.left - 1200, resolution=2400, width=2, height=2
+        )
+        stored = np.rint(np.array([[west, east]] * 2) / AOT_UNCERTAINTY.scale).astype("u2")
+        write(self.scene.folder / "aot_uncertainty.tif", AOT_UNCERTAINTY, grid, {AOT_UNCERTAINTY.name: stored})
 
     def run(self, resolution, name="uncertainty.tif", **options):
         grid, folder = self.scene.grid.at(resolution), self.scene.folder
@@ -255,6 +263,7 @@ class Layer:
             boa=[boa],
             terrain=self.scene.terrain(20),
             aot=folder / "aot.tif",
+            aot_uncertainty=folder / "aot_uncertainty.tif",
             wvp=folder / "wvp.tif",
             other_luts=other_luts(),
             scene_means=self.scene.write_means(folder / "toa.tif"),
@@ -303,16 +312,15 @@ def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
         np.testing.assert_allclose(got, layer.expected(band, surface, None), rtol=0.01, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["CAMS", "CLIMATOLOGY", "FIXED"])
-def test_layer_knows_the_source_of_aerosol(tmp_path, method):
+def test_layer_knows_how_well_the_aerosol_is_known(tmp_path):
     layer = Layer(tmp_path)
-    aot, grid = tmp_path / "aot.tif", layer.scene.scene.grid.at(20)
-    write(aot, AOT, grid, {"aot550": read(aot, AOT, "aot550")}, method=method)
+    layer.write_aerosol_uncertainty(0.05, 0.08)
     fine, path = layer.run(60, adjacency=False)
     surface = np.where(fine["B01"] == 0, np.nan, fine["B01"] * 1e-4 - 0.1)
-    expected = layer.expected("B01", surface, None, dataclasses.replace(INPUTS, aot550=AOT550[method]))
-    np.testing.assert_allclose(values(path, UNCERTAINTY, "B01"), expected, rtol=0.01, atol=1e-5)
-    assert (expected > layer.expected("B01", surface, None))[surface > 0].any()
+    x = layer.scene.coordinates(60)[0]
+    west_to_east = 0.05 + 0.03 * (x - layer.scene.grid.left) / 2400
+    expected = layer.expected("B01", surface, None, dataclasses.replace(INPUTS, aot550=(west_to_east, 0.0)))
+    np.testing.assert_allclose(values(path, UNCERTAINTY, "B01"), expected, rtol=0.02, atol=1e-5)
 
 
 @pytest.mark.parametrize("resolution", [10, 20, 60])
@@ -356,6 +364,11 @@ def test_part_is_as_certain_as_in_the_whole(tmp_path):
     for name, kind in (("boa.tif", BOA), ("toa.tif", TOA)):
         write(tmp_path / name, kind, grid, boa)
     means = whole.write_means(tmp_path / "toa.tif")
+    cells = dataclasses.replace(
+        whole.grid, resolution=1280, width=-(-whole.grid.width // 128), height=-(-whole.grid.height // 128)
+    )
+    known = np.random.default_rng(3).integers(100, 2000, cells.shape).astype("u2")
+    write(tmp_path / "aot_uncertainty.tif", AOT_UNCERTAINTY, cells, {AOT_UNCERTAINTY.name: known})
     part = Grid(32631, whole.grid.left + 3840, whole.grid.top - 3840, 10, 384, 384)
     folder = tmp_path / "part"
     folder.mkdir()
@@ -372,6 +385,7 @@ def test_part_is_as_certain_as_in_the_whole(tmp_path):
             boa=[at / "boa.tif"],
             terrain=at / "terrain_20.tif",
             aot=at / "aot.tif",
+            aot_uncertainty=tmp_path / "aot_uncertainty.tif",
             wvp=at / "wvp.tif",
             other_luts=other_luts(),
             scene_means=means,

@@ -1,6 +1,7 @@
 """The COGs hold the stages' numbers unchanged, with all that a reader needs to understand them."""
 
 import hashlib
+import re
 import subprocess
 import sys
 
@@ -25,10 +26,15 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cogs(inputs, tmp_path_factory):
-    """Resolution to folder of the COGs."""
-    folders = {resolution: tmp_path_factory.mktemp("cogs") / f"R{resolution}m" for resolution in (10, 20, 60)}
-    for resolution, folder in folders.items():
-        run(**inputs(resolution), cogs=folder)
+    """Resolution to folder of the COGs of a complete product that have it."""
+    whole = tmp_path_factory.mktemp("cogs") / "cog"
+    run(**inputs(20) | {"boa": [inputs(size)["boa"][0] for size in (10, 20, 60)]}, cogs=whole)
+    folders = {}
+    for path in sorted(whole.iterdir()):
+        with rasterio.open(path) as file:
+            folder = folders.setdefault(round(file.res[0]), whole.with_name(f"R{file.res[0]:.0f}m"))
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
     return folders
 
 
@@ -143,17 +149,15 @@ def test_a_raster_of_another_grid_is_refused(inputs, tmp_path):
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
 def test_a_disk_that_is_full_is_named_and_nothing_is_left(inputs, cogs, tmp_path, share):
     """Files may grow to a share of what is needed only: fails in the overviews, in the middle, at the very end."""
-    limit = int(share * max(path.stat().st_size for path in cogs[60].iterdir()))
+    limit = int(share * max((cogs[20] / f"{key}.tif").stat().st_size for key in ("aot", "wvp")))
     program = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = {limit};"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit));"
     program += "import sys; from steps import write_cog; write_cog.cli(write_cog.run, sys.argv[1:])"
-    options = [
-        f"--{name}={value}"
-        for name, value in (inputs(60) | {"boa": inputs(60)["boa"][0], "cogs": tmp_path / "cog"}).items()
-    ]
+    given = {name: inputs(20)[name] for name in ("metadata", "aot", "wvp")} | {"cogs": tmp_path / "cog"}
+    options = [f"--{name}={value}" for name, value in (given | {"products": "atmosphere"}).items()]
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert "coastal.tif: cannot be written" in last
+    assert re.search(r"(aot|wvp)\.tif: cannot be written", last)
     assert "check the output folder and its disk" in last
     assert not list(tmp_path.iterdir())

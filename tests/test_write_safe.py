@@ -28,6 +28,7 @@ from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import SCL_CLASSES
 from steps.sentinel2.true_colour import block_mean, true_colour
+from steps.simulation.demo_scene import DEMO
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 N0510 = "l1c_safe_31TCJ_n0510/S2A_MSIL1C_20240120T105341_N0510_R051_T31TCJ_20240120T125244.SAFE"
@@ -87,11 +88,11 @@ def artefacts(folder, product, grid):
     write(folder / "wvp.tif", WVP, coarse, {"water_vapour": rng.integers(0, 5000, coarse.shape, "u2")})
 
 
-def make_images(folder, images=None, classes=("classification_20.tif", "classification_60.tif")):
+def make_images(folder, images=None, classes=("classification_20.tif", "classification_60.tif"), **options):
     images = images or folder / "images"
     boa = [folder / f"boa_{size}.tif" for size in (10, 20, 60)]
     classes = [folder / name for name in classes]
-    write_jp2.run(boa, folder / "aot.tif", folder / "wvp.tif", classes, folder / "metadata.json", images)
+    write_jp2.run(boa, folder / "aot.tif", folder / "wvp.tif", classes, folder / "metadata.json", images, **options)
     return images
 
 
@@ -102,8 +103,8 @@ def make_safe(folder, l1c, name=None):
     return safe
 
 
-def pixels(path):
-    with rasterio.open(path) as image:
+def pixels(path, **options):
+    with rasterio.open(path, **options) as image:
         return image.read(), image.profile
 
 
@@ -190,6 +191,37 @@ def test_images_do_not_depend_on_threads(work, tmp_path, monkeypatch):
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
+def test_high_throughput_images_hold_the_same(work, tmp_path):
+    """Pixels, overviews, place, and what each band is are those of part 1, and no file depends on the processes."""
+    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
+    images = make_images(work, tmp_path / "images", jpeg2000="high_throughput", threads=2)
+    again = make_images(work, tmp_path / "again", jpeg2000="high_throughput")
+    for path in (work / "images").iterdir():
+        content = (images / path.name).read_bytes()
+        assert content == (again / path.name).read_bytes()
+        # the capabilities that a high-throughput code stream declares: part 15 (ISO/IEC 15444-15, A.3)
+        assert content[content.index(b"\xff\x50") + 4 :][:4] == bytes([0, 2, 0, 0])
+        with rasterio.open(path) as plain, rasterio.open(images / path.name) as image:
+            np.testing.assert_array_equal(image.read(), plain.read())
+            for what in ("crs", "transform", "dtypes", "colorinterp", "block_shapes"):
+                assert getattr(image, what) == getattr(plain, what), what
+            levels = plain.overviews(1)
+            assert image.overviews(1) == levels
+        for level in range(len(levels)):
+            coarse = [pixels(folder / path.name, overview_level=level)[0] for folder in (images, work / "images")]
+            # 16 bits hold what wavelets overshoot, 15 bits do not
+            np.testing.assert_array_equal(np.minimum(coarse[0].astype(int), 32767), coarse[1])
+    assert not [path for path in images.iterdir() if path.suffix != ".jp2"]
+
+
+def test_absent_encoder_is_told_in_one_line(work, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(StepError, match=r"safe.jpeg2000: .*pip install .*high_throughput") as refused:
+        make_images(work, tmp_path / "images", jpeg2000="high_throughput")
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_grid_is_refused_and_leaves_nothing(work, tmp_path):
     with pytest.raises(StepError, match="classification_60.tif"):
         make_images(work, tmp_path / "images", ("classification_60.tif", "classification_20.tif"))
@@ -235,7 +267,7 @@ def newer(safe, satellite):
 def small_l1c(variant, folder):
     """Give the demo product, or a real one without its images, with metadata that say it is 198 pixels wide."""
     if variant == "demo":
-        safe = folder / f"{demo.DEMO_PRODUCT}.SAFE"
+        safe = folder / f"{DEMO.product}.SAFE"
         demo.run(safe)
     else:
         original = SHARED / "data" / (N0301 if variant == "n0301" else N0510)
@@ -398,8 +430,9 @@ def test_metadata_of_other_baselines_are_valid(folder, tile):
 
 @pytest.mark.slow
 @needs_shared
+@pytest.mark.parametrize("jpeg2000", ["part1", "high_throughput"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_independent_readers(variant, tmp_path):
+def test_independent_readers(variant, jpeg2000, tmp_path):
     if not shutil.which("xmllint"):
         pytest.skip("xmllint is not installed")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -413,7 +446,7 @@ def test_independent_readers(variant, tmp_path):
         subprocess.run(["chmod", "-R", "u+w", str(l1c)], check=True)
         l1c = newer(l1c, variant.upper()) if variant.startswith("s2") else l1c
     artefacts(tmp_path, l1c.stem, grid_of_l1c(l1c))
-    make_images(tmp_path)
+    make_images(tmp_path, jpeg2000=jpeg2000)
     safe = make_safe(tmp_path, l1c)
     command = ["bash", str(SHARED / "tools/conformance/run.sh"), str(safe)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from steps.atmosphere.band import BandAtmosphere
-from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.models import USUAL
-
-#: Models between which dark vegetation decides.
-VEGETATION_MODELS = (USUAL, "maritime")
 
 
 def choose_aerosol_model(cams: Mapping[str, np.ndarray | Sequence[Sequence[float]]]) -> str:
@@ -46,41 +41,3 @@ def choose_aerosol_model(cams: Mapping[str, np.ndarray | Sequence[Sequence[float
 
 
 _SPECIES = ("bc", "du", "om", "ss", "su")
-
-
-def model_of_vegetation(
-    aot_nodes: np.ndarray, atmospheres: Mapping[str, Mapping[str, BandAtmosphere]], toa: Mapping[str, float]
-) -> str:
-    """Choose the aerosol model by the colour of the path radiance over dark dense vegetation.
-
-    The thickness is what makes the red half of the 2.2 um reflectance. With it, what is left of the blue after the
-    light of vegetation, whose blue is 0.5 * red + 0.005, is taken out is the observed path reflectance. The model
-    whose own blue path reflectance comes nearest to it, in ratio, is taken: the double ratio of ATCOR (Richter and
-    Schlaepfer, ATCOR user guide, aerosol type estimation), since in the red observed and modelled path are equal.
-
-    Parameters
-    ----------
-    aot_nodes
-        Aerosol optical thickness at 550 nm, ascending, shape (n,).
-    atmospheres
-        Model to band (B02, B04, B12) to the atmosphere for each of these.
-    toa
-        Median reflectance of the vegetation at the top of the atmosphere in these bands.
-
-    Returns
-    -------
-    str
-        One of the models.
-    """
-
-    def distance(bands: Mapping[str, BandAtmosphere]) -> float:
-        red, swir = (surface_reflectance(toa[band], bands[band]) for band in ("B04", "B12"))
-        excess = red - 0.5 * swir  # falls with the thickness
-        thickness = np.interp(0, -excess, aot_nodes)
-        blue = bands["B02"]
-        path = blue.gas_transmittance * blue.path_reflectance
-        ground = toa_reflectance(0.5 * red + 0.005, blue) - path
-        ratio = np.interp(thickness, aot_nodes, (toa["B02"] - ground) / path)
-        return abs(float(np.log(max(ratio, 1e-3))))
-
-    return min(atmospheres, key=lambda model: distance(atmospheres[model]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere.models import check_model
+from steps.sentinel2.scene import SpectralResponse
 
 DATA = Path(__file__).parent / "data"
 #: Pressure to which the Rayleigh optical thickness refers, hPa.
@@ -134,6 +135,34 @@ def gases() -> Gases:
         np.array(d["ozone"]),
         np.array(d["solar_irradiance"]),
     )
+
+
+def water_vapour_transmittance(response: SpectralResponse, column: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
+    """Return the mean transmittance of water vapour in a band, weighted with the sun's light.
+
+    Parameters
+    ----------
+    response
+        Of the band.
+    column : shape (n,)
+        On the slant way, above the ground, g/cm2.
+    elevation_km : shape (k,)
+        Of the ground, 0-9 km.
+
+    Returns
+    -------
+    shape (k, n)
+    """
+    gas = gases()
+    weight = np.interp(gas.wavelength, response.wavelength, response.values, left=0, right=0) * gas.solar_irradiance
+    inside = weight > 0
+    weight = weight[inside] / weight.sum()
+    a, log_b = (
+        np.array([np.interp(np.log(pressure(elevation_km)), gas.log_pressure, row) for row in values.T]).T
+        for values in np.moveaxis(gas.water_vapour[:, :, inside], 1, 0)
+    )
+    u = np.asarray(column)[:, None]
+    return np.array([np.exp(-x * u / np.sqrt(1 + np.exp(y) * u)) @ weight for x, y in zip(a, log_b, strict=True)])
 
 
 def spline_weights(knots: np.ndarray, x: np.ndarray) -> np.ndarray:

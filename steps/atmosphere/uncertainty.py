@@ -30,7 +30,7 @@ class InputUncertainties:
         (Drusch et al. 2012, Remote Sensing of Environment 120, 25), which is what is found over the CEOS test sites.
     aot550, water_vapour
         Absolute part (none and g/cm2) and relative part: the accuracy that ESA asks of its Level-2A products
-        (Sentinel-2 L2A Data Quality Report). `AOT550` has that of aerosol that was not retrieved from the scene.
+        (Sentinel-2 L2A Data Quality Report). The absolute part may be an array.
     elevation, elevation_without_dem
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
@@ -41,7 +41,7 @@ class InputUncertainties:
     """
 
     calibration: float = 0.03
-    aot550: tuple[float, float] = (0.03, 0.1)
+    aot550: tuple[float | np.ndarray, float] = (0.03, 0.1)
     water_vapour: tuple[float, float] = (0.2, 0.1)
     elevation: float = 0.01
     elevation_without_dem: float = 0.1
@@ -49,13 +49,13 @@ class InputUncertainties:
 
 
 INPUTS = InputUncertainties()
-#: Absolute and relative part of the standard uncertainty of aerosol thickness by the method it is from. DDV: as
-#: `InputUncertainties`. CAMS: its root mean square error against AERONET is 0.1 to 0.15 by region, at means of 0.2 to
-#: 0.4 (Gueymard and Yang 2020, Atmospheric Environment 225, 117216). CLIMATOLOGY: two thirds of the monthly means of
-#: AERONET sites lie within 0.05 + 0.3 of the value, and single days scatter around their month by about half of it.
-#: FIXED: a value that was measured nearby stands for 100 km, over which aerosol differs by about 0.05 (Anderson et al.
-#: 2003, Journal of the Atmospheric Sciences 60, 119).
-AOT550 = {"DDV": INPUTS.aot550, "CAMS": (0.05, 0.25), "CLIMATOLOGY": (0.05, 0.6), "FIXED": (0.05, 0.1)}
+#: Absolute and relative part of the standard uncertainty of aerosol thickness that is not told by the scene. CAMS: its
+#: root mean square error against AERONET is 0.1 to 0.15 by region, at means of 0.2 to 0.4 (Gueymard and Yang 2020,
+#: Atmospheric Environment 225, 117216). CLIMATOLOGY: two thirds of the monthly means of AERONET sites lie within 0.05 +
+#: 0.3 of the value, and single days scatter around their month by about half of it. FIXED: a value that was measured
+#: nearby stands for 100 km, over which aerosol differs by about 0.05 (Anderson et al. 2003, Journal of the Atmospheric
+#: Sciences 60, 119).
+AOT550 = {"CAMS": (0.05, 0.25), "CLIMATOLOGY": (0.05, 0.6), "FIXED": (0.05, 0.1)}
 
 #: Reference radiance (W/m2/sr/um), signal-to-noise ratio required there (Drusch et al. 2012), and the share of the
 #: noise's variance there that does not depend on the signal (S2A's noise model, CNES, December 2015). The form,

@@ -152,7 +152,12 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
         options |= {"aot": scene["aot"], "wvp": scene["wvp"], "scene-means": scene["scene_means"]}
         options |= {"aerosol-model": scene["aerosol_model"]}
     else:
-        options |= {"stack": scene["stack"], "terrain": scene["terrain_20m"], "aot": output}
+        options |= {
+            "stack": scene["stack"],
+            "terrain": scene["terrain_20m"],
+            "aot": output,
+            "aot-uncertainty": work / "aot_uncertainty.tif",
+        }
         model = read_document(scene["aerosol_model"], ChosenAerosol).model
         options |= {"aerosol-model": work / "model.json", "lut": lut_path(model), "method": "ddv"}
     command = [sys.executable, "-m", "steps.benchmark.variants", variant, str(count), section]

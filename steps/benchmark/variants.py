@@ -20,6 +20,7 @@ import numpy as np
 import steps.core.parallel
 from steps.atmosphere import dark_vegetation as rules
 from steps.atmosphere.dark_vegetation import dark_vegetation
+from steps.atmosphere.ground_samples import COS_INCIDENCE, sample_means
 from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.atmosphere.inversion_kernel import POWERS, invert, rows_together
 from steps.core import mesh
@@ -27,7 +28,7 @@ from steps.core.cli import cli
 
 # After our kernels, which say where compiled code is kept.
 from steps.core.compiled import njit, prange, set_num_threads
-from steps.core.mesh import cell_moments, cell_quantile, interpolate
+from steps.core.mesh import cell_moments, interpolate
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import VEGETATION
 
@@ -89,14 +90,13 @@ def _cells(values, size, fill):
     return padded.reshape(rows, size, columns, size).swapaxes(1, 2).reshape(rows, columns, size * size)
 
 
-def numpy_cell_quantile(values, chosen, size, share, least):
-    """Do what `steps.core.mesh.cell_quantile` does."""
-    pixels, taken = _cells(values, size, 0), _cells(chosen, size, False)
-    count = taken.sum(axis=2)
-    ascending = np.sort(np.where(taken, pixels, np.iinfo(values.dtype).max), axis=2)
-    position = np.minimum((share * count).astype(int), np.maximum(count - 1, 0))
-    quantile = np.take_along_axis(ascending, position[..., None], 2)[..., 0].astype("f4")
-    return np.where((count > 0) & (count >= least), quantile, np.float32(np.nan)), count
+def numpy_sample_means(values, kinds, number, size):
+    """Do what `steps.atmosphere.ground_samples.sample_means` does."""
+    pixels, of_kind = _cells(values, size, 0), _cells(kinds, size, 0)
+    chosen = [of_kind == kind + 1 for kind in range(number)]
+    count = np.stack([c.sum(axis=2) for c in chosen])
+    total = np.stack([np.where(c, pixels, 0).sum(axis=2, dtype="f8") for c in chosen])
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan), count
 
 
 def numpy_cell_moments(values, size, nodata):
@@ -120,13 +120,13 @@ def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incide
     near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
     dark = (classes == VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
     dark &= (r <= rules._RED_HIGHEST) & (n < rules._NIR_HIGHEST) & (n - r > rules._NDVI_LOWEST * (n + r))
-    dark &= (cos_incidence * 1e-4 > rules._COS_INCIDENCE) & ~near
+    dark &= (cos_incidence * 1e-4 > COS_INCIDENCE) & ~near
     result[:] = np.where(dark, 1 + np.searchsorted(rules.SWIR_LIMITS[:2], s, side="right"), 0)
 
 
 _NUMPY: dict[str, Callable] = {
     "invert": numpy_invert,
-    "cell_quantile": numpy_cell_quantile,
+    "sample_means": numpy_sample_means,
     "cell_moments": numpy_cell_moments,
     "dark_vegetation": numpy_dark_vegetation,
 }
@@ -157,15 +157,15 @@ def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, 
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def prange_cell_quantile(values, chosen, size, share, least):
-    """Do what `steps.core.mesh.cell_quantile` does, block by block."""
+def prange_sample_means(values, kinds, number, size):
+    """Do what `steps.atmosphere.ground_samples.sample_means` does, block by block."""
     rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
-    quantile, count = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.int64)
+    mean, count = np.empty((number, rows, columns)), np.empty((number, rows, columns), np.int64)
     for i in prange(rows):
         part = slice(i * size, min((i + 1) * size, values.shape[0]))
-        q, c = cell_quantile(values[part], chosen[part], size, share, least)
-        quantile[i], count[i] = q[0], c[0]
-    return quantile, count
+        m, c = sample_means(values[part], kinds[part], number, size)
+        mean[:, i], count[:, i] = m[:, 0], c[:, 0]
+    return mean, count
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -189,7 +189,7 @@ def prange_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incid
 
 _PRANGE: dict[str, Callable] = {
     "invert": prange_invert,
-    "cell_quantile": prange_cell_quantile,
+    "sample_means": prange_sample_means,
     "cell_moments": prange_cell_moments,
     "dark_vegetation": prange_dark_vegetation,
 }

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.core.compiled import njit
+from steps.sentinel2.scene_classes import CIRRUS, CLOUD_MEDIUM, NO_DATA, SNOW, WATER
 
 kernel = njit(cache=True, nogil=True)
 
@@ -57,10 +58,19 @@ PART = 2400
 #: Share of its surroundings' reflectance, in both bands, below which a pixel in a projected shadow is shadow.
 DARK_PIXEL = 0.85
 #: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark.
-FILLED = 1.3
+FILLED = 1.2
 #: The same beside a projected shadow.
 BESIDE = 0.7
 LEAST_DARK_SHARE = 0.4
+#: The same on snow, in B8A alone.
+DARK_SNOW = 0.8
+#: What looks like water but is brighter in B8A and darker in B11 / B8A may be snow in a shadow.
+SHADED_SNOW_B8A = 0.08
+SHADED_SNOW_B11 = 0.25
+#: Ground that only the sky lights may look like water. Share of a pixel of the matching that is water, at least, for it
+#: to belong to a body of water, and of a body that lies in projected shadows, at least, for it to be but shadow.
+WATER_SHARE = 0.25
+SHADED_SHARE = 0.8
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
 #: At most so many pixels of a cloud are projected for each height.
@@ -365,25 +375,31 @@ class ShadowLimits(NamedTuple):
     ----------
     b8a, b11 : float32, shape (m, n)
         Reflectance, in coarse pixels; NaN where no shadow falls.
+    snow : float32, shape (m, n)
+        The same of snow in B8A.
+    water : uint8, shape (m, n)
+        1 where what looks like water is land or snow in the shadow if it is as dark as either.
     rows, columns : int, shapes (rows,) and (columns,)
         The coarse row and column that each row and column of the scene lies in.
     """
 
     b8a: np.ndarray
     b11: np.ndarray
+    snow: np.ndarray
+    water: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
 
 
 def shadow_limits(
-    cloud: np.ndarray, land: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray
+    scl: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray
 ) -> ShadowLimits:
-    """Find where the shadows of clouds fall, and how dark land has to be there.
+    """Find where the shadows of clouds fall, and how dark ground has to be there.
 
     Parameters
     ----------
-    cloud, land : bool, shape (rows, columns)
-        Pixels of cloud; pixels of clear land, which can show a shadow.
+    scl : uint8, shape (rows, columns)
+        Classes; what is land, and has none yet, may have any other number.
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
     resolution
@@ -393,20 +409,26 @@ def shadow_limits(
     """
     from scipy import ndimage
 
-    size = max(1, min(MATCHED // resolution, *cloud.shape))
+    size = max(1, min(MATCHED // resolution, *scl.shape))
     pixel = resolution * size
     # What is left at the end belongs to the last coarse pixel.
-    at_pixels = [np.minimum(np.arange(n) // size, n // size - 1) for n in cloud.shape]
-    rows, columns = (n // size * size for n in cloud.shape)
-    cloud, land, b8a, b11 = (image[:rows, :columns] for image in (cloud, land, b8a, b11))
-    coarse_cloud = block_mean(cloud.astype(np.float32), np.ones(cloud.shape, np.bool_), size) > 0.5
+    at_pixels = [np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape]
+    rows, columns = (n // size * size for n in scl.shape)
+    scl, b8a, b11 = (image[:rows, :columns] for image in (scl, b8a, b11))
+    everywhere, cloud = np.ones(scl.shape, np.bool_), (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
+    water, snow = scl == WATER, scl == SNOW
+    land = ~(cloud | water | snow | (scl == NO_DATA))
+    coarse_cloud = block_mean(cloud.astype(np.float32), everywhere, size) > 0.5
     labels, count = label_parts(coarse_cloud, round(PART / pixel))
     if not count:
         nowhere = np.full(coarse_cloud.shape, np.nan, np.float32)
-        return ShadowLimits(nowhere, nowhere, *at_pixels)
+        return ShadowLimits(nowhere, nowhere, nowhere, np.zeros(nowhere.shape, np.uint8), *at_pixels)
     bands = [block_mean(band, land, size) for band in (b8a, b11)]
     around = [surroundings(band, SURROUNDINGS / pixel) for band in bands]
     share = np.maximum(bands[0] / around[0], bands[1] / around[1])
+    white = block_mean(b8a, snow | (water & (b8a > SHADED_SNOW_B8A) & (b11 < SHADED_SNOW_B11 * b8a)), size)
+    around_snow = surroundings(block_mean(b8a, snow, size), SURROUNDINGS / pixel)
+    share = np.where(np.isnan(share) & (around_snow > SHADED_SNOW_B8A), white / around_snow, share).astype(np.float32)
     darkness = np.clip((BRIGHT - share) / (BRIGHT - DARK), 0, 1).astype(np.float32)
     clouds = _by_label(labels, count)
     rim = ndimage.maximum_filter(labels, 2 * (GAP + RIM) + 1)
@@ -420,17 +442,33 @@ def shadow_limits(
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
     shadow = project(*clouds, matched, darkness, moves)
     shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 3
+    bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
     share = np.array((np.nan, DARK_PIXEL, FILLED, BESIDE), np.float32)[shadow]
-    return ShadowLimits(share * around[0], share * around[1], *at_pixels)
+    on_snow = block_mean(b8a, snow, size)
+    on_snow[shadow > 0] = np.nan
+    on_snow = np.where(shadow > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
+    return ShadowLimits(share * around[0], share * around[1], on_snow, _no_water(bodies, shadow > 0), *at_pixels)
+
+
+def _no_water(bodies: np.ndarray, shadow: np.ndarray) -> np.ndarray:
+    """Return 1 where what looks like water is shadow: its body does not reach beyond."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(bodies, np.ones((3, 3)))
+    pixels, shaded = (np.bincount(labels[mask], minlength=count + 1) for mask in (bodies, bodies & shadow))
+    nothing_else = shaded >= SHADED_SHARE * pixels
+    nothing_else[0] = True  # a few pixels by themselves
+    return (shadow & nothing_else[labels]).view(np.uint8)
 
 
 @kernel
-def in_shadow(land, b8a, b11, limits):
-    """Return the pixels of land that are darker than the limits in both bands.
+def in_shadow(scl, b8a, b11, limits):
+    """Return the pixels of ground that are darker than the limits.
 
     Parameters
     ----------
-    land : bool, shape (rows, columns)
+    scl : uint8, shape (rows, columns)
+        Classes, as of `shadow_limits`.
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
     limits
@@ -440,10 +478,14 @@ def in_shadow(land, b8a, b11, limits):
     -------
     bool, shape (rows, columns)
     """
-    result = np.zeros(land.shape, np.bool_)
-    for i in range(land.shape[0]):
+    result = np.zeros(scl.shape, np.bool_)
+    for i in range(scl.shape[0]):
         y = limits.rows[i]
-        for j in range(land.shape[1]):
-            x = limits.columns[j]
-            result[i, j] = land[i, j] and b8a[i, j] < limits.b8a[y, x] and b11[i, j] < limits.b11[y, x]
+        for j in range(scl.shape[1]):
+            x, c = limits.columns[j], scl[i, j]
+            blue = c == WATER and limits.water[y, x]
+            if c == SNOW or blue:
+                result[i, j] = b8a[i, j] < limits.snow[y, x]
+            if blue or (c != NO_DATA and c != WATER and c != SNOW and not CLOUD_MEDIUM <= c <= CIRRUS):
+                result[i, j] |= b8a[i, j] < limits.b8a[y, x] and b11[i, j] < limits.b11[y, x]
     return result

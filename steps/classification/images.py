@@ -5,6 +5,7 @@ the margin that is documented as `*_REACH` are right only where the block ends w
 them off. At the scene's own edges the outermost pixels stand in for their missing neighbours.
 """
 
+from collections.abc import Callable, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,10 @@ class Maps(NamedTuple):
     hillshade: np.ndarray
     water_bodies: np.ndarray
     sea: np.ndarray
+
+
+#: Reads rows of these bands; the others may be empty.
+Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 
 @rule

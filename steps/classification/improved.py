@@ -10,6 +10,7 @@ import numpy as np
 
 from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
 from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
+from steps.classification.shore import shore_is_water
 from steps.classification.signs import (
     HIGH_ICE,
     LIKE_EARTH,
@@ -35,18 +36,14 @@ from steps.sentinel2.scene_classes import (
 )
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
-#: cirrus: B10 freed of what ground sends through where it is high or the air dry, in place of the limit of 1500 m;
+#: cirrus: also above 1500 m;
 #: thin_cloud: veils over land that the rules leave unclassified or call vegetation; snow: snow told from cloud and surf
 #: by B10 and context; parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not
-#: given; single_pixels: no clouds of one pixel.
-Improvement = Literal["shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "vapour", "single_pixels"]
+#: given; shore: pixels beside water that are water for the most part; single_pixels: no clouds of one pixel.
+Improvement = Literal[
+    "shadow", "terrain", "cirrus", "thin_cloud", "snow", "parallax", "vapour", "shore", "single_pixels"
+]
 IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
-#: Two-way optical thickness in B10 of 1 g/cm2 of water vapour (sun and view at the zenith), the scale height of the
-#: vapour (km), and the column (g/cm2, at sea level) that is assumed where none is known: fitted to the transmittances
-#: of 0.29 above 6 km and 0.96 above 14 km in a mid-latitude summer.
-B10_THICKNESS = 8.0
-VAPOUR_SCALE = 2.05
-SUMMER_VAPOUR = 2.92
 #: Width of the window (pixels) of which half must look like thin cloud.
 THIN_WINDOW = 9
 #: Surf is narrower than twice the first of these, and within the second of it there is no broader snow, but water and
@@ -95,8 +92,6 @@ class Refinements:
     displaced : uint8, shape (rows, columns)
         1 where something is high above the ground by parallax, `UNSEEN` where the bands are too coarse to tell; None
         where B08 is not given.
-    b10_thickness
-        From `b10_thickness`.
     cloud_buffer
         Distance by which clouds grow, m.
     prediction : uint8, shape (rows, columns)
@@ -107,7 +102,6 @@ class Refinements:
     shadows: ShadowLimits | np.ndarray
     cast_shadow: np.ndarray | None
     displaced: np.ndarray | None
-    b10_thickness: float
     cloud_buffer: float
     prediction: np.ndarray | None = None
 
@@ -153,17 +147,17 @@ def refine(
         snow_by_context(scl, signs)
     if "parallax" in refinements.improvements and refinements.displaced is not None:
         ground_without_parallax(scl, refinements.displaced, signs)
+    if "shore" in refinements.improvements:
+        shore_is_water(scl, b8a, b11, OPEN)
     if "single_pixels" in refinements.improvements:
         drop_single_pixels(scl)
     shadows = None
     if "shadow" in refinements.improvements:
-        clouds = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
-        land = ~(clouds | (scl == NO_DATA) | (scl == WATER) | (scl == SNOW))
         if isinstance(refinements.shadows, ShadowLimits):
             shadows = refinements.shadows
         else:
-            shadows = shadow_limits(clouds, land, b8a, b11, resolution, refinements.shadows)
-        scl[in_shadow(land, b8a, b11, shadows)] = SHADOW
+            shadows = shadow_limits(scl, b8a, b11, resolution, refinements.shadows)
+        scl[in_shadow(scl, b8a, b11, shadows)] = SHADOW
     if "terrain" in refinements.improvements and refinements.cast_shadow is not None:
         cast_shadow_is_dark(scl, refinements.cast_shadow)
     buffer_clouds(scl, refinements.cloud_buffer / resolution)
@@ -187,49 +181,6 @@ def clouds_of_model(scl: np.ndarray, prediction: np.ndarray) -> None:
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
     scl[cloud & (prediction == 0)] = UNCLASSIFIED
     scl[(prediction == 2) & ~cloud & (scl != NO_DATA) & (scl != SNOW) & (scl != CIRRUS)] = CLOUD_MEDIUM
-
-
-def b10_thickness(water_vapour: float | None, elevation: float, sun_zenith: float) -> float:
-    """Return the optical thickness in B10 of the way from the sun to ground at sea level and up again.
-
-    Parameters
-    ----------
-    water_vapour
-        Mean column of the scene, g/cm2; None assumes that of a mid-latitude summer at sea level.
-    elevation
-        Mean of the scene, m.
-    sun_zenith
-        Degrees.
-    """
-    at_sea_level = SUMMER_VAPOUR
-    if water_vapour is not None:
-        at_sea_level = water_vapour * np.exp(elevation / 1000 / VAPOUR_SCALE)
-    slant = (1 / np.cos(np.radians(min(sun_zenith, 80))) + 1) / 2
-    return float(B10_THICKNESS * at_sea_level * slant)
-
-
-@njit(cache=True, nogil=True)
-def b10_of_ground(elevation, b8a, thickness):
-    """Return the reflectance of ground in B10 at the top of the atmosphere, without cirrus.
-
-    At sea level the water vapour hides the ground, unless the air is very dry; above 3 km it begins to shine through.
-
-    Parameters
-    ----------
-    elevation, b8a : float32, shape (rows, columns)
-        m; reflectance, which stands for that in B10.
-    thickness
-        From `b10_thickness`.
-    """
-    result = np.empty(elevation.shape, np.float32)
-    height, transmittance = np.float32(np.nan), 0.0
-    for i in range(elevation.shape[0]):
-        for j in range(elevation.shape[1]):
-            if elevation[i, j] != height:
-                height = elevation[i, j]
-                transmittance = np.exp(-thickness * np.exp(-height / (1000 * VAPOUR_SCALE)))
-            result[i, j] = b8a[i, j] * transmittance
-    return result
 
 
 def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:

@@ -64,6 +64,7 @@ def parser(run: Callable) -> argparse.ArgumentParser:
 def _option(parameter: inspect.Parameter) -> dict:
     kind = parameter.annotation
     option: dict[str, Any] = {}
+    optional = isinstance(kind, types.UnionType)
     if isinstance(kind, types.UnionType):
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
     if typing.get_origin(kind) is list:
@@ -77,7 +78,7 @@ def _option(parameter: inspect.Parameter) -> dict:
     else:
         option["type"] = kind
     if parameter.default is inspect.Parameter.empty:
-        option["required"] = True
+        option["required"] = not optional
     else:
         option.update(default=parameter.default, help="default: %(default)s")
     return option
@@ -94,7 +95,7 @@ def _set_up_log(path: Path | None, step: str) -> None:
     logging.getLogger("rasterio").setLevel(logging.ERROR)
 
 
-def _end_with_run() -> None:
+def end_with_run() -> None:
     """Let this process be killed as soon as the run that has started it is dead, so that it does not go on unseen."""
     if RUN not in os.environ or not hasattr(os, "pidfd_open"):
         return
@@ -124,7 +125,7 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     os.environ["GDAL_NUM_THREADS"] = str(threads)
     foreign = leave_foreign_variables()
     start = time.perf_counter()
-    _end_with_run()
+    end_with_run()
     try:
         _set_up_log(log, parser(run).prog.removeprefix("python -m "))
         for sentence in foreign:

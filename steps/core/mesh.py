@@ -6,48 +6,6 @@ from steps.core.compiled import njit
 
 
 @njit(cache=True, nogil=True)
-def cell_quantile(values, chosen, size, share, least):
-    """Return a quantile of the chosen pixels of each cell.
-
-    Parameters
-    ----------
-    values
-        Stored numbers, shape (rows, columns).
-    chosen
-        Which pixels to take, same shape, bool.
-    size
-        Pixels along a side of a cell; the last cells may be cut.
-    share
-        0.5 gives the median, 0 the minimum.
-    least
-        Fewest pixels for a result.
-
-    Returns
-    -------
-    quantile : numpy.ndarray
-        Float32 of shape (ceil(rows / size), ceil(columns / size)), NaN where a cell has fewer pixels than `least`.
-    count : numpy.ndarray
-        Chosen pixels of each cell, int64.
-    """
-    rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
-    quantile = np.full((rows, columns), np.nan, np.float32)
-    count = np.zeros((rows, columns), np.int64)
-    held = np.empty(size * size, values.dtype)
-    for i in range(rows):
-        for j in range(columns):
-            n = 0
-            for k in range(i * size, min((i + 1) * size, values.shape[0])):
-                for m in range(j * size, min((j + 1) * size, values.shape[1])):
-                    if chosen[k, m]:
-                        held[n] = values[k, m]
-                        n += 1
-            count[i, j] = n
-            if n and n >= least:
-                quantile[i, j] = np.partition(held[:n], min(int(share * n), n - 1))[min(int(share * n), n - 1)]
-    return quantile, count
-
-
-@njit(cache=True, nogil=True)
 def cell_moments(values, size, nodata):
     """Return the valid pixels of each cell: their number, lowest, highest, mean and variance.
 

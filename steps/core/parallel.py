@@ -8,12 +8,15 @@ can have its workers on other machines, which read the step's input files themse
 import contextlib
 import ctypes
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Literal
 
 from steps.core.errors import StepError
@@ -137,6 +140,46 @@ def _slurm(count: int):
 
 
 _CLUSTERS = {"local": _local, "slurm": _slurm}
+
+
+def write_files(output: Path, write: Callable, items: Iterable[tuple], count: int) -> None:
+    """Call `write(*item)` for each item, by `count` processes that are forks of this one.
+
+    For what holds the interpreter's lock for long, as GDAL's copying does. Forks start at once, where new processes
+    would first import everything.
+
+    Parameters
+    ----------
+    output
+        What is written, for messages.
+    write
+        Any function that can be pickled.
+    items
+        Its arguments; those of the longest calls come first.
+    count
+        One runs here.
+
+    Raises
+    ------
+    StepError
+        If a process is killed.
+    """
+    if count == 1:
+        for item in items:
+            write(*item)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
+        calls = [pool.submit(write, *item) for item in items]
+        try:
+            for call in calls:
+                call.result()
+        except BrokenProcessPool as error:
+            raise StepError(
+                f"{output}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def end_with_parent(parent: int) -> None:

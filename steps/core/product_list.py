@@ -102,14 +102,3 @@ def end_with_failure(set_aside: dict[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-
-
-def failures(output: Path, products: Iterable[str]) -> list[str]:
-    """Return what the logs of products say went wrong: of each stage that failed, its last error."""
-    found = []
-    for product in products:
-        for log in sorted((output / product / "logs").glob("*.log")):
-            lines = [line for line in log.read_text(errors="replace").splitlines() if " ERROR: " in line]
-            if lines:
-                found.append(f"{product}: {log.stem}: {lines[-1].partition(' ERROR: ')[2]}")
-    return found

@@ -46,7 +46,13 @@ class Provenance:
         self._locked: set[str] = set()
 
     def record(
-        self, product: str, rule: str, parameters: Mapping, inputs: list[str], mode: Literal["run", "look", "job"]
+        self,
+        product: str,
+        rule: str,
+        parameters: Mapping,
+        inputs: list[str],
+        mode: Literal["run", "plan", "look", "job"],
+        stale: bool = False,
     ) -> str:
         """Return the file that says what a result is made from: newer than the result, if that has changed.
 
@@ -59,9 +65,12 @@ class Provenance:
         inputs
             Files and folders that do not come from the workflow.
         mode
-            A `run` makes results: it writes the file, after making sure that no other run is at work on the product. To
-            `look` touches nothing: where something has changed, the file is another, which goes when the process ends.
-            A `job` of a run takes what its run has written.
+            A `run` makes results: it writes the file, after making sure that no other run is at work on the product. A
+            `plan` does so without, where the product has a run of its own. To `look` touches nothing: where something
+            has changed, the file is another, which goes when the process ends. A `job` of a run takes what its run has
+            written.
+        stale
+            Whether the result is to be made again even if nothing has changed.
 
         Raises
         ------
@@ -81,7 +90,7 @@ class Provenance:
                 "parameters": dict(parameters),
                 "inputs": [[Path(name).name, fingerprint(name)] for name in inputs],
             }
-            if recorded == facts:
+            if recorded == facts and not stale:
                 return str(path)
             if mode == "look":
                 return _something_new()

@@ -113,6 +113,8 @@ def _value(name: str, value: object, entry: Mapping) -> object:
         if "null" in kinds and value.strip().lower() in _NOTHING:
             return None
         value = _read(value, kinds, entry)
+    if kinds == ["array"] and not isinstance(value, (list, Mapping)):
+        value = [value]  # one item needs no brackets
     if isinstance(value, list) and "items" in entry:
         items = entry["items"]
         value = [_read(item, [items.get("type", "string")], items) if isinstance(item, str) else item for item in value]
@@ -153,6 +155,18 @@ def _check_output(output: str) -> None:
     places = (Path(output), *Path(output).absolute().parents)
     if not next(place for place in places if place.exists()).is_dir():
         raise StepError(f"output: {output} is not a folder; choose another")
+
+
+def absolute(settings: Mapping, prefix: str = "") -> dict:
+    """Return settings whose paths hold from any folder; the word `demo` and addresses (`scheme://`) are no paths."""
+    result = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            value = absolute(value, f"{prefix}{name}.")
+        elif prefix + name in _PATHS and isinstance(value, str) and value != "demo" and "://" not in value:
+            value = str(Path(value).expanduser().absolute())
+        result[name] = value
+    return result
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:

@@ -6,6 +6,7 @@ reprocessed products, AUX_CAMSRE or AUX_CAMSAN (reanalysis).
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -14,13 +15,12 @@ import numpy as np
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
 from steps.l1c.formats import Product
-from steps.l1c.grib import Message, messages
+from steps.l1c.grib import Message
+from steps.sentinel2.meteorology import CENTRE
 from steps.sentinel2.scene import Auxiliary
 
 logger = logging.getLogger(__name__)
 
-#: Originating centre of the fields, ECMWF, whose local tables these are.
-_CENTRE = 98
 #: The forecast of aerosol; it counts after any other file, which knows the observations of the day itself.
 _FORECAST = "AUX_CAMSFO"
 #: Mass of a column of 1 DU (2.6867e20 molecules/m2) of ozone, kg/m2.
@@ -103,8 +103,7 @@ def read_auxiliary(
 
 def _files(safe: Product, granule: PurePosixPath) -> list[str]:
     """Return the files to look at, those that are believed first."""
-    found = (name for name in safe.names() if PurePosixPath(name).parent == granule / "AUX_DATA")
-    return sorted(found, key=lambda name: (PurePosixPath(name).name == _FORECAST, name))
+    return sorted(safe.auxiliary_files(granule), key=lambda name: (PurePosixPath(name).name == _FORECAST, name))
 
 
 def _aerosol(fields: dict[str, Message]) -> dict:
@@ -126,10 +125,7 @@ def _fields(
     """Yield the known fields of a file by short name; what is set aside is told in a sentence of `defaults`."""
     file = PurePosixPath(name)
     try:
-        content = safe.read(name)
-        if file.suffix and content[:4] != b"GRIB":
-            return  # what a library left beside a file, as its index
-        found = messages(content)
+        found = safe.messages(name)
         if tile:
             for message in found:
                 _check_place(message, tile)
@@ -138,7 +134,7 @@ def _fields(
         return
     shape = next((m.values.shape for m in found), None)
     for message in found:
-        field = _FIELDS.get((message.table, message.parameter)) if message.centre == _CENTRE else None
+        field = _FIELDS.get((message.table, message.parameter)) if message.centre == CENTRE else None
         if field is None:
             continue
         if message.values.shape != shape or not _within(message.values, field):
@@ -148,7 +144,8 @@ def _fields(
                 f"{field.lowest:g} to {field.highest:g}."
             )
             continue
-        yield field.name, message
+        # Numbers of four bytes, as EOPF's Zarr has them: both forms of a product shall give the same results.
+        yield field.name, replace(message, values=message.values.astype("f4").astype("f8"))
 
 
 def _within(values: np.ndarray, field: _Field) -> bool:

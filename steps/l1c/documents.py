@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lxml import etree
 
@@ -62,6 +62,16 @@ def schema(root: etree._Element) -> tuple[int, str]:
         file = root.getroottree().docinfo.URL
         raise StepError(f"{file}: its namespace is '{namespace[:80]}', which is none of Sentinel-2's; {AGAIN}")
     return int(found[1]), found[2]
+
+
+def element(name: str, content: str | Iterable[etree._Element] = "", /, **attributes: str) -> etree._Element:
+    """Make an element with a text or with children."""
+    result = etree.Element(name, attributes)
+    if isinstance(content, str):
+        result.text = content
+    else:
+        result.extend(content)
+    return result
 
 
 class Xml:

@@ -1,19 +1,30 @@
 """The forms in which a Level-1C product comes, and which of them a path is."""
 
-import mmap
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Hashable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
 
 from lxml import etree
 
 from steps.l1c.checksums import Setting
+from steps.l1c.eopf import Eopf
 from steps.l1c.safe import Safe, name_in, product_metadata
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from steps.core.rasters import Grid
+    from steps.l1c.grib import Message
+
+#: Rows and columns of an image.
+Window = tuple[slice, slice]
 
 
 class Product(Protocol):
-    """The files of a Level-1C product, whatever they are packed in, by their path inside its SAFE folder.
+    """The documents and images of a Level-1C product, whatever they are packed in, by their path inside a SAFE folder.
 
     `Safe` says what each method returns and raises. A new form is a class with these methods and an entry in `READERS`.
+    One that has no XML documents makes them (`xml`), so that all forms are read and checked by the same code.
     """
 
     path: Path
@@ -39,15 +50,27 @@ class Product(Protocol):
 
     def unverified(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def view(self, name: str) -> bytes | mmap.mmap: ...  # noqa: D102
-
-    def source(self, name: str) -> Path | bytes: ...  # noqa: D102
-
     def xml(self, name: str) -> etree._Element: ...  # noqa: D102
+
+    def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int: ...  # noqa: D102
+
+    def pixels(self, name: str, window: Window | None = None) -> "np.ndarray": ...  # noqa: D102
+
+    def reduced(self, name: str, factor: int) -> "np.ndarray": ...  # noqa: D102
+
+    def tiles(self, name: str) -> list[tuple[Hashable, Window]]: ...  # noqa: D102
+
+    def same_image(self, one: str, other: str) -> bool: ...  # noqa: D102
+
+    def jp2(self, name: str) -> bytes | None: ...  # noqa: D102
+
+    def auxiliary_files(self, granule: PurePosixPath) -> list[str]: ...  # noqa: D102
+
+    def messages(self, name: str) -> "list[Message]": ...  # noqa: D102
 
 
 #: Forms, the first that recognises a path reads it; the last tells what is wrong with any other.
-READERS: list[type[Product]] = [Safe]
+READERS: list[type[Product]] = [Eopf, Safe]
 
 
 def open_product(path: Path, checksums: Setting = "ignore") -> Product:
@@ -56,7 +79,7 @@ def open_product(path: Path, checksums: Setting = "ignore") -> Product:
     Parameters
     ----------
     path
-        SAFE folder, or zip that holds one.
+        SAFE folder, zip that holds one, or EOPF Zarr.
     checksums
         What to do with a file that does not fit its checksum when it is read.
 

@@ -18,7 +18,7 @@ from rasterio.io import MemoryFile
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product
+from steps.l1c.safe import Safe
 
 _SOC = 0xFF4F
 _SIZ = 0xFF51
@@ -70,10 +70,10 @@ class Codestream:
     tiles: tuple[tuple[tuple[int, int], ...], ...]
     movable: bool
 
-    def windows(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """Return the pixels ((first row, last row + 1), (first column, last column + 1)) of each tile."""
+    def windows(self) -> list[tuple[slice, slice]]:
+        """Return rows and columns of each tile."""
         rows, columns = (
-            [(start, min(start + step, size)) for start in range(0, size, step)]
+            [slice(start, min(start + step, size)) for start in range(0, size, step)]
             for size, step in ((self.height, self.tile_height), (self.width, self.tile_width))
         )
         return [(row, column) for row in rows for column in columns]
@@ -174,14 +174,20 @@ def tile_keys(data: bytes | mmap.mmap, stream: Codestream) -> list[Hashable]:
     keys: list[Hashable] = []
     for (rows, columns), parts in zip(stream.windows(), stream.tiles, strict=True):
         digests = tuple(hashlib.blake2b(data[start:stop]).digest() for start, stop in parts)
-        size = rows[1] - rows[0], columns[1] - columns[0]
-        place = size if stream.movable else (rows, columns)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        place = size if stream.movable else (rows.start, columns.start, *size)
         keys.append((header, place, digests))
     return keys
 
 
+def tiles(data: bytes | mmap.mmap) -> list[tuple[Hashable, tuple[slice, slice]]]:
+    """Return key and window of each tile of a file, see `tile_keys`."""
+    stream = codestream(data)
+    return list(zip(tile_keys(data, stream), stream.windows(), strict=True))
+
+
 @contextlib.contextmanager
-def opened(safe: Product, name: str, **options) -> Iterator[rasterio.DatasetReader]:
+def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of the product in the calling thread, with GDAL's open options; nothing is written beside it.
 
     Raises
@@ -201,7 +207,7 @@ def opened(safe: Product, name: str, **options) -> Iterator[rasterio.DatasetRead
             raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); download the product again") from error
 
 
-def reduced(safe: Product, name: str, factor: int) -> np.ndarray:
+def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
     """Decode an image of one layer at a coarser resolution.
 
     Parameters
@@ -223,7 +229,11 @@ def reduced(safe: Product, name: str, factor: int) -> np.ndarray:
         levels = [n for n in image.overviews(1) if n <= factor]
     with opened(safe, name, **({"OVERVIEW_LEVEL": len(levels) - 1} if levels else {})) as image:
         pixels = image.read(1)
-    left = factor // levels[-1] if levels else factor
+    return averaged(pixels, factor // levels[-1] if levels else factor)
+
+
+def averaged(pixels: np.ndarray, left: int) -> np.ndarray:
+    """Return the means of squares of `left` x `left` pixels, rounded down; 0 where one of them is 0."""
     if left == 1:
         return pixels
     padded = np.pad(pixels, [(0, -n % left) for n in pixels.shape], mode="edge")
@@ -231,7 +241,7 @@ def reduced(safe: Product, name: str, factor: int) -> np.ndarray:
     return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
 
 
-def check(safe: Product, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
+def check(safe: Safe, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
     """Check that a JP2 file is whole, fits its checksum and has the size, type and place expected, without decoding it.
 
     Parameters

@@ -12,9 +12,7 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product
-from steps.l1c.jp2 import check as check_jp2
-from steps.l1c.jp2 import codestream, opened, tile_keys
+from steps.l1c.formats import Product, Window
 from steps.l1c.metadata import Mask
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
@@ -97,7 +95,7 @@ def tiles_with_pixels(
     Parameters
     ----------
     masks
-        The files, each of one band.
+        The files, each of one band, or of none at 60 m.
     area
         Rows and columns at 20 m; tiles outside are left out.
     run_all
@@ -118,28 +116,25 @@ def tiles_with_pixels(
     places: dict[Hashable, list] = {}
     wanted = []
     for mask in masks:
-        assert mask.band is not None
-        data = safe.view(mask.name)
-        stream = codestream(data)
-        for key, window in zip(tile_keys(data, stream), stream.windows(), strict=True):
-            if not _touches(window, PIXEL_SIZE[mask.band], area):
+        size = PIXEL_SIZE[mask.band] if mask.band else 60
+        for key, window in safe.tiles(mask.name):
+            if not _touches(window, size, area):
                 continue
             if key not in places:
                 wanted.append((mask.name, key, window))
-            places.setdefault(key, []).append((mask, window[0][0], window[1][0]))
+            places.setdefault(key, []).append((mask, window[0].start, window[1].start))
 
     def decode(item: tuple) -> np.ndarray:
         name, _, window = item
-        with opened(safe, name) as image:
-            return pixels_of(image.read(window=window))
+        return pixels_of(safe.pixels(name, window))
 
     for (_, key, _), pixels in zip(wanted, run_all(decode, wanted), strict=True):
         for place in places[key] if pixels.any() else ():
             yield *place, pixels
 
 
-def _touches(window: tuple[tuple[int, int], tuple[int, int]], size: int, area: tuple[slice, slice]) -> bool:
-    return all(a * size < 20 * s.stop and b * size > 20 * s.start for (a, b), s in zip(window, area, strict=True))
+def _touches(window: Window, size: int, area: Window) -> bool:
+    return all(w.start * size < 20 * s.stop and w.stop * size > 20 * s.start for w, s in zip(window, area, strict=True))
 
 
 def check_masks(safe: Product, masks: Sequence[Mask], grid: Grid, run_all: Callable) -> None:
@@ -166,7 +161,7 @@ def check_masks(safe: Product, masks: Sequence[Mask], grid: Grid, run_all: Calla
                 pass
         elif mask.kind in _IMAGE_LAYERS:
             size = PIXEL_SIZE[mask.band] if mask.band else 60
-            check_jp2(safe, mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+            safe.check_image(mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
 
     for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
         pass

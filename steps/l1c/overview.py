@@ -9,7 +9,6 @@ import numpy as np
 
 from steps.core.mesh import interpolate
 from steps.core.rasters import Grid
-from steps.l1c import jp2 as jp2_reader
 from steps.l1c.metadata import L1C, internal_numbers
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE
@@ -22,15 +21,32 @@ _REFLECTANCE_0 = round(-REFLECTANCE_OFFSET / REFLECTANCE_SCALE)
 
 
 def reduced(product: L1C, band: str) -> np.ndarray:
-    """Return a band of 10 or 20 m on the overview's grid, in the internal scale.
+    """Return a band of 10 or 20 m on the overview's grid, in the internal scale, without decoding it in full.
+
+    Of images whose tiles are not those of SAFE products it differs from `reduced_rows` at the borders of tiles.
 
     Raises
     ------
     StepError
         If it cannot be decoded.
     """
-    dn = jp2_reader.reduced(product.safe, product.images[band], OVERVIEW // PIXEL_SIZE[band])
+    dn = product.safe.reduced(product.images[band], OVERVIEW // PIXEL_SIZE[band])
     return internal_numbers(product, band, dn, 20)[0]
+
+
+def reduced_rows(product: L1C, band: str, dn: np.ndarray) -> np.ndarray:
+    """Return rows of a band of 10 or 20 m on the overview's grid, made from its digital numbers.
+
+    Parameters
+    ----------
+    dn
+        Rows of the whole tile that begin with a tile of the image (`TILE_SIZE`) and end with one or with the image.
+    """
+    from steps.l1c import wavelet
+
+    size = PIXEL_SIZE[band]
+    low = wavelet.reduced(dn, size, OVERVIEW // size, product.scene.grid.at(size).height)
+    return internal_numbers(product, band, low, 20)[0]
 
 
 def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
@@ -56,7 +72,7 @@ def clear_unreliable(bands: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
     """
     from scipy.ndimage import maximum_filter
 
-    lacking = np.logical_or.reduce([lost, *(stored == 0 for stored in bands.values())])
+    lacking = np.any([lost, *(stored == 0 for stored in bands.values())], axis=0)
     if lacking.any():
         lacking = maximum_filter(lacking, 2 * _BLURRED + 1, mode="nearest")
         for stored in bands.values():

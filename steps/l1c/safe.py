@@ -12,7 +12,9 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from lxml import etree
 
@@ -21,13 +23,19 @@ from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_of, listed
 from steps.l1c.documents import parse
 from steps.sentinel2.satellites import CODE
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from steps.core.rasters import Grid
+    from steps.l1c.grib import Message
+
 PRODUCT_XML = "MTD_MSIL1C.xml"
 _NAME = re.compile(rf"{CODE}_MSIL1C_\d{{8}}T\d{{6}}_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}}_\d{{8}}T\d{{6}}", re.ASCII)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 #: Bytes of a zip's directory that no product reaches; its reader would take all of it into memory.
 _DIRECTORY_LIMIT = 4 * 2**20
 #: Bytes that no file reaches, by its name: several times those of the largest known ones. Images are measured by their
-#: grid, too (`jp2_reader.check`).
+#: grid, too (`jp2.check`).
 _SIZE_LIMITS = (
     (re.compile(r"MTD_DS\.xml"), 100e6),
     (re.compile(r"(?!MSK_).*\.jp2"), 500e6),
@@ -258,6 +266,64 @@ class Safe:
         if content.count(b"<") + content.count(b"=") > _XML_LIMIT:
             raise StepError(f"{self.label(name)}: has more elements than any product's; {_AGAIN}")
         return parse(content, self.label(name))
+
+    # Images: what needs rasterio is imported when it is needed, since a workflow that asks for names needs none of it.
+
+    def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int:
+        """Check an image without decoding it, and return the rows of its blocks: see `jp2.check`."""
+        from steps.l1c import jp2
+
+        return jp2.check(self, name, grid, count, dtype)
+
+    def pixels(self, name: str, window: tuple[slice, slice] | None = None) -> "np.ndarray":
+        """Return the pixels of an image (layers, rows, columns), or of a window of it.
+
+        Raises
+        ------
+        StepError
+            If it cannot be decoded.
+        """
+        from steps.l1c import jp2
+
+        with jp2.opened(self, name) as image:
+            return image.read(window=window and tuple((s.start, s.stop) for s in window))
+
+    def reduced(self, name: str, factor: int) -> "np.ndarray":
+        """Return an image of one layer at a coarser resolution: see `jp2.reduced`."""
+        from steps.l1c import jp2
+
+        return jp2.reduced(self, name, factor)
+
+    def tiles(self, name: str) -> "list[tuple[Hashable, tuple[slice, slice]]]":
+        """Return key and window of each piece that an image is stored in; pieces of equal keys have equal pixels."""
+        from steps.l1c import jp2
+
+        return jp2.tiles(self.view(name))
+
+    def same_image(self, one: str, other: str) -> bool:
+        """Tell whether two images are the same file under two names."""
+        return self.size(one) == self.size(other) and self.view(one)[:] == self.view(other)[:]
+
+    def jp2(self, name: str) -> bytes | None:
+        """Return the JPEG 2000 file that an image is stored in; None in a form of product that has none."""
+        return self.read(name)
+
+    def auxiliary_files(self, granule: PurePosixPath) -> list[str]:
+        """Return the files that may have meteorology or aerosol, sorted."""
+        return [name for name in self.names() if PurePosixPath(name).parent == granule / "AUX_DATA"]
+
+    def messages(self, name: str) -> "list[Message]":
+        """Return the fields in an auxiliary file; none in one that a library left beside it, as its index.
+
+        Raises
+        ------
+        StepError, ValueError
+            If it cannot be read, or is damaged.
+        """
+        from steps.l1c import grib
+
+        content = self.read(name)
+        return [] if PurePosixPath(name).suffix and content[:4] != b"GRIB" else grib.messages(content)
 
 
 def _is_file(path: Path) -> bool:

@@ -4,14 +4,13 @@ Sections of a document have a namespace, the elements in them have none.
 """
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lxml import etree
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN, schema
+from steps.l1c.documents import AGAIN, element, schema
 from steps.sentinel2 import names
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
 
@@ -118,16 +117,6 @@ def _place(element: etree._Element) -> str:
     """Return the file and the name of an element, for messages."""
     file = element.getroottree().docinfo.URL
     return f"{file}: {etree.QName(element).localname}" if file else etree.QName(element).localname
-
-
-def element(name: str, content: str | Iterable[etree._Element] = "", /, **attributes: str) -> etree._Element:
-    """Make an element with a text or with children."""
-    result = etree.Element(name, attributes)
-    if isinstance(content, str):
-        result.text = content
-    else:
-        result.extend(content)
-    return result
 
 
 def specification(l1c_root: etree._Element) -> int:

@@ -5,7 +5,6 @@ have polygons (GML), which are rasterised into the same images: MSK_DETFOO (numb
 MSK_QUALIT (eight layers, see `steps.l1c.masks`) and MSK_CLASSI (opaque cloud, cirrus, snow).
 """
 
-import functools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from lxml import etree
 from steps.core.documents import link
 from steps.core.rasters import Grid
 from steps.l1c.formats import Product
-from steps.l1c.jp2 import opened
 from steps.l1c.masks import (
     POLYGON_KINDS,
     QUALITY_LAYERS,
@@ -32,9 +30,10 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: Pixel size (m) and layers of MSK_CLASSI, and the layer of each type of feature in MSK_CLOUDS.
-_CLASSES_SIZE = 60
-_CLASSES_LAYERS = 3
+#: Layers of each kind of image.
+LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
+#: Pixel size of MSK_CLASSI, m, and the layer of each type of feature in MSK_CLOUDS.
+CLASSES_SIZE = 60
 _CLASSES_LAYER_OF_TYPE = {"OPAQUE": 0, "CIRRUS": 1}
 #: A layer's number and its pixels, in ascending order; layers that are not named are 0.
 Layers = Iterable[tuple[int, np.ndarray]]
@@ -67,132 +66,124 @@ def write_masks(
     StepError
         If a mask is broken or cannot be written.
     """
+    given = present_masks(source, masks)
+    images, writer = Masks(source, given, scene, run_all), _Writer(source, scene, folder)
+    result: list[tuple[str, Mapping[str, str]]] = []
+    for index, band in enumerate(BANDS):
+        for kind, layers in (("MSK_DETFOO", images.detectors(band)), ("MSK_QUALIT", images.quality(band))):
+            if layers is not None:
+                writer.write(f"{kind}_{band}.jp2", PIXEL_SIZE[band], given.get((kind, band)), LAYERS[kind], layers)
+                result.append((f"{kind}_{band}.jp2", {"type": kind, "bandId": str(index)}))
+    if (classes := images.classes()) is not None:
+        mask = given.get(("MSK_CLASSI", None))
+        writer.write("MSK_CLASSI_B00.jp2", CLASSES_SIZE, mask, LAYERS["MSK_CLASSI"], classes)
+        result.append(("MSK_CLASSI_B00.jp2", {"type": "MSK_CLASSI"}))
+    return result
+
+
+def present_masks(source: Product, masks: Sequence[Mask]) -> dict[tuple[str, str | None], Mask]:
+    """Return the masks that are there by kind and band; others are warned of."""
     given = {(mask.kind, mask.band): mask for mask in masks if source.exists(mask.name)}
     if missing := sorted(mask.name for mask in masks if mask not in given.values()):
         names = ", ".join(PurePosixPath(name).name for name in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         logger.warning("%s: masks are missing: %s%s; the L2A product goes without", source.path, names, more)
-    images = _Images(source, given, scene, folder, run_all)
-    result: list[tuple[str, Mapping[str, str]]] = []
-    for index, band in enumerate(BANDS):
-        for kind, write in (("MSK_DETFOO", images.detectors), ("MSK_QUALIT", images.quality)):
-            if write(f"{kind}_{band}.jp2", band):
-                result.append((f"{kind}_{band}.jp2", {"type": kind, "bandId": str(index)}))
-    if images.classes("MSK_CLASSI_B00.jp2"):
-        result.append(("MSK_CLASSI_B00.jp2", {"type": "MSK_CLASSI"}))
-    return result
+    return given
 
 
-class _Images:
-    """Writer of the mask images of one product; its methods tell whether the L1C product has what they need."""
+class Masks:
+    """The masks of a product as images of the part that is processed, whatever they are stored as.
 
-    def __init__(
-        self,
-        source: Product,
-        given: Mapping[tuple[str, str | None], Mask],
-        scene: Scene,
-        folder: Path,
-        run_all: Callable,
-    ):
-        self._source, self._given, self._scene, self._folder, self._run_all = source, given, scene, folder, run_all
-        self._empty: dict[tuple[Grid, int], Path] = {}
+    Methods return the layers of an image, made when they are asked for, or None if the product lacks what they need;
+    parameters as for `write_masks`.
+    """
 
-    def detectors(self, name: str, band: str) -> bool:
-        """Write MSK_DETFOO of a band."""
+    def __init__(self, source: Product, given: Mapping[tuple[str, str | None], Mask], scene: Scene, run_all: Callable):
+        self._source, self._given, self._scene, self._run_all = source, given, scene, run_all
+
+    def detectors(self, band: str) -> Layers | None:
+        """Return MSK_DETFOO of a band: numbers of detectors."""
         mask = self._given.get(("MSK_DETFOO", band))
         if mask is None:
-            return False
+            return None
         if _is_image(mask):
-            self._copy_or_cut(name, mask, PIXEL_SIZE[band], 1)
-        else:
-            grid = self._grid(PIXEL_SIZE[band])
-            shapes = [(polygon, _detector(feature)) for feature, polygon in polygons_of(self._source, mask)]
-            self._write(name, grid, 1, [(0, _rasterised(shapes, grid))] if shapes else ())
-        return True
+            return self._stored(mask, PIXEL_SIZE[band])
+        shapes = [(polygon, _detector(feature)) for feature, polygon in polygons_of(self._source, mask)]
+        return [(0, _rasterised(shapes, self._scene.part.at(PIXEL_SIZE[band])))] if shapes else []
 
-    def quality(self, name: str, band: str) -> bool:
-        """Write MSK_QUALIT of a band."""
+    def quality(self, band: str) -> Layers | None:
+        """Return MSK_QUALIT of a band."""
         if mask := self._given.get(("MSK_QUALIT", band)):
-            self._copy_or_cut(name, mask, PIXEL_SIZE[band], QUALITY_LAYERS)
-            return True
+            return self._stored(mask, PIXEL_SIZE[band])
         masks = [self._given[kind, band] for kind in POLYGON_KINDS if (kind, band) in self._given]
         features = (item for mask in masks for item in layer_polygons(self._source, mask))
-        if masks:
-            self._write_polygons(name, PIXEL_SIZE[band], QUALITY_LAYERS, features)
-        return bool(masks)
+        return self._drawn(features, PIXEL_SIZE[band]) if masks else None
 
-    def classes(self, name: str) -> bool:
-        """Write MSK_CLASSI."""
-        mask = self._given.get(("MSK_CLASSI", None))
-        clouds = self._given.get(("MSK_CLOUDS", None))
-        if mask:
-            self._copy_or_cut(name, mask, _CLASSES_SIZE, _CLASSES_LAYERS)
-        elif clouds:
-            features = (
-                (_CLASSES_LAYER_OF_TYPE[kind], polygon)
-                for feature, polygon in polygons_of(self._source, clouds)
-                if (kind := (feature.findtext("{*}maskType") or "").strip()) in _CLASSES_LAYER_OF_TYPE
-            )
-            self._write_polygons(name, _CLASSES_SIZE, _CLASSES_LAYERS, features)
-        return bool(mask or clouds)
+    def classes(self) -> Layers | None:
+        """Return MSK_CLASSI."""
+        if mask := self._given.get(("MSK_CLASSI", None)):
+            return self._stored(mask, CLASSES_SIZE)
+        if not (clouds := self._given.get(("MSK_CLOUDS", None))):
+            return None
+        features = (
+            (_CLASSES_LAYER_OF_TYPE[kind], polygon)
+            for feature, polygon in polygons_of(self._source, clouds)
+            if (kind := (feature.findtext("{*}maskType") or "").strip()) in _CLASSES_LAYER_OF_TYPE
+        )
+        return self._drawn(features, CLASSES_SIZE)
 
-    def _grid(self, size: int) -> Grid:
-        return self._scene.part.at(size)
+    def _stored(self, mask: Mask, size: int) -> Layers:
+        """Yield the layers of a mask image that hold anything; as a rule few of its tiles do."""
+        part, whole = self._scene.part, self._scene.whole
+        tiles = list(tiles_with_pixels(self._source, [mask], part.at(20).within(whole.at(20)), self._run_all))
+        grid = part.at(size)
+        rows, columns = grid.within(whole.at(size))
+        for layer in range(LAYERS[mask.kind]):
+            if not any(tile[layer].any() for *_, tile in tiles):
+                continue
+            pixels = np.zeros(grid.shape, "u1")
+            for _, row, column, tile in tiles:
+                target, seen = [], []
+                for start, kept, length in zip((row, column), (rows, columns), tile.shape[1:], strict=True):
+                    first, last = max(start, kept.start), min(start + length, kept.stop)
+                    target.append(slice(first - kept.start, last - kept.start))
+                    seen.append(slice(first - start, last - start))
+                pixels[tuple(target)] = tile[layer][tuple(seen)]
+            if pixels.any():
+                yield layer, pixels
 
-    def _copy_or_cut(self, name: str, mask: Mask, size: int, count: int) -> None:
-        """Copy a mask image, or cut it to the part of the tile."""
-        if not self._scene.roi:
-            (self._folder / name).write_bytes(self._source.read(mask.name))
-            return
-        grid = self._grid(size)
-        place = grid.within(self._scene.whole.at(size))
-        cut = self._cut_quality(mask, grid) if mask.kind == "MSK_QUALIT" else self._cut(mask, place, count)
-        self._write(name, grid, count, cut)
-
-    def _cut(self, mask: Mask, place: tuple[slice, slice], count: int) -> Layers:
-        with opened(self._source, mask.name) as image:
-            for layer in range(count):
-                yield layer, image.read(layer + 1, window=tuple((s.start, s.stop) for s in place))
-
-    def _cut_quality(self, mask: Mask, grid: Grid) -> Layers:
-        """Return the layers of MSK_QUALIT in a part; as a rule none of its tiles holds anything."""
-        rows, columns = grid.within(self._scene.whole.at(round(grid.resolution)))
-        pixels = np.zeros((QUALITY_LAYERS, *grid.shape), "u1")
-        for row, column, tile in self._quality_tiles.get(mask.name, ()):
-            target, seen = [], []
-            for start, part, length in zip((row, column), (rows, columns), tile.shape[1:], strict=True):
-                first, last = max(start, part.start), min(start + length, part.stop)
-                target.append(slice(first - part.start, last - part.start))
-                seen.append(slice(first - start, last - start))
-            pixels[:, *target] = tile[:, *seen]
-        return enumerate(pixels) if mask.name in self._quality_tiles else ()
-
-    @functools.cached_property
-    def _quality_tiles(self) -> dict[str, list[tuple[int, int, np.ndarray]]]:
-        """Place and layers of the tiles of MSK_QUALIT that hold anything in the part, by file."""
-        images = [m for m in self._given.values() if m.kind == "MSK_QUALIT"]
-        area = self._grid(20).within(self._scene.whole.at(20))
-        result: dict[str, list] = {}
-        for mask, *tile in tiles_with_pixels(self._source, images, area, self._run_all):
-            result.setdefault(mask.name, []).append(tile)
-        return result
-
-    def _write_polygons(self, name: str, size: int, count: int, features: Iterator[tuple[int, dict]]) -> None:
-        """Write an image of `count` layers of 0 and 1 from pairs of a layer and a polygon in it."""
+    def _drawn(self, features: Iterator[tuple[int, dict]], size: int) -> Layers:
+        """Yield layers of 0 and 1 from pairs of a layer and a polygon in it."""
         polygons: dict[int, list[tuple[dict, int]]] = {}
         for layer, polygon in features:
             polygons.setdefault(layer, []).append((polygon, 1))
-        grid = self._grid(size)
-        self._write(name, grid, count, ((layer, _rasterised(polygons[layer], grid)) for layer in sorted(polygons)))
+        for layer in sorted(polygons):
+            yield layer, _rasterised(polygons[layer], self._scene.part.at(size))
 
-    def _write(self, name: str, grid: Grid, count: int, layers: Layers) -> None:
-        """Encode an image; one that is all 0 only once for all of its size, since that takes seconds."""
-        path, layers = self._folder / name, [(n, pixels) for n, pixels in layers if pixels.any()]
-        if not layers and (known := self._empty.get((grid, count))):
+
+class _Writer:
+    """Writer of mask images as JPEG 2000 files."""
+
+    def __init__(self, source: Product, scene: Scene, folder: Path):
+        self._source, self._scene, self._folder = source, scene, folder
+        self._empty: dict[tuple[Grid, int], Path] = {}
+
+    def write(self, name: str, size: int, mask: Mask | None, count: int, layers: Layers) -> None:
+        """Copy a mask that is such a file and needs no cutting, else encode its layers.
+
+        One that is all 0 is encoded only once for all of its size, since that takes seconds.
+        """
+        path, grid = self._folder / name, self._scene.part.at(size)
+        copied = mask if mask and _is_image(mask) and not self._scene.roi else None
+        if copied and (content := self._source.jp2(copied.name)) is not None:
+            path.write_bytes(content)
+            return
+        found = [(n, pixels) for n, pixels in layers if pixels.any()]
+        if not found and (known := self._empty.get((grid, count))):
             link(known, path)
             return
-        jp2_writer.write_mask(path, grid, count, layers)
-        if not layers:
+        jp2_writer.write_mask(path, grid, count, found)
+        if not found:
             self._empty[grid, count] = path
 
 

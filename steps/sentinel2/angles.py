@@ -1,5 +1,6 @@
 """Sun and view angles between the 5 km nodes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +46,22 @@ class AngleGrid:
 
     def sun(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sun zenith and azimuth in degrees at map coordinates `x`, `y` (m; equal shapes)."""
-        return self._direction("sun_zenith", "sun_azimuth", x, y)
+        return self._direction([("sun_zenith", "sun_azimuth")], x, y)
 
     def view(self, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return view zenith and azimuth of a band in degrees at map coordinates `x`, `y` (m; equal shapes)."""
-        return self._direction(f"view_zenith_{band}", f"view_azimuth_{band}", x, y)
+        return self._direction([(f"view_zenith_{band}", f"view_azimuth_{band}")], x, y)
 
-    def _direction(self, zenith: str, azimuth: str, x, y):
-        tangent = np.tan(np.radians(self._nodes[zenith]))
-        azimuth = np.radians(self._nodes[azimuth])
-        east = self._bilinear(tangent * np.sin(azimuth), x, y)
-        north = self._bilinear(tangent * np.cos(azimuth), x, y)
+    def mean_view(self, bands: Sequence[str], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return zenith and azimuth of the mean direction to the sensor of some bands, as `view` of one."""
+        return self._direction([(f"view_zenith_{band}", f"view_azimuth_{band}") for band in bands], x, y)
+
+    def _direction(self, names: Sequence[tuple[str, str]], x, y):
+        """Return zenith and azimuth of the mean of directions, given by the names of their nodes."""
+        tangents = [np.tan(np.radians(self._nodes[zenith])) for zenith, _ in names]
+        turns = [np.radians(self._nodes[azimuth]) for _, azimuth in names]
+        east = self._bilinear(np.mean([t * np.sin(a) for t, a in zip(tangents, turns, strict=True)], axis=0), x, y)
+        north = self._bilinear(np.mean([t * np.cos(a) for t, a in zip(tangents, turns, strict=True)], axis=0), x, y)
         return np.degrees(np.arctan(np.hypot(east, north))), np.degrees(np.arctan2(east, north)) % 360
 
     def _bilinear(self, nodes, x, y):

@@ -18,6 +18,8 @@ PIXEL_SIZE = {
 }
 BANDS = tuple(PIXEL_SIZE)
 RESOLUTIONS = (10, 20, 60)
+#: Pixel size (m) to width and height of the tiles that JPEG 2000 images are coded in, pixels.
+TILE_SIZE = {10: 1024, 20: 640, 60: 192}
 
 #: Bands in the resampled stacks, used by classification, aerosol and water vapour (B8A stands for B08).
 STACK_BANDS = tuple(b for b in BANDS if b != "B08")

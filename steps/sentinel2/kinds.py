@@ -38,7 +38,13 @@ TERRAIN_SCALES = {
 TERRAIN = Kind("terrain", "int16", -32768, scales=TERRAIN_SCALES)
 #: Bands `SCL` (classes 0-11), `CLD` and `SNW` (cloud and snow probability, percent).
 CLASSIFICATION = Kind("classification", "uint8", 0)
+#: What the retrieval of aerosol says of the ground: bit flags at 80 m.
+AEROSOL_GROUND = Kind("aerosol_ground", "uint8")
+GROUND_DARK_VEGETATION = 1
+GROUND_AOT_FILLED = 2
 #: Aerosol optical thickness at 550 nm.
 AOT = Kind("aot550", "uint16", 0, 1e-3)
+#: Its standard uncertainty, in cells of the whole tile.
+AOT_UNCERTAINTY = Kind("aot550_uncertainty", "uint16", None, 1e-4)
 #: Column water vapour, g/cm2.
 WVP = Kind("water_vapour", "uint16", 0, 1e-3)

@@ -8,7 +8,7 @@ from steps.sentinel2.scene import OzoneSource
 #: How aerosol thickness was found: dark dense vegetation, forecast or reanalysis, climatology, setting.
 AotMethod = Literal["DDV", "CAMS", "CLIMATOLOGY", "FIXED"]
 #: What the aerosol model was chosen by: setting, species of the CAMS data, dark dense vegetation, nothing.
-ModelSource = Literal["CONFIG", "CAMS", "DDV", "DEFAULT"]
+ModelSource = Literal["CONFIG", "CAMS", "GROUND", "DEFAULT"]
 #: How the column of water vapour was found: its absorption in B09, forecast, setting.
 WaterVapourMethod = Literal["B09", "ECMWF", "FIXED"]
 
@@ -73,7 +73,7 @@ class AerosolReport:
     mean_aot550, spread_aot550
         Mean of the map, and standard deviation of what was found in cells, aerosol optical thickness at 550 nm.
     model, model_source, lut
-        Aerosol model, what it was chosen by (CONFIG, CAMS, DDV or DEFAULT), and name of its look-up table.
+        Aerosol model, what it was chosen by (CONFIG, CAMS, GROUND or DEFAULT), and name of its look-up table.
     ddv_percentage, ddv_swir_limit, ddv_cells
         Dark dense vegetation: percent of the land, its limit of reflectance in B12 (None without any), cells with a
         result.
@@ -217,7 +217,7 @@ class TerrainReport:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Hold the quality report of a product, `quality.json`.
+    """Hold the quality report of a complete product, `quality.json`; that of another one has some of the fields.
 
     Attributes
     ----------

@@ -37,6 +37,14 @@ class SpectralResponse:
         """Wavelengths of `values`, nm."""
         return self.start + self.step * np.arange(len(self.values))
 
+    @property
+    def centre_and_width(self) -> tuple[float, float]:
+        """Mean wavelength and full width at half maximum, um."""
+        values = np.array(self.values)
+        above = self.wavelength[values >= values.max() / 2]
+        centre = np.average(self.wavelength, weights=values)
+        return round(float(centre) / 1000, 4), round(float(np.ptp(above) + self.step) / 1000, 4)
+
 
 @dataclass(frozen=True)
 class Band:

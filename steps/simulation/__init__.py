@@ -1,1 +1,1 @@
-"""Scenes that are made rather than received: the demo product."""
+"""Scenes that are made rather than received: simulated ones with known truth, and the demo product."""

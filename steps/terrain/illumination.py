@@ -145,7 +145,7 @@ def relative_irradiance(cosine_ratio, lit, sky_view, transmittance, direct, albe
 
 
 @njit(cache=True, nogil=True)
-def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, result, counts):
+def correct_terrain(boa, ground, cloud, row, nodes, cell, surroundings, ratio, limit, result, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -154,6 +154,8 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
         (rows, columns) float32, stored surface reflectance with its fractions, 0 = no data.
     ground
         The terrain raster's stored bands of these rows: elevation, slope, cos_incidence, sky_view, cast_shadow.
+    cloud
+        (rows, columns) bool: where clouds hide the ground, whose reflectance is only rounded.
     row
         First row in the scene.
     nodes
@@ -190,6 +192,10 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
             result[i, j] = 0
             if boa[i, j] == 0:
                 continue
+            valid += 1
+            if cloud[i, j]:
+                result[i, j] = np.uint16(boa[i, j] + np.float32(0.5))
+                continue
             b = j // cell
             v = np.float32((j + 0.5) / cell - b)
             for k in range(10):
@@ -216,7 +222,6 @@ def correct_terrain(boa, ground, row, nodes, cell, surroundings, ratio, limit, r
             highest = max(boa[i, j], HIGHEST)
             at_limit |= stored > highest + one
             result[i, j] = np.uint16(max(min(stored, highest), one) + np.float32(0.5))
-            valid += 1
             shaded += lit == 0
             limited += at_limit
         counts[i, 0], counts[i, 1], counts[i, 2] = valid, shaded, limited

@@ -46,6 +46,8 @@ rule aerosol:
     output:
         aot=work("aerosol/aot_20m.tif"),
         aot_overview=work("aerosol/aot_80m.tif"),
+        aot_uncertainty=work("aerosol/aot_uncertainty.tif"),
+        aerosol_ground=if_any(DARK, work("aerosol/ground_80m.tif")),
         aerosol_model=work("aerosol/model.json"),
         report=work("aerosol/aerosol.json"),
     log:

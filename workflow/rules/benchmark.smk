@@ -5,6 +5,7 @@ localrules:
     benchmark_study,
     benchmark_stages,
     benchmark_scaling,
+    benchmark_accuracy,
 
 
 rule benchmark_study:
@@ -95,3 +96,27 @@ rule benchmark_scaling:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
         command("benchmark_scaling", "benchmark.scaling")
+
+
+rule benchmark_accuracy:
+    # `snakemake --cores N benchmark_accuracy`: the whole pipeline over simulated scenes, against their truth.
+    input:
+        scenes=external(config["simulation"]["scenes"]),
+    output:
+        report(
+            expand(f"{OUT}/benchmark_accuracy/accuracy.{{kind}}", kind=("md", "csv")),
+            caption="../report/benchmark_accuracy.rst",
+            category="benchmarks",
+        ),
+    log:
+        f"{OUT}/logs/benchmark_accuracy.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=6000,
+    params:
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
+        names=config["simulation"]["names"] or None,
+    shell:
+        command("benchmark_accuracy", "benchmark.accuracy")

@@ -1,4 +1,5 @@
 import atexit
+import functools
 import json
 import os
 import shlex
@@ -9,26 +10,44 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-# Stages are those of the checkout that these rules are in, here and in the processes that are started from here, also
-# where another one is installed. Rules that Snakemake fetches itself need an installed package.
+# Stages are those of the checkout or package that these rules are in, here and in the processes that are started from
+# here, also where another one is installed. Rules that Snakemake fetches itself need an installed package.
 if isinstance(workflow.current_basedir, os.PathLike):
     here = str(Path(workflow.current_basedir).parents[1])
-    sys.path.insert(0, here)
-    paths = [here, os.environ.get("PYTHONPATH", "")]
-    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
+else:
+    import sen2flow
+
+    here = str(Path(sen2flow.__file__).parent)
+sys.path.insert(0, here)
+paths = [here, os.environ.get("PYTHONPATH", "")]
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 import steps
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
+from steps.command.progress import show_progress
 from steps.core.cache import cache_folder
+from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
-from steps.core.product_list import end_with_failure, failures
+from steps.core.product_list import end_with_failure, is_list
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import checked
+from steps.l2a.run_summary import failures, printed, product_row, Row, write_summary
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
-from steps.workflow import Program, l1c_products, literal, options, parts_of
+from steps.workflow import (
+    Program,
+    keep_products,
+    kept_products,
+    l1c_products,
+    literal,
+    options,
+    parts_of,
+    plans_products,
+    recorded_parameters,
+    touched,
+)
 
 min_version("9.20")
 
@@ -70,6 +89,7 @@ os.environ.update(
 )
 if config["cache"]:
     os.environ.update(SEN2FLOW_CACHE=str(Path(config["cache"]).absolute()))
+end_with_run()  # that this one is a part of
 begin_run()
 
 OUT = config["output"].rstrip("/")
@@ -85,10 +105,53 @@ elif MODELS[0] not in AEROSOL_MODELS:
 LUTS = [str(lut_path(model)) for model in MODELS]
 OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
 CONDA = "../../envs/sen2flow.yaml"
-QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot", "wvp")
+# What is wanted; the jobs follow from it.
+REFLECTANCE, ATMOSPHERE, CLASSIFICATION = (
+    product in config["products"]
+    for product in ("reflectance", "atmosphere", "classification")
+)
+QA, FLAT, DARK, BY_ANGLES, BY_TERRAIN = (
+    bool(set(layers) & set(config["layers"]))
+    for layers in (
+        ["qa"],
+        ["flat_reflectance"],
+        ["dark_vegetation", "qa"],
+        ["qa", "angles", "band_angles", "nbar"],
+        ["qa", "elevation"],
+    )
+)
+SIZES = sorted(config["resolutions"]) if REFLECTANCE else []
+CLASSES = CLASSIFICATION or QA
+UNCERTAINTY = REFLECTANCE and config["boa_uncertainty"]
+QUICKLOOKS = (
+    *(("tci_toa", "tci_boa") if REFLECTANCE else ()),
+    *(("scl",) if CLASSIFICATION else ()),
+    *(("aot", "wvp") if ATMOSPHERE else ()),
+)
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
 ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
+if set(config["formats"]) - {"cog"} and (
+    len(config["products"]) < 3 or len(config["resolutions"]) < 3
+):
+    refuse(
+        f"formats: {sorted(set(config['formats']) - {'cog'})[0]} holds all products at all pixel sizes; "
+        "take `formats=cog` with a choice of `products` or `resolutions`"
+    )
 CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
+if config["layers"] and "cog" not in config["formats"]:
+    refuse("layers: are COGs; add `cog` to `formats` or leave them out")
+for layer, lacks in {
+    "nbar": "" if REFLECTANCE else "`reflectance` among the `products`",
+    "flat_reflectance": (
+        ""
+        if REFLECTANCE and CORRECT_TERRAIN
+        else "`reflectance` that is corrected for terrain"
+    ),
+}.items():
+    if layer in config["layers"] and lacks:
+        refuse(f"layers: {layer} needs {lacks}; leave it out")
+# Pixel size of the reflectance that the quicklook shows.
+SHOWN = 20 if 20 in SIZES else max(SIZES, default=20)
 SHADOWS_MATCHED = (
     config["classification"]["mode"] == "improved"
     and "shadow" in config["classification"]["improvements"]
@@ -96,31 +159,26 @@ SHADOWS_MATCHED = (
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
-def touched(products, parts):
-    """The products that the region of interest touches; the others are named on standard error."""
-    missed = {name: products[name] for name, part in parts.items() if part is None}
-    if len(missed) == len(products):
-        raise StepError(
-            f"{config['input']}: the region of interest {ROI} does not touch it; correct `roi`"
-        )
-    for path in missed.values():
-        print(
-            f"{path}: skipped, the region of interest does not touch it",
-            file=sys.stderr,
-        )
-    return {name: path for name, path in products.items() if name not in missed}
-
-
-PARTS = {}
+PARTS, UNTOUCHED = {}, {}
+TABLE = config["input"]
+# Where the results are, also where a workflow that takes this one as a module puts them elsewhere.
+PLACE = Path(workflow.modifier.modify_path(OUT))
+LIST = PLACE / f"logs/{Path(TABLE).stem}_products.json"
 try:
-    L1C, SET_ASIDE = l1c_products(config["input"], DEMO)
+    # Jobs on other machines take it from the run that has started them.
+    known = None if workflow.is_main_process else kept_products(LIST, TABLE)
+    L1C, SET_ASIDE = known or l1c_products(TABLE, DEMO)
+    FOUND = dict(L1C), dict(SET_ASIDE)
     if ROI:
         PARTS, missed = parts_of(ROI, L1C, DEMO)
         SET_ASIDE.update(missed)
         L1C = {name: path for name, path in L1C.items() if path not in SET_ASIDE}
         if not L1C:
             raise StepError(next(iter(SET_ASIDE.values())))
-        L1C = touched(L1C, PARTS)
+        L1C, UNTOUCHED = touched(L1C, PARTS, TABLE, ROI)
+        for path in UNTOUCHED.values():
+            sentence = "skipped, the region of interest does not touch it"
+            print(f"{path}: {sentence}", file=sys.stderr)
 except StepError as error:
     refuse(error)
 
@@ -129,6 +187,16 @@ if SET_ASIDE and workflow.is_main_process:
     for error in SET_ASIDE.values():
         print(f"ERROR: set aside: {error}", file=sys.stderr)
     atexit.register(end_with_failure, SET_ASIDE)
+
+
+# On a terminal a line a product. A workflow that takes this one as a module shows what it likes.
+PROGRESS = None
+if workflow.modifier.namespace is None:
+    PROGRESS = show_progress(
+        workflow, PLACE, cache_folder() / "stage_seconds.json", sys.stderr
+    )
+    if PROGRESS:
+        atexit.register(PROGRESS.close)
 
 
 wildcard_constraints:
@@ -162,8 +230,13 @@ def work(path, kind=str):
 
 
 def each_size(place, path):
-    """What `of`, `final` or `work` makes of the files of 10, 20 and 60 m, in this order."""
-    return [place(path.format(size)) for size in (10, 20, 60)]
+    """What `of`, `final` or `work` makes of the files of each pixel size of reflectance, in ascending order."""
+    return [place(path.format(size)) for size in SIZES]
+
+
+def if_any(wanted, file):
+    """An input or output of a rule, if it is wanted."""
+    return file if wanted else []
 
 
 def kept(path):
@@ -183,6 +256,7 @@ def half(most):
 FORMATS = {
     "safe": f"{OUT}/{{product}}.SAFE/manifest.safe",
     "cog": f"{OUT}/{{product}}/cog/item.json",
+    "zarr": f"{OUT}/{{product}}.zarr/.zmetadata",
 }
 
 
@@ -224,9 +298,24 @@ def l1c_of(wildcards, input):
     return input.get("l1c") or L1C[wildcards.product]
 
 
+# What says that all of a product is there, and what became of the products of a table: a file for each table, since
+# others may be processed into the same folder at the same time.
+DONE = f"{OUT}/{{product}}/logs/product.done"
+SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
+
+
 def final_files(wildcards):
-    """What a user gets."""
+    """What a user gets of all products, or the files that say that all of a product is there."""
+    if plans_products(config["plan"], len(L1C), workflow.dag_settings):
+        return [DONE.format(product=product) for product in L1C]
     return [path for product in L1C for path in product_files(product)]
+
+
+def wanted(wildcards):
+    """What is made by default. The summary is of all products, so it is no part of a batch."""
+    if is_list(TABLE) and workflow.dag_settings.batch is None:
+        return SUMMARY
+    return final_files(wildcards)
 
 
 def product_files(product):
@@ -240,7 +329,50 @@ def product_files(product):
 
 # Rules of a workflow that takes this one as a module.
 OTHER_RULES = {one.name for one in workflow.rules}
-PROVENANCE = Provenance(Path(workflow.modifier.modify_path(OUT)).absolute())
+PROVENANCE = Provenance(PLACE.absolute())
+
+
+@functools.cache
+def keep_list():
+    """Write, once in a run, which products a table names."""
+    if is_list(TABLE):
+        keep_products(LIST, TABLE, FOUND)
+
+
+def files_of(product):
+    """Where the files are that a user gets of a product."""
+    return [f"{PLACE}{path.removeprefix(OUT)}" for path in product_files(product)]
+
+
+def rows():
+    """What became of each product of the run."""
+    for product, l1c in L1C.items():
+        files = files_of(product)
+        formats = dict(zip(config["formats"], files[-len(config["formats"]) :]))
+        yield product_row(product, l1c, PLACE / product, files, formats)
+    for product, l1c in UNTOUCHED.items():
+        yield Row(product, "skipped", reason="not in the region of interest", input=l1c)
+    for l1c, reason in SET_ASIDE.items():
+        yield Row(l1c, "set aside", reason=reason, input=l1c)
+
+
+def summarise(path, log):
+    """Write the summary, and what it says in short into a log."""
+    found = list(rows())
+    write_summary(Path(path), found, config["formats"])
+    Path(log).write_text("\n".join(printed(found)) + "\n")
+
+
+def end_of_run():
+    """Write and print the summary, also where products have failed, so that its rule has not run."""
+    if PROGRESS:
+        PROGRESS.close()
+    found = list(rows())
+    if is_list(TABLE):
+        write_summary(PLACE / Path(SUMMARY).name, found, config["formats"])
+    print(*printed(found), sep="\n", flush=True)
+    for sentence in failures(found):
+        print(f"ERROR: {sentence}", file=sys.stderr)
 
 
 def provenance(stage):
@@ -249,28 +381,26 @@ def provenance(stage):
         "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
         "dem": [config["dem"]] if config["dem"] else [],
         "layers": LAYER_PATHS,
+        "given": GIVEN,
     }
     names = list(stage.input.keys())
     files = [path for name in names for path in inputs_of_users.get(name, [])]
-    parameters = {
-        name: str(getattr(v, "value", v))
-        for name, v in stage.params.items()
-        if not callable(v) or hasattr(v, "value")
-    }
     # What is put where does not matter: results may be moved, and be made from another folder.
-    for path, name in {OUT: "", **{path: Path(path).name for path in files}}.items():
-        parameters = {key: text.replace(path, name) for key, text in parameters.items()}
+    places = {OUT: "", **{path: Path(path).name for path in files}}
+    parameters = recorded_parameters(dict(stage.params.items()), places)
+    whole = "done" in stage.output.keys()
 
     def of_product(wildcards):
-        l1c = L1C[wildcards.product]
+        l1c, name = L1C[wildcards.product], wildcards.product
         inputs = files + ([l1c] if "l1c" in names and l1c != DEMO else [])
+        stale = whole and not all(map(os.path.exists, files_of(name)))
         mode = "job" if not workflow.is_main_process else "look"
         if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
-            mode = "run"
+            mode = "plan" if whole else "run"
         try:
-            return PROVENANCE.record(
-                wildcards.product, stage.name, parameters, inputs, mode
-            )
+            if mode in ("run", "plan"):
+                keep_list()
+            return PROVENANCE.record(name, stage.name, parameters, inputs, mode, stale)
         except StepError as error:
             refuse(error)
 
@@ -290,6 +420,18 @@ LAYER_PATHS = [
     config["classification"][key] for key in CCI_LAYERS if config["classification"][key]
 ]
 LAYERS = external(*LAYER_PATHS)
+# All that comes from the user for any product.
+GIVEN = [*filter(None, [ROI if isinstance(config["roi"], str) else "", config["dem"]])]
+GIVEN += LAYER_PATHS
+# What the run of a product by itself is told, and the stages that its results depend on.
+SETTINGS = json.dumps(
+    {
+        **{key: value for key, value in config.items() if key not in ("input", "plan")},
+        "output": str(PLACE),
+    },
+    sort_keys=True,
+)
+STAGES = [f"steps.{path.stem}" for path in sorted((ROOT / "steps").glob("[a-z]*.py"))]
 LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYERS}
 
 
@@ -305,7 +447,7 @@ def complete(stage):
     """Give a stage what follows from the names in its rule: the digest of its code and the options of its command."""
     program = stage.shellcmd
     # The name of a look-up table says what code it is made by.
-    if "digest" not in stage.wildcard_names:
+    if not {"digest"} & set(stage.wildcard_names) and "code" not in stage.params.keys():
         stage.set_params(code=code_digest(program.module))
     named = (stage.input, stage.output, stage.params)
     workers = " {resources.workers}" if program.rule in PARALLEL else ""

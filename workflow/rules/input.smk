@@ -16,6 +16,25 @@ rule demo:
         command("demo")
 
 
+rule simulate:
+    # `snakemake --cores N simulate`: scenes with known truth; the table is an `input` of the next run.
+    input:
+        scenes=external(config["simulation"]["scenes"]),
+    output:
+        products=f"{OUT}/simulated/products.csv",
+    log:
+        f"{OUT}/logs/simulate.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=memory(4000),
+    params:
+        names=config["simulation"]["names"] or None,
+    shell:
+        command("simulate")
+
+
 rule import_l1c:
     input:
         l1c=l1c_input,
@@ -55,7 +74,7 @@ rule resample:
         toa_60m=of("import/toa_60m.tif"),
     output:
         stack_20m=work("resample/toa_20m.tif"),
-        stack_60m=work("resample/toa_60m.tif"),
+        stack_60m=if_any(60 in SIZES, work("resample/toa_60m.tif")),
     log:
         kept("logs/resample.log"),
     benchmark:
@@ -75,9 +94,9 @@ rule dem:
         angles=of("import/angles.tif"),
         dem=external(config["dem"]),
     output:
-        terrain_10m=work("dem/terrain_10m.tif"),
+        terrain_10m=if_any(10 in SIZES, work("dem/terrain_10m.tif")),
         terrain_20m=work("dem/terrain_20m.tif"),
-        terrain_60m=work("dem/terrain_60m.tif"),
+        terrain_60m=if_any(60 in SIZES, work("dem/terrain_60m.tif")),
         terrain_80m=work("dem/terrain_80m.tif"),
     log:
         kept("logs/dem.log"),
@@ -104,10 +123,13 @@ rule scene_classification:
         terrain=of("dem/terrain_20m.tif"),
         toa_10m=of("import/toa_10m.tif"),
         tile_shadow_limits=of("classification/shadow_limits_80m.tif"),
+        tile_vapour=of("classification/vapour_80m.tif"),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),
-        classification_60m=work("classification/scl_60m.tif"),
+        classification_60m=if_any(
+            set(config["formats"]) - {"cog"}, work("classification/scl_60m.tif")
+        ),
     log:
         kept("logs/scene_classification.log"),
     benchmark:
@@ -131,7 +153,7 @@ rule scene_classification:
 
 
 rule scene_classification_overview:
-    # What the air is found from, and where the shadows of clouds fall: everything else waits for it.
+    # What the air is found from, where the shadows of clouds fall, what B10 sees: everything else waits for it.
     input:
         stack=of("import/toa_80m.tif"),
         metadata=of("import/metadata.json"),
@@ -141,6 +163,7 @@ rule scene_classification_overview:
     output:
         classification=work("classification/scl_80m.tif"),
         shadow_limits=work("classification/shadow_limits_80m.tif"),
+        vapour=work("classification/vapour_80m.tif"),
     log:
         kept("logs/scene_classification_overview.log"),
     benchmark:

@@ -1,18 +1,15 @@
 # What users open: SAFE, COGs with a STAC item, quicklooks and the quality report.
 
 PRODUCT_RASTERS = [
-    "resample/toa_20m.tif",
     "dem/terrain_20m.tif",
-    "classification/scl_20m.tif",
-    "classification/scl_60m.tif",
-    "aerosol/aot_20m.tif",
-    "water_vapour/wvp_20m.tif",
+    *if_any(REFLECTANCE, ["resample/toa_20m.tif"]),
+    *if_any(QA, ["import/mask_20m.tif"]),
+    *if_any(CLASSES, ["classification/scl_20m.tif"]),
+    *if_any(set(config["formats"]) - {"cog"}, ["classification/scl_60m.tif"]),
+    *if_any(ATMOSPHERE, ["aerosol/aot_20m.tif", "water_vapour/wvp_20m.tif"]),
     *each_size(str, BOA),
-    *(
-        each_size(str, "uncertainty/uncertainty_{}m.tif")
-        if config["boa_uncertainty"]
-        else []
-    ),
+    *if_any(FLAT, each_size(str, "reflectance/boa_{}m.tif")),
+    *if_any(UNCERTAINTY, each_size(str, "uncertainty/uncertainty_{}m.tif")),
 ]
 
 
@@ -40,12 +37,16 @@ rule crop:
 rule quality_report:
     input:
         metadata=final("import/metadata.json"),
-        classification=final("classification/scl_20m.tif"),
+        classification=if_any(CLASSES, final("classification/scl_20m.tif")),
         terrain=final("dem/terrain_20m.tif"),
-        aerosol=of("aerosol/aerosol.json"),
-        water_vapour=of("water_vapour/water_vapour.json"),
-        reflectance=of("reflectance/reflectance.json"),
-        terrain_correction=of("terrain/terrain.json") if CORRECT_TERRAIN else [],
+        aerosol=if_any(REFLECTANCE or ATMOSPHERE, of("aerosol/aerosol.json")),
+        water_vapour=if_any(
+            REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
+        ),
+        reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
+        terrain_correction=if_any(
+            REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
+        ),
     output:
         quality=kept("report/quality.json"),
     log:
@@ -80,7 +81,9 @@ rule write_jp2:
         CONDA
     threads: unless_small(4)
     resources:
-        mem_mb=memory(1800),
+        mem_mb=memory(3200 if config["safe"]["jpeg2000"] == "high_throughput" else 1800),
+    params:
+        jpeg2000=config["safe"]["jpeg2000"],
     shell:
         command("write_jp2")
 
@@ -113,16 +116,19 @@ rule write_safe:
 
 rule write_cog:
     input:
-        boa=each_size(final, BOA),
-        aot=final("aerosol/aot_20m.tif"),
-        wvp=final("water_vapour/wvp_20m.tif"),
-        classification=final("classification/scl_20m.tif"),
         metadata=final("import/metadata.json"),
-        uncertainty=(
-            each_size(final, "uncertainty/uncertainty_{}m.tif")
-            if config["boa_uncertainty"]
-            else []
+        boa=each_size(final, BOA),
+        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
+        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
+        classification=if_any(CLASSES, final("classification/scl_20m.tif")),
+        uncertainty=if_any(
+            UNCERTAINTY, each_size(final, "uncertainty/uncertainty_{}m.tif")
         ),
+        flat=if_any(FLAT, each_size(final, "reflectance/boa_{}m.tif")),
+        mask=if_any(QA, final("import/mask_20m.tif")),
+        terrain=if_any(BY_TERRAIN, final("dem/terrain_20m.tif")),
+        angles=if_any(BY_ANGLES, of("import/angles.tif")),
+        aerosol_ground=if_any(DARK, of("aerosol/ground_80m.tif")),
     output:
         cogs=work("cog", directory),
         checksums=work("cog.checksums.json"),
@@ -137,6 +143,9 @@ rule write_cog:
     resources:
         mem_mb=memory(1200),
     params:
+        products=config["products"],
+        layers=config["layers"] or None,
+        min_cos_incidence=config["terrain"]["min_cos_incidence"] if QA else None,
         compression=config["cog"]["compression"],
     shell:
         command("write_cog")
@@ -160,18 +169,49 @@ rule publish_cog:
         mem_mb=memory(600),
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
+        products=config["products"],
+        resolutions=config["resolutions"],
+        layers=config["layers"] or None,
     shell:
         command("publish_cog")
 
 
-rule quicklook:
+rule write_zarr:
     input:
-        toa=final("resample/toa_20m.tif"),
-        boa=final(BOA.format(20)),
-        classification=final("classification/scl_20m.tif"),
+        l1c=l1c_input,
+        boa=each_size(final, BOA),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
+        classification=[final(f"classification/scl_{size}m.tif") for size in (20, 60)],
         metadata=final("import/metadata.json"),
+        quality=kept("report/quality.json"),
+    output:
+        FORMATS["zarr"],
+    log:
+        kept("logs/write_zarr.log"),
+    benchmark:
+        kept("benchmarks/write_zarr.tsv")
+    priority: 1
+    conda:
+        CONDA
+    threads: unless_small(4)
+    resources:
+        mem_mb=memory(1200),
+    params:
+        l1c=l1c_of,
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        command("write_zarr")
+
+
+rule quicklook:
+    input:
+        metadata=final("import/metadata.json"),
+        toa=if_any(REFLECTANCE, final("resample/toa_20m.tif")),
+        boa=if_any(REFLECTANCE, final(BOA.format(SHOWN))),
+        classification=if_any(CLASSIFICATION, final("classification/scl_20m.tif")),
+        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
+        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
     output:
         report(
             expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),

@@ -4,8 +4,8 @@
 rule reflectance:
     input:
         toa=[
-            of("import/toa_10m.tif"),
-            *(of(f"resample/toa_{size}m.tif") for size in (20, 60)),
+            of(f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif")
+            for size in SIZES
         ],
         classification=of("classification/scl_80m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
@@ -44,6 +44,7 @@ rule uncertainty:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
+        aot_uncertainty=of("aerosol/aot_uncertainty.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
         aerosol_model=of("aerosol/model.json"),
         other_luts=ancient(OTHER_LUTS),
@@ -71,6 +72,7 @@ rule terrain_correction:
     input:
         boa=each_size(of, "reflectance/boa_{}m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
+        classification=of("classification/scl_20m.tif"),
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),

@@ -1,4 +1,7 @@
-"""The XML documents of the demo product, with what a processor reads and what the schemas of the L2A product need."""
+"""The XML documents of an L1C product that is made here.
+
+They hold what a processor reads and what the schemas of the L2A product need.
+"""
 
 import hashlib
 import re
@@ -14,24 +17,40 @@ from steps.core.rasters import Grid
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS
 from steps.sentinel2.footprint import corners
 from steps.sentinel2.geometry import Swath, earth_sun_factor, sun_position
-from steps.sentinel2.kinds import REFLECTANCE_ONE
-from steps.simulation import demo_scene as scene
+from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
+from steps.simulation.acquisition import Acquisition, compact, utc
 
-#: Solar irradiance (W/m2/um) and gain (digital numbers per W/m2/sr/um) of Sentinel-2A's bands, from its products.
-_RADIOMETRY = {
-    "B01": (1884.69, 4.105),
-    "B02": (1959.66, 3.749),
-    "B03": (1823.24, 4.174),
-    "B04": (1512.06, 4.505),
-    "B05": (1424.64, 5.185),
-    "B06": (1287.61, 4.849),
-    "B07": (1162.08, 4.51),
-    "B08": (1041.63, 6.128),
-    "B8A": (955.32, 5.109),
-    "B09": (812.92, 8.484),
-    "B10": (367.15, 54.791),
-    "B11": (245.59, 35.111),
-    "B12": (85.25, 106.22),
+#: Solar irradiance of Sentinel-2A's bands, W/m2/um, from its products.
+IRRADIANCE = {
+    "B01": 1884.69,
+    "B02": 1959.66,
+    "B03": 1823.24,
+    "B04": 1512.06,
+    "B05": 1424.64,
+    "B06": 1287.61,
+    "B07": 1162.08,
+    "B08": 1041.63,
+    "B8A": 955.32,
+    "B09": 812.92,
+    "B10": 367.15,
+    "B11": 245.59,
+    "B12": 85.25,
+}
+#: Gain of the same, digital numbers per W/m2/sr/um.
+_GAIN = {
+    "B01": 4.105,
+    "B02": 3.749,
+    "B03": 4.174,
+    "B04": 4.505,
+    "B05": 5.185,
+    "B06": 4.849,
+    "B07": 4.51,
+    "B08": 6.128,
+    "B8A": 5.109,
+    "B09": 8.484,
+    "B10": 54.791,
+    "B11": 35.111,
+    "B12": 106.22,
 }
 #: Spacing of the angle grids, m.
 _STEP = 5000
@@ -67,8 +86,8 @@ def _position_text(grid: Grid) -> str:
     return " ".join(f"{latitude} {longitude}" for latitude, longitude in corners(grid))
 
 
-def _spectral_information(band: str) -> etree._Element:
-    response = reference_response("S2A", band)
+def _spectral_information(scene: Acquisition, band: str) -> etree._Element:
+    response = reference_response(scene.satellite, band)
     nanometres, values = response.wavelength, np.array(response.values)
     return _E.Spectral_Information(
         _element("RESOLUTION", PIXEL_SIZE[band]),
@@ -85,59 +104,60 @@ def _spectral_information(band: str) -> etree._Element:
     )
 
 
-def _datatake() -> list[etree._Element]:
+def _datatake(scene: Acquisition) -> list[etree._Element]:
     return [
-        _E.SPACECRAFT_NAME("Sentinel-2A"),
+        _E.SPACECRAFT_NAME(f"Sentinel-{scene.satellite[1:]}"),
         _E.DATATAKE_TYPE("INS-NOBS"),
-        _E.DATATAKE_SENSING_START(scene.utc(scene.DATATAKE_START)),
-        _element("SENSING_ORBIT_NUMBER", scene.RELATIVE_ORBIT),
+        _E.DATATAKE_SENSING_START(utc(scene.datatake_start)),
+        _element("SENSING_ORBIT_NUMBER", scene.relative_orbit),
         _E.SENSING_ORBIT_DIRECTION("DESCENDING"),
     ]
 
 
-def _product_info(uri: str) -> etree._Element:
+def _product_info(scene: Acquisition, uri: str) -> etree._Element:
     images = [_E.IMAGE_FILE(scene.image_path(layer)) for layer in (*BANDS, "TCI")]
-    identity = {"datastripIdentifier": scene.DATASTRIP_ID, "granuleIdentifier": scene.TILE_ID}
+    identity = {"datastripIdentifier": scene.datastrip_id, "granuleIdentifier": scene.tile_id}
     return _E.Product_Info(
-        _E.PRODUCT_START_TIME(scene.utc(scene.DATATAKE_START)),
-        _E.PRODUCT_STOP_TIME(scene.utc(scene.DATATAKE_START)),
+        _E.PRODUCT_START_TIME(utc(scene.datatake_start)),
+        _E.PRODUCT_STOP_TIME(utc(scene.datatake_start)),
         _E.PRODUCT_URI(uri),
         _E.PROCESSING_LEVEL("Level-1C"),
         _E.PRODUCT_TYPE("S2MSI1C"),
-        _E.PROCESSING_BASELINE(scene.BASELINE),
-        _E.GENERATION_TIME(scene.utc(scene.CREATION_TIME)),
+        _E.PROCESSING_BASELINE(scene.baseline),
+        _E.GENERATION_TIME(utc(scene.creation_time)),
         _E.PREVIEW_IMAGE_URL("Not applicable"),
         _E.PREVIEW_GEO_INFO("Not applicable"),
-        _E.Datatake(*_datatake(), datatakeIdentifier=scene.DATATAKE_ID),
+        _E.Datatake(*_datatake(scene), datatakeIdentifier=scene.datatake_id),
         _E.Query_Options(_E.PRODUCT_FORMAT("SAFE_COMPACT"), completeSingleTile="true"),
         _E.Product_Organisation(_E.Granule_List(_E.Granule(*images, identity, imageFormat="JPEG2000"))),
     )
 
 
-def _radiometry() -> list[etree._Element]:
+def _radiometry(scene: Acquisition) -> list[etree._Element]:
     """Make what the metadata of product and datastrip both have, in the order of the latter."""
     irradiance = [
-        _element("SOLAR_IRRADIANCE", _RADIOMETRY[band][0], bandId=str(i), unit="W/m²/µm")
-        for i, band in enumerate(BANDS)
+        _element("SOLAR_IRRADIANCE", IRRADIANCE[band], bandId=str(i), unit="W/m²/µm") for i, band in enumerate(BANDS)
     ]
     return [
-        _E.Spectral_Information_List(*(_spectral_information(band) for band in BANDS)),
+        _E.Spectral_Information_List(*(_spectral_information(scene, band) for band in BANDS)),
         _E.Image_Display_Order(_E.RED_CHANNEL("3"), _E.GREEN_CHANNEL("2"), _E.BLUE_CHANNEL("1")),
         _element("QUANTIFICATION_VALUE", REFLECTANCE_ONE, unit="none"),
         _E.Reflectance_Conversion(
-            _element("U", f"{earth_sun_factor(scene.DATATAKE_START):.6f}"), _E.Solar_Irradiance_List(*irradiance)
+            _element("U", f"{earth_sun_factor(scene.datatake_start):.6f}"), _E.Solar_Irradiance_List(*irradiance)
         ),
     ]
 
 
-def _image_characteristics() -> etree._Element:
+def _image_characteristics(scene: Acquisition) -> etree._Element:
     special = [
         _E.Special_Values(_E.SPECIAL_VALUE_TEXT(name), _element("SPECIAL_VALUE_INDEX", number))
         for name, number in (("NODATA", 0), ("SATURATED", 65535))
     ]
-    spectral, *others = _radiometry()
-    gains = [_element("PHYSICAL_GAINS", _RADIOMETRY[band][1], bandId=str(i)) for i, band in enumerate(BANDS)]
-    return _E.Product_Image_Characteristics(*special, *others, spectral, *gains)
+    spectral, *others = _radiometry(scene)
+    gains = [_element("PHYSICAL_GAINS", _GAIN[band], bandId=str(i)) for i, band in enumerate(BANDS)]
+    offsets = [_element("RADIO_ADD_OFFSET", -REFLECTANCE_ZERO, band_id=str(i)) for i in range(len(BANDS))]
+    adding = [_E.Radiometric_Offset_List(*offsets)] if scene.has_offset else []
+    return _E.Product_Image_Characteristics(*special, *others, *adding, spectral, *gains)
 
 
 def _auxiliary() -> list[etree._Element]:
@@ -149,11 +169,13 @@ def _auxiliary() -> list[etree._Element]:
     ]
 
 
-def product_metadata(grid: Grid, uri: str) -> etree._Element:
+def product_metadata(scene: Acquisition, grid: Grid, uri: str) -> etree._Element:
     """Build MTD_MSIL1C.xml.
 
     Parameters
     ----------
+    scene
+        Of the product.
     grid
         Of the tile, at 10 m.
     uri
@@ -165,7 +187,7 @@ def product_metadata(grid: Grid, uri: str) -> etree._Element:
     return _root(
         "https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-1C.xsd",
         "Level-1C_User_Product",
-        _E.General_Info(_product_info(uri), _image_characteristics()),
+        _E.General_Info(_product_info(scene, uri), _image_characteristics(scene)),
         _E.Geometric_Info(
             _E.Product_Footprint(extent, _E.RASTER_CS_TYPE("POINT"), _E.PIXEL_ORIGIN("1")),
             _E.Coordinate_Reference_System(
@@ -202,10 +224,13 @@ def _mean_angle(tag: str, zenith: np.ndarray, azimuth: np.ndarray, **attributes)
     )
 
 
-def _tile_angles(grid: Grid, swath: Swath) -> etree._Element:
+def _tile_angles(scene: Acquisition, grid: Grid, swath: Swath, sun: tuple[float, float] | None) -> etree._Element:
     columns, rows = (int(np.ceil(n * grid.resolution / _STEP)) + 1 for n in (grid.width, grid.height))
     x, y = np.meshgrid(grid.left + _STEP * np.arange(columns), grid.top - _STEP * np.arange(rows))
-    sun = sun_position(scene.SENSING_TIME, *_geographic(grid, x, y))
+    if sun is None:
+        suns = sun_position(scene.sensing_time, *_geographic(grid, x, y))
+    else:
+        suns = np.full(x.shape, sun[0]), np.full(x.shape, sun[1])
     grids, means = [], []
     for number, band in enumerate(BANDS):
         seen = {}
@@ -224,8 +249,8 @@ def _tile_angles(grid: Grid, swath: Swath) -> etree._Element:
         zenith, azimuth = (np.stack(angles) for angles in zip(*seen.values(), strict=True))
         means.append(_mean_angle("Mean_Viewing_Incidence_Angle", zenith, azimuth, bandId=str(number)))
     return _E.Tile_Angles(
-        _E.Sun_Angles_Grid(_angle_values("Zenith", sun[0]), _angle_values("Azimuth", sun[1])),
-        _mean_angle("Mean_Sun_Angle", *sun),
+        _E.Sun_Angles_Grid(_angle_values("Zenith", suns[0]), _angle_values("Azimuth", suns[1])),
+        _mean_angle("Mean_Sun_Angle", *suns),
         *grids,
         _E.Mean_Viewing_Incidence_Angle_List(*means),
         metadataLevel="Standard",
@@ -255,70 +280,84 @@ def _tile_geocoding(grid: Grid) -> etree._Element:
     )
 
 
-def tile_metadata(grid: Grid, swath: Swath) -> etree._Element:
-    """Build MTD_TL.xml of the tile on `grid` (10 m), seen in `swath`."""
+def tile_metadata(
+    scene: Acquisition, grid: Grid, swath: Swath, sun: tuple[float, float] | None = None
+) -> etree._Element:
+    """Build MTD_TL.xml of the tile on `grid` (10 m), seen in `swath`.
+
+    Where `sun`, its zenith and azimuth in degrees, is given, it stands there and not where it stood at that time.
+    """
     masks = [
-        _element("MASK_FILENAME", scene.mask_path(kind, band), bandId=str(number), type=f"MSK_{kind}")
+        _element("MASK_FILENAME", path.format(band), bandId=str(number), type=f"MSK_{kind}")
         for number, band in enumerate(BANDS)
-        for kind in scene.BAND_MASKS
+        for kind, path in scene.masks
     ]
-    masks.append(_element("MASK_FILENAME", scene.mask_path("CLOUDS", "B00"), type="MSK_CLOUDS"))
+    kind, path = scene.cloud_mask
+    masks.append(_element("MASK_FILENAME", path, type=f"MSK_{kind}"))
     return _root(
         "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Tile_Metadata.xsd",
         "Level-1C_Tile_ID",
         _E.General_Info(
-            _element("TILE_ID", scene.TILE_ID, metadataLevel="Brief"),
-            _element("DATASTRIP_ID", scene.DATASTRIP_ID, metadataLevel="Standard"),
+            _element("TILE_ID", scene.tile_id, metadataLevel="Brief"),
+            _element("DATASTRIP_ID", scene.datastrip_id, metadataLevel="Standard"),
             _element("DOWNLINK_PRIORITY", "NOMINAL", metadataLevel="Standard"),
-            _element("SENSING_TIME", scene.utc(scene.SENSING_TIME), metadataLevel="Standard"),
+            _element("SENSING_TIME", utc(scene.sensing_time), metadataLevel="Standard"),
             _E.Archiving_Info(
                 _E.ARCHIVING_CENTRE("S2FL"),
-                _E.ARCHIVING_TIME(scene.utc(scene.CREATION_TIME)),
+                _E.ARCHIVING_TIME(utc(scene.creation_time)),
                 metadataLevel="Expertise",
             ),
         ),
-        _E.Geometric_Info(_tile_geocoding(grid), _tile_angles(grid, swath)),
+        _E.Geometric_Info(_tile_geocoding(grid), _tile_angles(scene, grid, swath, sun)),
         _E.Quality_Indicators_Info(
             _E.Image_Content_QI(_E.CLOUDY_PIXEL_PERCENTAGE("0"), _E.DEGRADED_MSI_DATA_PERCENTAGE("0")),
             _E.Pixel_Level_QI(*masks, geometry="FULL_RESOLUTION"),
-            _E.PVI_FILENAME(f"{scene.preview_path()}.jp2"),
+            _E.PVI_FILENAME(f"{scene.preview_path}.jp2"),
             metadataLevel="Standard",
         ),
     )
 
 
-def datastrip_metadata() -> etree._Element:
+def datastrip_metadata(scene: Acquisition) -> etree._Element:
     """Build MTD_DS.xml, only with what is known: the schema's telemetry of satellite and camera is not."""
     return _root(
         "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Datastrip_Metadata.xsd",
         "Level-1C_DataStrip_ID",
         _E.General_Info(
-            _E.Datatake_Info(*_datatake(), datatakeIdentifier=scene.DATATAKE_ID, metadataLevel="Brief"),
+            _E.Datatake_Info(*_datatake(scene), datatakeIdentifier=scene.datatake_id, metadataLevel="Brief"),
             _E.Datastrip_Time_Info(
-                _E.DATASTRIP_SENSING_START(scene.utc(scene.SENSING_TIME)),
-                _E.DATASTRIP_SENSING_STOP(scene.utc(scene.SENSING_TIME)),
+                _E.DATASTRIP_SENSING_START(utc(scene.sensing_time)),
+                _E.DATASTRIP_SENSING_STOP(utc(scene.sensing_time)),
                 metadataLevel="Brief",
             ),
             _E.Processing_Info(
-                _E.PROCESSING_BASELINE(scene.BASELINE),
+                _E.PROCESSING_BASELINE(scene.baseline),
                 _E.PROCESSING_CENTER("S2FL"),
-                _E.UTC_DATE_TIME(f"{scene.CREATION_TIME:%Y-%m-%dT%H:%M:%SZ}"),
+                _E.UTC_DATE_TIME(f"{scene.creation_time:%Y-%m-%dT%H:%M:%SZ}"),
                 metadataLevel="Expertise",
             ),
         ),
         _E.Image_Data_Info(
-            _E.Tiles_Information(_E.Tile_List(_E.Tile(tileId=scene.TILE_ID)), metadataLevel="Standard"),
-            _E.Radiometric_Info(*_radiometry(), metadataLevel="Standard"),
+            _E.Tiles_Information(_E.Tile_List(_E.Tile(tileId=scene.tile_id)), metadataLevel="Standard"),
+            _E.Radiometric_Info(*_radiometry(scene), metadataLevel="Standard"),
         ),
         _E.Auxiliary_Data_Info(*_auxiliary(), metadataLevel="Standard"),
     )
 
 
-def mask(kind: str, band: str, epsg: int, polygons: Iterable[tuple[str, str, list[tuple[float, float]]]] = ()):
+def mask(
+    scene: Acquisition,
+    kind: str,
+    band: str,
+    epsg: int,
+    polygons: Iterable[tuple[str, str, list[tuple[float, float]]]] = (),
+):
     """Build one GML mask.
 
     Parameters
     ----------
+    scene
+        Of the product.
     kind, band
         `DETFOO`, `B01` and so on.
     epsg
@@ -328,7 +367,7 @@ def mask(kind: str, band: str, epsg: int, polygons: Iterable[tuple[str, str, lis
     """
     eop, gml = (ElementMaker(namespace=n, nsmap={"eop": _EOP, "gml": _GML}) for n in (_EOP, _GML))
     identifier = f"{{{_GML}}}id"
-    name = f"S2A_USER_MSK_{kind}_{scene.compact(scene.CREATION_TIME)}_{scene.TILE}_{band}_MSIL1C"
+    name = f"{scene.satellite}_USER_MSK_{kind}_{compact(scene.creation_time)}_{scene.tile}_{band}_MSIL1C"
     members = eop.maskMembers()
     for polygon, kind_of, ring in polygons:
         position = gml.posList(" ".join(f"{x:.0f} {y:.0f} 0" for x, y in ring), srsDimension="3")
@@ -338,10 +377,10 @@ def mask(kind: str, band: str, epsg: int, polygons: Iterable[tuple[str, str, lis
         )
         kind_element = eop.maskType(kind_of, codeSpace="urn:gs2:S2PDGS:maskType")
         members.append(eop.MaskFeature(kind_element, eop.extentOf(shape), {identifier: polygon}))
-    return eop.Mask(gml.name(f"MSK_{kind} of {scene.GRANULE}"), members, {identifier: name})
+    return eop.Mask(gml.name(f"MSK_{kind} of {scene.granule}"), members, {identifier: name})
 
 
-def inspire(grid: Grid, uri: str) -> etree._Element:
+def inspire(scene: Acquisition, grid: Grid, uri: str) -> etree._Element:
     """Build INSPIRE.xml: a short ISO 19139 record of title, extent and time."""
     gmd_ns, gco_ns = "http://www.isotc211.org/2005/gmd", "http://www.isotc211.org/2005/gco"
     gmd = ElementMaker(namespace=gmd_ns, nsmap={"gmd": gmd_ns, "gco": gco_ns})
@@ -361,18 +400,17 @@ def inspire(grid: Grid, uri: str) -> etree._Element:
         for side, value in bounds.items()
     ]
     date = gmd.CI_Date(
-        gmd.date(gco.Date(f"{scene.CREATION_TIME:%Y-%m-%d}")),
+        gmd.date(gco.Date(f"{scene.creation_time:%Y-%m-%d}")),
         gmd.dateType(gmd.CI_DateTypeCode("creation", codeList="#CI_DateTypeCode", codeListValue="creation")),
     )
-    abstract = "Sentinel-2 Level-1C, contains modified Copernicus Sentinel data 2016; metadata computed by Sen2Flow"
     return gmd.MD_Metadata(
         text("fileIdentifier", uri),
         contact("contact"),
-        gmd.dateStamp(gco.Date(f"{scene.CREATION_TIME:%Y-%m-%d}")),
+        gmd.dateStamp(gco.Date(f"{scene.creation_time:%Y-%m-%d}")),
         gmd.identificationInfo(
             gmd.MD_DataIdentification(
                 gmd.citation(gmd.CI_Citation(text("title", uri), gmd.date(date))),
-                text("abstract", abstract),
+                text("abstract", scene.abstract),
                 contact("pointOfContact"),
                 text("language", "eng"),
                 gmd.extent(gmd.EX_Extent(gmd.geographicElement(gmd.EX_GeographicBoundingBox(*box)))),
@@ -381,7 +419,7 @@ def inspire(grid: Grid, uri: str) -> etree._Element:
     )
 
 
-def manifest(folder: Path, grid: Grid) -> etree._Element:
+def manifest(scene: Acquisition, folder: Path, grid: Grid) -> etree._Element:
     """Build manifest.safe, with size and SHA3-256 checksum of every file in the folder, in the order of their paths."""
     xfdu_ns, safe_ns = "urn:ccsds:schema:xfdu:1", "http://www.esa.int/safe/sentinel/1.1"
     gml_ns = "http://www.opengis.net/gml"
@@ -407,16 +445,16 @@ def manifest(folder: Path, grid: Grid) -> etree._Element:
         )
         objects.append(_E.dataObject(stream, ID=identifier))
     orbit = safe.orbitReference(
-        safe.orbitNumber(f"{scene.ABSOLUTE_ORBIT:06}", groundTrackDirection="descending", type="start"),
-        safe.relativeOrbitNumber(f"{scene.RELATIVE_ORBIT:03}", type="start"),
+        safe.orbitNumber(f"{scene.absolute_orbit:06}", groundTrackDirection="descending", type="start"),
+        safe.relativeOrbitNumber(f"{scene.relative_orbit:03}", type="start"),
     )
     platform = safe.platform(
         safe.nssdcIdentifier("2015-000A"),
         safe.familyName("SENTINEL"),
-        safe.number("2A"),
+        safe.number(scene.satellite[1:]),
         safe.instrument(safe.familyName("Multi-Spectral Instrument", abbreviation="MSI")),
     )
-    processing = safe.processing(name="Generation of Level-1C User Product", start=scene.utc(scene.CREATION_TIME))
+    processing = safe.processing(name="Generation of Level-1C User Product", start=utc(scene.creation_time))
     frame = safe.frameSet(
         safe.footPrint(gml.coordinates(_position_text(grid)), srsName="http://www.opengis.net/gml/srs/epsg.xml#4326")
     )
@@ -430,7 +468,7 @@ def manifest(folder: Path, grid: Grid) -> etree._Element:
     return xfdu.XFDU(
         _E.informationPackageMap(package),
         _E.metadataSection(
-            wrapped("acquisitionPeriod", safe.acquisitionPeriod(safe.startTime(scene.utc(scene.DATATAKE_START)))),
+            wrapped("acquisitionPeriod", safe.acquisitionPeriod(safe.startTime(utc(scene.datatake_start)))),
             wrapped("measurementOrbitReference", orbit),
             wrapped("platform", platform),
             wrapped("processing", processing, "PDI", "PROVENANCE"),

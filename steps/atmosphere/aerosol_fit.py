@@ -1,0 +1,162 @@
+"""How thick the aerosol is, from what the ground would look like under it.
+
+For each sample of ground and each thickness there is one surface reflectance that gives what was measured, and the
+prior of surface reflectance says how likely that is. By Bayes' theorem (Rodgers 2000, Inverse methods for atmospheric
+sounding, ch. 2) this is the likelihood of the thickness. Samples in a neighbourhood see much the same aerosol; a
+neighbourhood begins as the whole tile and gets smaller in steps, each of which takes the result of the one before for
+what is expected. So a cell that has no sample takes after its neighbours, and the tile after what was expected of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from steps.atmosphere.inversion import contrast
+from steps.atmosphere.scene import Coefficients
+from steps.atmosphere.surface_prior import SurfacePrior, log_density
+
+#: Neighbourhoods: standard deviation of their weights (km; None: all cells alike), and how much the aerosol in one
+#: differs from that of the one before: a part of its own and a share of the thickness. Aerosol differs by about a
+#: tenth over 30 km and a fifth over 100 km (Anderson et al. 2003, Journal of the Atmospheric Sciences 60, 119).
+NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)), (1.0, (0.005, 0.1)))
+#: Samples of one kind count as so many independent ones at most: what is odd about the ground of one cell is odd about
+#: that of the next.
+INDEPENDENT = 0.8
+#: How often a sample is nothing that the prior knows, such as a cloud that was not seen.
+ODD = 0.01
+#: Between two nodes there are so many steps of the finer ones; logarithms of the likelihood below this do not count.
+FINER = 3
+LOWEST = -50.0
+
+
+class Thickness(NamedTuple):
+    """Aerosol thickness of cells.
+
+    Attributes
+    ----------
+    aot550
+        Expected value.
+    uncertainty
+        Standard deviation.
+    """
+
+    aot550: np.ndarray
+    uncertainty: np.ndarray
+
+
+def surface_of(toa: np.ndarray, around: np.ndarray, air: Sequence[Coefficients]) -> np.ndarray:
+    """Return the surface reflectance of samples under one thickness of the aerosol, shape (bands, samples).
+
+    Parameters
+    ----------
+    toa
+        Reflectance of samples at the top of the atmosphere, shape (bands, samples).
+    around
+        The same of their surroundings, as the diffuse light sees them.
+    air
+        For each band the atmosphere above each sample, arrays of shape (samples,).
+    """
+    result = np.empty_like(toa)
+    for b, a in enumerate(air):
+        surroundings = a.uniform(around[b])
+        result[b] = surroundings + contrast(a.signal(toa[b]), surroundings, 1 + a.q, a.albedo)
+    return result
+
+
+def log_likelihood(surface: np.ndarray, air: Sequence[Coefficients], prior: SurfacePrior) -> np.ndarray:
+    """Return how likely one thickness of the aerosol makes samples; the logarithm, but for a constant of each sample.
+
+    Parameters
+    ----------
+    surface, air
+        Result and argument of `surface_of`.
+    prior
+        Of surface reflectance in these bands.
+    """
+    result = np.empty(surface.shape[1])
+    log_density(np.ascontiguousarray(surface.T), prior, result)
+    # The density of what was measured: surface reflectance changes with it by the gain.
+    return result + sum(np.log(a.gain) for a in air)
+
+
+def fit_thickness(
+    nodes: np.ndarray,
+    likelihood: np.ndarray,
+    weight: np.ndarray,
+    errors: Sequence[tuple[float, float]],
+    expected: Thickness,
+    cell_km: float,
+) -> Thickness:
+    """Return the aerosol thickness of each cell.
+
+    Parameters
+    ----------
+    nodes
+        Thicknesses, ascending, shape (n,).
+    likelihood
+        From `log_likelihood` for each of them, shape (n, kinds, rows, columns); anything where there is no sample.
+    weight
+        0 to 1: how much a sample counts, shape (kinds, rows, columns).
+    errors
+        Absolute and relative part of what the likelihood of each kind does not know, as standard deviations.
+    expected
+        Before the scene was seen, shape (rows, columns).
+    cell_km
+        Size of a cell.
+    """
+    likelihood, fine = _blurred(nodes, likelihood, weight > 0, errors)
+    at, width = fine[:, None, None], np.gradient(fine)[:, None, None]
+    found = expected
+    for sigma, (own, share) in NEIGHBOURHOODS:
+        samples = _sum_around(weight, sigma, cell_km)
+        counted = np.minimum(samples, INDEPENDENT) / np.maximum(samples, 1e-9)
+        log_posterior = (counted * _sum_around(weight * likelihood, sigma, cell_km)).sum(axis=1)
+        spread = np.hypot(found.uncertainty, own + share * found.aot550)
+        log_posterior -= 0.5 * ((at - found.aot550) / spread) ** 2
+        posterior = np.exp(log_posterior - log_posterior.max(axis=0)) * width
+        posterior /= posterior.sum(axis=0)
+        mean = (posterior * at).sum(axis=0)
+        variance = (posterior * (at - mean) ** 2).sum(axis=0)
+        found = Thickness(mean, np.sqrt(variance))
+    return found
+
+
+def log_evidence(nodes: np.ndarray, likelihood: np.ndarray, weight: np.ndarray, expected: Thickness) -> float:
+    """Return how well a model of the aerosol explains a scene's samples, whatever its thickness; a logarithm.
+
+    Each kind of ground counts as one sample, the mean of all. Arguments are as for `fit_thickness`.
+    """
+    known = np.where(weight > 0, np.maximum(likelihood, LOWEST), 0)
+    number = weight.sum(axis=(1, 2))
+    per_kind = (weight * known).sum(axis=(2, 3)) / np.maximum(number, 1e-9)
+    spread = expected.uncertainty.mean()
+    total = per_kind[:, number > 0].sum(axis=1) - 0.5 * ((nodes - expected.aot550.mean()) / spread) ** 2
+    return float(total.max() + np.log((np.exp(total - total.max()) * np.gradient(nodes)).sum()))
+
+
+def _blurred(nodes, likelihood, there, errors) -> tuple[np.ndarray, np.ndarray]:
+    """Return the likelihood with the errors of each kind, relative to the best thickness, and its finer nodes."""
+    from scipy.interpolate import CubicSpline
+
+    fine = np.interp(np.linspace(0, nodes.size - 1, FINER * (nodes.size - 1) + 1), np.arange(nodes.size), nodes)
+    result = np.zeros((fine.size, *there.shape), np.float32)
+    for kind, (absolute, relative) in enumerate(errors):
+        ours = likelihood[:, kind, there[kind]]
+        ours = np.maximum(ours - ours.max(axis=0), LOWEST)
+        ours = np.exp(np.minimum(CubicSpline(nodes, ours)(fine), 1))
+        blur = np.exp(-0.5 * ((fine[:, None] - fine) / (absolute + relative * fine[:, None])) ** 2) * np.gradient(fine)
+        ours = blur / blur.sum(axis=1, keepdims=True) @ ours
+        result[:, kind, there[kind]] = np.log(ours + ODD * ours.max(axis=0))
+    return result, fine
+
+
+def _sum_around(values: np.ndarray, sigma_km: float | None, cell_km: float) -> np.ndarray:
+    """Return the weighted sum over the cells around each cell, the nearest of which count fully."""
+    from scipy.ndimage import gaussian_filter
+
+    if sigma_km is None:
+        return np.broadcast_to(values.sum(axis=(-2, -1), keepdims=True), values.shape)
+    sigma = sigma_km / cell_km
+    along = (0,) * (values.ndim - 2)
+    return 2 * np.pi * sigma**2 * gaussian_filter(values, (*along, sigma, sigma), mode="constant")

@@ -1,0 +1,299 @@
+"""What a scene tells of its aerosol: what is expected, samples of the ground, and how likely each thickness is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.aerosol_fit import log_likelihood, surface_of
+from steps.atmosphere.band import BandAtmosphere
+from steps.atmosphere.climatology import aerosol_climatology
+from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation
+from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.lut import LookUpTable
+from steps.atmosphere.scene import (
+    SCALE_HEIGHT,
+    Coefficients,
+    Mesh,
+    SceneAtmosphere,
+    evaluator,
+    flat_elevation,
+    geometry,
+    inversion_nodes,
+    thinned,
+)
+from steps.atmosphere.surface_prior import BANDS, SurfacePrior, surface_prior
+from steps.core.parallel import RunAll
+from steps.core.rasters import Grid, grid_of, read
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TOA
+from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene_classes import NO_DATA, WATER
+
+#: Limits of the thickness, and thicknesses above sea level whose likelihood is asked for.
+LOWEST = 0.01
+HIGHEST = 3.0
+AOT_NODES = np.concatenate([np.arange(LOWEST, 0.3, 0.03), np.geomspace(0.3, HIGHEST, 24)])
+#: Side of the cells in which ground is sampled, m.
+CELL = 1280
+#: Distance up to which surroundings count.
+_SURROUNDINGS_KM = 6.0
+#: What ground reflects at least.
+_LOWEST_REFLECTANCE = {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
+#: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
+_LEAST_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class AerosolScene:
+    """What the retrieval works with.
+
+    Attributes
+    ----------
+    scene, table, angles
+        The scene, a look-up table, the scene's angles.
+    stack, grid
+        Raster of reflectance at the top of the atmosphere, and its grid.
+    classes, elevation, cos_incidence
+        Scene classification and terrain of the same pixels, stored numbers.
+    clear
+        Which pixels show ground; None where hardly any does.
+    near_cloud, ratio
+        Which pixels, `ratio` times larger, have clouds nearby.
+    cell_elevation
+        Mean elevation of the cells, km.
+    water_vapour
+        Column, g/cm2; the bands used here hardly depend on it.
+    cell_step
+        Cells from one that is looked at to the next.
+    """
+
+    scene: Scene
+    table: LookUpTable
+    angles: AngleGrid
+    stack: Path
+    grid: Grid
+    classes: np.ndarray
+    elevation: np.ndarray
+    cos_incidence: np.ndarray
+    clear: np.ndarray | None
+    near_cloud: np.ndarray
+    ratio: int
+    cell_elevation: np.ndarray
+    water_vapour: float
+    cell_step: int = 1
+
+    def every(self, step: int) -> "AerosolScene":
+        """Return the same with every so many cells of a row and of a column."""
+        return replace(self, cell_elevation=self.cell_elevation[::step, ::step], cell_step=self.cell_step * step)
+
+    @property
+    def cell(self) -> int:
+        """Pixels along a side of a cell."""
+        return round(CELL / self.grid.resolution)
+
+    @property
+    def cells(self) -> Grid:
+        """Grid whose pixels are the cells."""
+        rows, columns = self.cell_elevation.shape
+        return Grid(self.grid.epsg, self.grid.left, self.grid.top, self.cell * self.grid.resolution, columns, rows)
+
+    @property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map coordinates of the columns and rows of cells, m."""
+        cells = self.cells
+        x, y = (cells.resolution * (self.cell_step * np.arange(n) + 0.5) for n in (cells.width, cells.height))
+        return cells.left + x, cells.top - y
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Latitude and longitude of the cells, degrees."""
+        from rasterio.warp import transform
+
+        x, y = np.meshgrid(*self.centres)
+        east, north = transform(f"EPSG:{self.grid.epsg}", "EPSG:4326", x.ravel(), y.ravel())
+        return np.reshape(north, x.shape), np.reshape(east, x.shape)
+
+    @property
+    def mean_elevation(self) -> float:
+        """Km."""
+        return float(self.cell_elevation.mean())
+
+    def middle(self, band: str, aot550: float) -> BandAtmosphere:
+        """Return one band's atmosphere in the middle of the scene."""
+        x, y = (np.array([v.mean()]) for v in self.centres)
+        angles = (float(v[0]) for v in geometry(self.angles, band, x, y))
+        return evaluator(self.table, self.scene, band)(*angles, self.mean_elevation, aot550, self.water_vapour)
+
+    def air(self, band: str) -> Iterator[Coefficients]:
+        """Yield one band's atmosphere over the cells for each of `AOT_NODES`."""
+        aot = [thinned(node, self.cell_elevation) for node in AOT_NODES]
+        atmosphere = SceneAtmosphere(
+            evaluator(self.table, self.scene, band),
+            self.angles,
+            band,
+            *self.centres,
+            elevation_km=self.cell_elevation,
+            aot550=np.stack(aot),
+            water_vapour=np.array([self.water_vapour]),
+        )
+        return (atmosphere.at(self.cell_elevation, a, self.water_vapour) for a in aot)
+
+
+class Samples(NamedTuple):
+    """Ground seen in each cell.
+
+    Attributes
+    ----------
+    toa, around
+        Reflectance at the top of the atmosphere, and that around; shape (bands, kinds, rows, columns).
+    pixels
+        Of each sample, shape (kinds, rows, columns).
+    kinds
+        Of the stack's pixels, see `kinds_of_ground`.
+    dark_share, swir_limit
+        Share of dark vegetation in the land, and which of `SWIR_LIMITS` it meets.
+    """
+
+    toa: np.ndarray
+    around: np.ndarray
+    pixels: np.ndarray
+    kinds: np.ndarray
+    dark_share: float
+    swir_limit: float
+
+    def every(self, step: int) -> "Samples":
+        """Return those of every so many cells of a row and of a column."""
+        return self._replace(**{name: getattr(self, name)[..., ::step, ::step] for name in ("toa", "around", "pixels")})
+
+
+def forecast(retrieval: AerosolScene) -> np.ndarray | None:
+    """Return the granule's CAMS aerosol at each cell, None where it has none."""
+    auxiliary = retrieval.scene.auxiliary
+    if not auxiliary.cams or "aod550" not in auxiliary.cams:
+        return None
+    from scipy.ndimage import map_coordinates
+
+    north, east = retrieval.places
+    latitude, longitude = np.array(auxiliary.latitude)[:, 0], np.array(auxiliary.longitude)[0]
+    order = np.argsort(latitude)
+    row = np.interp(north, latitude[order], order)
+    # Longitudes relative to the first one: the scene may lie across the date line.
+    column = np.interp(
+        (east - longitude[0] + 180) % 360, (longitude - longitude[0] + 180) % 360, np.arange(longitude.size)
+    )
+    values = map_coordinates(np.array(auxiliary.cams["aod550"]), [row, column], order=1, mode="nearest")
+    return np.clip(values, LOWEST, HIGHEST)
+
+
+def climatology(retrieval: AerosolScene) -> np.ndarray:
+    """Return the thickness that is usual at each cell at this time of the year, above the scene's mean elevation."""
+    usual, elevation = aerosol_climatology(*retrieval.places, retrieval.scene.sensing_time)
+    return np.clip(usual * np.exp((elevation - retrieval.mean_elevation) / SCALE_HEIGHT), LOWEST, HIGHEST)
+
+
+def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Samples:
+    """Return samples of the ground; `aot550` is a first guess of the thickness."""
+    red, nir = (read(retrieval.stack, TOA, band) for band in ("B04", "B8A"))
+    dark, share, limit = _dark_vegetation(retrieval, red, nir, aot550)
+    kinds = np.empty(red.shape, np.uint8)
+    clouds = retrieval.near_cloud, retrieval.ratio
+    kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, retrieval.cos_incidence, kinds)
+    bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
+    results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.clear, retrieval.cell)
+    toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))
+    return Samples(toa, around, pixels.min(axis=0), kinds, share, limit)
+
+
+def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell: int):
+    """Return one band's mean reflectance of samples and of their surroundings, and their pixels."""
+    band, air = item
+    stored, pixel_km = read(stack, TOA, band), grid_of(stack, TOA).resolution / 1000
+    toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
+    kinds = np.where(stored > 0, kinds, 0)
+    sampled, count = sample_means(toa, kinds, len(KINDS), cell)
+    if clear is None:
+        return sampled, sampled, count
+    clear = clear & (stored > 0)
+    mean = float(toa[clear].mean())
+    weights = environment_weights(partial(environment_share, atmosphere=air), pixel_km, _SURROUNDINGS_KM)
+    q, reflected = air.transmittance_up / air.direct_up - 1, air.spherical_albedo * mean
+    around = environment(toa, clear, weights, mean, float((q + reflected) / (1 - reflected)))
+    return sampled, sample_means(around, kinds, len(KINDS), cell)[0], count
+
+
+def likelihood_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
+    """Return the likelihood of each of `AOT_NODES` by each sample, NaN where there is none; as `_at_nodes`."""
+    return _at_nodes(_likelihood, np.nan, retrieval, samples, run_all, surface_prior())
+
+
+def limit_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
+    """Return for each cell the thickness above which a sample of its ground would reflect less than nothing."""
+    negative = _at_nodes(_is_negative, False, retrieval, samples, run_all).any(axis=1)
+    last = np.where(negative.any(axis=0), negative.argmax(axis=0) - 1, len(AOT_NODES))
+    return np.append(AOT_NODES, np.inf)[np.maximum(last, 0)]
+
+
+def _at_nodes(function: Callable, missing, retrieval: AerosolScene, samples: Samples, run_all: RunAll, *shared):
+    """Return what a function makes of all samples under each of `AOT_NODES`, shape (nodes, kinds, rows, columns)."""
+    there = samples.pixels > 0
+    result = np.full((AOT_NODES.size, *there.shape), missing)
+    seen = samples.toa[:, there], samples.around[:, there]
+    items = list(zip(*run_all(_air, BANDS, retrieval, there), strict=True))
+    for n, values in enumerate(run_all(function, items, *seen, *shared)):
+        result[n, there] = values
+    return result
+
+
+def _air(band: str, retrieval: AerosolScene, there: np.ndarray) -> list[Coefficients]:
+    """Return one band's atmosphere above each sample, for each of `AOT_NODES`."""
+    _, *cells = np.nonzero(there)
+    return [Coefficients(*(v[tuple(cells)] for v in vars(air).values())) for air in retrieval.air(band)]
+
+
+def _likelihood(air: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray, prior: SurfacePrior) -> np.ndarray:
+    return log_likelihood(surface_of(toa, around, air), air, prior)
+
+
+def _is_negative(air: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray) -> np.ndarray:
+    lowest = np.array([_LOWEST_REFLECTANCE.get(band, -np.inf) for band in BANDS])
+    return np.any(surface_of(toa, around, air) < lowest[:, None], axis=0)
+
+
+def _dark_vegetation(
+    retrieval: AerosolScene, red: np.ndarray, nir: np.ndarray, aot550: float
+) -> tuple[np.ndarray, float, float]:
+    """Return which pixels are dark dense vegetation for a first guess of the thickness, their share and their limit."""
+    mesh = Mesh(retrieval.grid, retrieval.cell)
+    elevation_nodes = mesh.elevation(retrieval.elevation).elevation_nodes
+    aot = thinned(aot550 * np.exp(retrieval.mean_elevation / SCALE_HEIGHT), elevation_nodes)
+    column = np.full(elevation_nodes.shape, retrieval.water_vapour)
+    atmosphere = SceneAtmosphere(
+        evaluator(retrieval.table, retrieval.scene, "B12"),
+        retrieval.angles,
+        "B12",
+        mesh.x,
+        mesh.y,
+        elevation_km=elevation_nodes,
+        aot550=aot,
+        water_vapour=column,
+    )
+    level = flat_elevation(retrieval.elevation)
+    nodes = inversion_nodes(atmosphere, elevation_nodes, aot, column, level)
+    thin = None if level is not None else density_factor(retrieval.elevation)
+    swir = read(retrieval.stack, TOA, "B12")
+    surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
+    invert(swir, thin, None, None, 1, nodes, retrieval.cell, 0, surface, counts)
+    dark = np.empty(swir.shape, np.uint8)
+    clouds = retrieval.near_cloud, retrieval.ratio
+    dark_vegetation(red, nir, surface, retrieval.classes, *clouds, retrieval.cos_incidence, dark)
+    land = int(np.count_nonzero((retrieval.classes != NO_DATA) & (retrieval.classes != WATER)))
+    shares = np.cumsum(np.bincount(dark.ravel(), minlength=4)[1:]) / max(land, 1)
+    chosen = next((i for i, share in enumerate(shares) if share >= _LEAST_SHARE), len(shares) - 1)
+    return np.where(dark <= chosen + 1, dark, 0), float(shares[chosen]), SWIR_LIMITS[chosen]

@@ -1,0 +1,201 @@
+"""Make the prior of surface reflectance again.
+
+`python -m steps.atmosphere.extract_surface_prior --folder steps/atmosphere/data`
+
+For developers only; no run of the pipeline needs this. It draws spectra of canopies (PROSAIL: Jacquemoud et al. 2009,
+Remote Sensing of Environment 113, S56), soils, dry plants, built-up ground and water, mixes them as pixels do, and fits
+a mixture of normal distributions to them. It needs `pip install prosail`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from steps.atmosphere.extract import write_checksums
+from steps.atmosphere.responses import cell_weights, reference_response
+from steps.atmosphere.surface_prior import BANDS, FILE, SHIFT
+from steps.core.cli import cli
+
+#: Spectra to draw, and distributions to fit.
+SPECTRA = 30_000
+COMPONENTS = 30
+#: Wavelengths of PROSAIL, nm.
+WAVELENGTH = np.arange(400, 2501.0)
+#: Kinds of pure ground, and how often a pixel of land is mostly of one and partly of another.
+KINDS = ("canopy", "soil", "dry", "built", "water")
+MOSTLY = (0.40, 0.25, 0.20, 0.08, 0.07)
+BESIDES = (0.58, 0.19, 0.12, 0.08, 0.03)
+#: Share of water among all pixels, and of land that is mixed.
+OF_WATER = 0.15
+MIXED = 0.75
+#: What water is made from, at the bands' middle (nm): absorption of pure water (1/m; Pope and Fry 1997, Applied Optics
+#: 36, 8710; Kou et al. 1993, Applied Optics 32, 3531), and of phytoplankton relative to that at 443 nm.
+MIDDLE = (443, 492, 560, 665, 704, 865, 1614, 2202)
+PURE_WATER = (0.0069, 0.0154, 0.0619, 0.429, 0.704, 4.6, 670.0, 2200.0)
+PLANKTON = (1, 0.72, 0.22, 0.42, 0.05, 0, 0, 0)
+#: Steps of the fit, and what is added to the variances of a distribution (of the logarithm).
+STEPS = 60
+LEAST_SPREAD = 0.02
+
+
+def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
+    """Return the spectrum of a soil: between a dry and a wet one, more or less red, with iron or without."""
+    share = random.uniform()
+    spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
+    redness = random.uniform(-0.1, 1.3)
+    spectrum = spectrum * (np.minimum(WAVELENGTH, 900) / 900) ** redness
+    for depth, middle, width in ((0.35 * redness, 500, 70), (0.12, 900, 90)):
+        spectrum = spectrum * (1 - random.uniform(0, 1) * depth * np.exp(-(((WAVELENGTH - middle) / width) ** 2)))
+    beyond = np.maximum(np.log(WAVELENGTH / 1600), 0)
+    spectrum = spectrum * np.exp(random.normal(0, 0.2) * beyond)
+    return np.clip(spectrum / spectrum.max() * random.uniform(0.08, 0.6), 0.005, 0.8)
+
+
+def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.ndarray:
+    """Return the spectrum of a canopy of green or dry leaves over a ground."""
+    from prosail import run_prosail
+
+    thin, dense = random.uniform(0.2, 2), random.uniform(1, 8)
+    chlorophyll = random.uniform(0, 12) if dry else np.clip(random.normal(45, 18), 10, 90)
+    leaf = {
+        "n": random.uniform(1.2, 2.3),
+        "cab": chlorophyll,
+        "car": random.uniform(0, 4) if dry else chlorophyll * random.uniform(0.18, 0.32),
+        "ant": 0.0 if dry else random.choice([0.0, random.uniform(0, 4)]),
+        "cbrown": random.uniform(0.3, 1.5) if dry else abs(random.normal(0, 0.25)),
+        "cw": random.uniform(0.001, 0.008) if dry else random.uniform(0.006, 0.04),
+        "cm": random.uniform(0.005, 0.02) if dry else random.uniform(0.002, 0.016),
+    }
+    light = {
+        "tts": random.uniform(20, 68),
+        "tto": random.uniform(0, 11),
+        "psi": random.uniform(0, 180),
+    }
+    return run_prosail(
+        **leaf,
+        lai=random.choice([thin, dense]),
+        lidfa=random.uniform(30, 75),
+        hspot=random.uniform(0.02, 0.4),
+        **light,
+        prospect_version="D",
+        rsoil0=ground,
+    )
+
+
+def built(random: np.random.Generator) -> np.ndarray:
+    """Return the spectrum of roofs, roads and rock: nearly a straight line."""
+    spectrum = random.uniform(0.05, 0.4) * (WAVELENGTH / 1000) ** random.uniform(-0.1, 0.8)
+    return spectrum * (1 - random.uniform(0, 0.2) * (WAVELENGTH > 1500))
+
+
+def water(random: np.random.Generator) -> np.ndarray:
+    """Return the bands' reflectance of water, from clear to turbid, some of it with a glint.
+
+    Gordon et al. 1988 (Journal of Geophysical Research 93, 10909): the reflectance below the surface is
+    0.089 u + 0.125 u^2 with u = backscattering / (absorption + backscattering).
+    """
+    wavelength, plankton = np.array(MIDDLE), np.array(PLANKTON)
+    chlorophyll, sediment, humus = 10 ** random.uniform((-1, -1, -1.7), (1.7, 2.0, 0.5))
+    absorption = PURE_WATER + 0.05 * chlorophyll**0.65 * plankton
+    absorption += humus * np.exp(-random.uniform(0.013, 0.018) * (wavelength - 443))
+    absorption += 0.03 * sediment * np.exp(-0.011 * (wavelength - 443))
+    scattering = 0.00145 * (500 / wavelength) ** 4.32 + 0.001 * chlorophyll**0.6
+    scattering += 0.012 * sediment * (550 / wavelength) ** random.uniform(0, 1.2)
+    u = scattering / (absorption + scattering)
+    below = 0.089 * u + 0.125 * u**2
+    return np.pi * 0.52 * below / (1 - 1.7 * below) + random.choice([0, random.exponential(0.004)])
+
+
+def pure_spectra(random: np.random.Generator, number: int) -> dict[str, np.ndarray]:
+    """Return so many reflectances of each of `KINDS` in the bands, shape (number, bands)."""
+    from prosail.spectral_library import get_spectra
+
+    soils = get_spectra().soil
+    average = np.array([cell_weights(reference_response("S2A", band), WAVELENGTH, 1.0) for band in BANDS])
+    average /= average.sum(axis=1, keepdims=True)
+
+    def any_soil():
+        return soil(random, soils.rsoil1, soils.rsoil2)
+
+    draw = {
+        "canopy": lambda: average @ canopy(random, any_soil(), dry=False),
+        "soil": lambda: average @ any_soil(),
+        "dry": lambda: average @ canopy(random, any_soil(), dry=True),
+        "built": lambda: average @ built(random),
+        "water": lambda: water(random),
+    }
+    return {kind: np.array([draw[kind]() for _ in range(number)]) for kind in KINDS}
+
+
+def pixels(random: np.random.Generator, pure: dict[str, np.ndarray], number: int) -> np.ndarray:
+    """Return reflectances of pixels, shape (number, bands): water, and land of up to four kinds, more or less lit."""
+
+    def one(kinds: Sequence[float]) -> np.ndarray:
+        spectra = pure[random.choice(KINDS, p=kinds)]
+        return spectra[random.integers(len(spectra))]
+
+    result = []
+    for _ in range(number):
+        if random.uniform() < OF_WATER:
+            result.append(one([kind == "water" for kind in KINDS]))
+            continue
+        shares = np.ones(1)
+        if random.uniform() < MIXED:
+            shares = np.sort(random.dirichlet(np.full(random.integers(2, 5), 0.8)))[::-1]
+        parts = [one(MOSTLY if n == 0 else BESIDES) for n in range(shares.size)]
+        result.append(random.uniform(0.55, 1.05) * (shares @ parts))
+    return np.array(result)
+
+
+def fit_mixture(random: np.random.Generator, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit a mixture of normal distributions by expectation and maximisation.
+
+    Dempster, Laird and Rubin 1977 (Journal of the Royal Statistical Society B 39, 1), begun from k-means.
+
+    Parameters
+    ----------
+    random
+        For the start.
+    points
+        Shape (n, d).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Weights (k,), means (k, d) and covariances (k, d, d).
+    """
+    from scipy.cluster.vq import kmeans2
+    from scipy.stats import multivariate_normal
+
+    _, nearest = kmeans2(points, COMPONENTS, minit="++", rng=random, iter=20)
+    belongs = np.eye(COMPONENTS)[nearest]
+    for _ in range(STEPS):
+        belongs = belongs[:, belongs.sum(axis=0) > 5 * points.shape[1]]
+        total = belongs.sum(axis=0)
+        means = belongs.T @ points / total[:, None]
+        around = points[:, None] - means
+        covariances = np.einsum("nk,nki,nkj->kij", belongs, around, around, optimize=True) / total[:, None, None]
+        covariances += LEAST_SPREAD**2 * np.eye(points.shape[1])
+        weights = total / total.sum()
+        density = [
+            w * multivariate_normal.pdf(points, m, c) for w, m, c in zip(weights, means, covariances, strict=True)
+        ]
+        belongs = np.transpose(density) / np.sum(density, axis=0)[:, None]
+    return weights, means, covariances
+
+
+def run(folder: Path) -> None:
+    """Write the prior into FOLDER, and the checksums of what is there."""
+    random = np.random.default_rng(20)
+    pure = pure_spectra(random, SPECTRA // 10)
+    points = np.log(pixels(random, pure, SPECTRA) + SHIFT)
+    weights, means, covariances = fit_mixture(random, points)
+    np.savez_compressed(
+        folder / FILE, weights=weights.astype("f4"), means=means.astype("f4"), covariances=covariances.astype("f4")
+    )
+    write_checksums(folder)
+
+
+if __name__ == "__main__":
+    cli(run)

@@ -1,0 +1,95 @@
+"""Samples of clear ground: in each cell, the mean of all pixels of each of a few kinds."""
+
+import numpy as np
+
+from steps.core.compiled import njit
+from steps.sentinel2.kinds import REFLECTANCE_ZERO
+from steps.sentinel2.scene_classes import SOIL, VEGETATION, WATER
+
+#: Kinds of ground, whose number + 1 stands for them.
+KINDS = ("dark vegetation", "vegetation", "sparse vegetation", "bare ground", "water")
+#: Which of them are land, shape (kinds, 1, 1).
+LAND = np.array([True, True, True, True, False])[:, None, None]
+#: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part: the aerosol's
+#: colour is not known exactly, and over land blue light tells the thickness, over water infrared light has to tell what
+#: there is at 550 nm, where light of the shore, sediment and glint are much of what is seen.
+ERRORS = ((0.01, 0.08), (0.01, 0.08), (0.01, 0.08), (0.01, 0.08), (0.05, 0.25))
+DARK, _GREEN, _SPARSE, _BARE, _WATER = range(1, len(KINDS) + 1)
+#: Vegetation index at the top of the atmosphere above which land counts as vegetation and as sparse vegetation.
+_NDVI = (0.5, 0.25)
+#: Lowest cosine of the sun's incidence, of 75 degrees.
+COS_INCIDENCE = 0.2588
+
+
+@njit(cache=True, nogil=True)
+def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, result):
+    """Find the kind of ground of each pixel.
+
+    Parameters
+    ----------
+    red, nir
+        Stored reflectance at the top of the atmosphere (uint16), shape (rows, columns).
+    dark
+        Which pixels are dark dense vegetation, uint8, same shape; not 0 where they are.
+    classes
+        Scene classification, same shape.
+    near_cloud
+        Of pixels that are `ratio` times larger, bool.
+    ratio
+        See `near_cloud`.
+    cos_incidence
+        Stored cosine of the sun's incidence (1e-4).
+    result
+        Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light.
+    """
+    zero = np.int64(REFLECTANCE_ZERO)
+    for i in range(red.shape[0]):
+        for j in range(red.shape[1]):
+            result[i, j] = 0
+            if red[i, j] == 0 or nir[i, j] == 0 or near_cloud[i // ratio, j // ratio]:
+                continue
+            if classes[i, j] == WATER:
+                result[i, j] = _WATER
+            elif cos_incidence[i, j] * 1e-4 > COS_INCIDENCE and (classes[i, j] == VEGETATION or classes[i, j] == SOIL):
+                r, n = np.int64(red[i, j]) - zero, np.int64(nir[i, j]) - zero
+                if dark[i, j]:
+                    result[i, j] = DARK
+                elif n - r > _NDVI[0] * (n + r):
+                    result[i, j] = _GREEN
+                elif n - r > _NDVI[1] * (n + r):
+                    result[i, j] = _SPARSE
+                else:
+                    result[i, j] = _BARE
+
+
+@njit(cache=True, nogil=True)
+def sample_means(values, kinds, number, size):
+    """Return the mean of a band over the pixels of each kind in each cell.
+
+    Parameters
+    ----------
+    values
+        Numbers, shape (rows, columns).
+    kinds
+        0 or 1 + the number of the kind, same shape.
+    number
+        Of kinds.
+    size
+        Pixels along a side of a cell; the last cells may be cut.
+
+    Returns
+    -------
+    mean : numpy.ndarray
+        Float64 of shape (number, ceil(rows / size), ceil(columns / size)), NaN where there is no pixel.
+    count : numpy.ndarray
+        Pixels, int64, same shape.
+    """
+    shape = (number, -(-values.shape[0] // size), -(-values.shape[1] // size))
+    mean, count = np.zeros(shape), np.zeros(shape, np.int64)
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            k = kinds[i, j]
+            if k:
+                mean[k - 1, i // size, j // size] += values[i, j]
+                count[k - 1, i // size, j // size] += 1
+    return np.where(count > 0, mean / np.maximum(count, 1), np.nan), count

@@ -1,0 +1,1 @@
+"""The command `sen2flow`: a thin layer over the workflow, wherever it is installed."""

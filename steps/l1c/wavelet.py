@@ -1,0 +1,101 @@
+"""A JPEG 2000 image at a coarser resolution, made from its pixels instead of its file.
+
+The overview of a tile is what a decoder makes of an image whose finest wavelets it leaves out. The same numbers come
+from the pixels, by the reversible 5/3 wavelet (ISO/IEC 15444-1, annex F) that an image without loss goes through, in
+the tiles that the images of SAFE products have: of a product that has pixels and no such files, of images in other
+tiles, and of those that are decoded in full anyway.
+"""
+
+import numpy as np
+
+from steps.core.compiled import njit
+from steps.l1c.jp2 import averaged
+from steps.sentinel2.bands import TILE_SIZE
+
+#: Halvings that the images of SAFE products have, and the side that GDAL's decoder takes for small enough, pixels.
+_HALVINGS = 4
+_SMALL = 128
+
+
+def reduced(pixels: np.ndarray, size: int, factor: int, height: int | None = None) -> np.ndarray:
+    """Return an image at a coarser resolution, as `steps.l1c.jp2.reduced` returns that of a SAFE product.
+
+    Parameters
+    ----------
+    pixels
+        uint16 (rows, columns); the image, or rows of it that begin with one of its tiles and end with one or with it.
+    size
+        Pixel size, m.
+    factor
+        A power of two.
+    height
+        Rows of the image, unless the pixels are all of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint16, (ceil(rows / factor), ceil(columns / factor)).
+    """
+    halvings, sides = 0, np.array([height or pixels.shape[0], pixels.shape[1]])
+    tile = np.minimum(sides, TILE_SIZE[size])
+    # GDAL's decoder halves as long as the tiles' sides are even.
+    while 2 << halvings <= factor and halvings < _HALVINGS and sides.max() > _SMALL and not (tile % 2).any():
+        halvings, sides, tile = halvings + 1, -(-sides // 2), tile // 2
+    low = np.empty([-(-n >> halvings) for n in pixels.shape], "u2")
+    _low_pass(pixels, TILE_SIZE[size], halvings, low)
+    return averaged(low, factor >> halvings)
+
+
+@njit(cache=True, nogil=True)
+def _low_pass(pixels, tile, halvings, low):
+    # Tiles begin at multiples of their size, which the halvings divide, so that samples of even index are the low ones.
+    for top in range(0, pixels.shape[0], tile):
+        for left in range(0, pixels.shape[1], tile):
+            work = pixels[top : top + tile, left : left + tile].astype(np.int32)
+            for _ in range(halvings):
+                work = _half_columns(_half_rows(work))
+            for i in range(work.shape[0]):
+                for j in range(work.shape[1]):
+                    # as a decoder does
+                    low[(top >> halvings) + i, (left >> halvings) + j] = min(max(work[i, j], 0), 65535)
+
+
+@njit(cache=True, nogil=True)
+def _half_rows(x):
+    """Return the low samples of every column; beyond its ends it goes on mirrored."""
+    rows, columns = x.shape
+    low = np.empty(((rows + 1) // 2, columns), np.int32)
+    if rows == 1:
+        low[0] = x[0]
+        return low
+    before, after = np.empty(columns, np.int32), np.empty(columns, np.int32)
+    for n in range(low.shape[0]):
+        if 2 * n + 1 < rows:
+            following = 2 * n + 2 if 2 * n + 2 < rows else 2 * n
+            for j in range(columns):
+                after[j] = x[2 * n + 1, j] - ((x[2 * n, j] + x[following, j]) >> 1)
+        if n == 0:
+            before[:] = after
+        for j in range(columns):
+            low[n, j] = x[2 * n, j] + ((before[j] + after[j] + 2) >> 2)
+            before[j] = after[j]
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _half_columns(x):
+    """Return the low samples of every row."""
+    rows, columns = x.shape
+    low = np.empty((rows, (columns + 1) // 2), np.int32)
+    if columns == 1:
+        low[:, 0] = x[:, 0]
+        return low
+    for i in range(rows):
+        before = after = x[i, 1] - ((x[i, 0] + x[i, 2 if columns > 2 else 0]) >> 1)
+        for n in range(low.shape[1]):
+            if 2 * n + 1 < columns:
+                following = 2 * n + 2 if 2 * n + 2 < columns else 2 * n
+                after = x[i, 2 * n + 1] - ((x[i, 2 * n] + x[i, following]) >> 1)
+            low[i, n] = x[i, 2 * n] + ((before + after + 2) >> 2)
+            before = after
+    return low

@@ -1,0 +1,118 @@
+"""Aerosol from the ground: the prior of surface reflectance, samples of the ground, and the fit of the thickness."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from steps.atmosphere import aerosol_fit
+from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
+from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
+from steps.sentinel2.scene_classes import CLOUD_HIGH, SOIL, VEGETATION, WATER
+
+NODES = np.linspace(0.01, 1, 34)
+
+
+def density(reflectance):
+    result = np.empty(len(reflectance))
+    log_density(np.asarray(reflectance, "f8"), surface_prior(), result)
+    return result
+
+
+def test_density_is_that_of_scipy():
+    prior = surface_prior()
+    random = np.random.default_rng(1)
+    reflectance = random.uniform(0, 0.5, (50, len(BANDS)))
+    covariance = np.linalg.inv(np.swapaxes(prior.whitening, 1, 2) @ prior.whitening)
+    scale = np.exp(prior.log_scale) / np.sqrt(np.linalg.det(2 * np.pi * covariance)) ** -1
+    expected = sum(
+        w * multivariate_normal.pdf(np.log(reflectance + SHIFT), m, c)
+        for w, m, c in zip(scale, prior.mean, covariance, strict=True)
+    ) / np.prod(reflectance + SHIFT, axis=1)
+    assert scale.sum() == pytest.approx(1, abs=1e-6)
+    likely = expected > 0
+    assert likely.any()
+    np.testing.assert_allclose(np.exp(density(reflectance))[likely], expected[likely], rtol=1e-6)
+
+
+def test_less_than_black_is_unlikely_and_more_so_the_darker():
+    forest = np.array([0.011, 0.0145, 0.03, 0.019, 0.055, 0.25, 0.11, 0.038])
+    darker = forest - np.outer([0, 0.015, 0.03, 0.06], [1, 1, 0.5, 1, 0, 0, 0, 0])
+    assert (np.diff(density(darker)) < -5).all()
+    assert np.isnan(density([[np.nan] * len(BANDS)])[0])
+
+
+def test_kinds_of_ground_of_one_pixel_each():
+    red = np.array([[1300, 1500, 2000, 2500, 1300, 1300, 0, 1300]], "u2")
+    nir = np.array([[4000, 5000, 4000, 3500, 1100, 4000, 4000, 4000]], "u2")
+    dark = np.array([[1, 0, 0, 0, 0, 1, 1, 1]], "u1")
+    classes = np.array([[VEGETATION, VEGETATION, SOIL, SOIL, WATER, CLOUD_HIGH, VEGETATION, VEGETATION]], "u1")
+    near = np.zeros((1, 8), bool)
+    near[0, 7] = True
+    result = np.empty(red.shape, "u1")
+    kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 7000, "i2"), result)
+    assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+    kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 2000, "i2"), result)
+    assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]  # hardly any light falls on the slope
+
+
+def test_means_of_samples_are_those_of_numpy():
+    random = np.random.default_rng(2)
+    values, kinds = random.uniform(size=(70, 45)), random.integers(0, 3, (70, 45)).astype("u1")
+    mean, count = sample_means(values, kinds, 2, 16)
+    assert mean.shape == count.shape == (2, 5, 3)
+    for kind, i, j in np.ndindex(mean.shape):
+        part = np.s_[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
+        chosen = values[part][kinds[part] == kind + 1]
+        assert count[kind, i, j] == chosen.size
+        assert mean[kind, i, j] == pytest.approx(chosen.mean())
+    assert np.isnan(sample_means(values, np.zeros_like(kinds), 1, 16)[0]).all()
+
+
+def gaussian(mean, spread):
+    """A likelihood in the form of a normal distribution, shape (nodes, ...)."""
+    return -0.5 * ((NODES.reshape(-1, *(1,) * np.ndim(mean)) - mean) / spread) ** 2
+
+
+def test_one_sample_and_what_was_expected_meet_by_their_precisions(monkeypatch):
+    """A cell by itself: the product of two normal distributions has the sum of their precisions."""
+    monkeypatch.setattr(aerosol_fit, "ODD", 1e-12)
+    monkeypatch.setattr(aerosol_fit, "INDEPENDENT", 1.0)
+    monkeypatch.setattr(aerosol_fit, "NEIGHBOURHOODS", ((None, (0, 0)),))
+    one = np.ones((1, 1))
+    expected = Thickness(0.3 * one, 0.1 * one)
+    found = fit_thickness(NODES, gaussian(0.5 * one[None], 0.1), one[None], ((1e-3, 0),), expected, 1.28)
+    assert found.aot550.item() == pytest.approx(0.4, abs=2e-3)
+    assert found.uncertainty.item() == pytest.approx(0.1 / np.sqrt(2), rel=0.03)
+
+
+def test_a_cell_without_a_sample_takes_after_its_neighbours():
+    """Hazy in the west, clear in the east, with a gap in each half, and no sample of the other kind anywhere."""
+    truth = np.where(np.arange(60) < 30, 0.5, 0.2) * np.ones((60, 1))
+    there = np.zeros((2, 60, 60))
+    there[0] = 1
+    there[0, 20:24, 10:14] = there[0, 20:24, 46:50] = 0
+    likelihood = np.full((NODES.size, *there.shape), np.nan)
+    likelihood[:, 0] = gaussian(truth, 0.03)
+    expected = Thickness(np.full(truth.shape, 0.3), np.full(truth.shape, 0.15))
+    found = fit_thickness(NODES, likelihood, there, ((0.01, 0.08),) * 2, expected, 1.28)
+    in_gaps = found.aot550[22, [12, 48]], found.uncertainty[22, [12, 48]]
+    np.testing.assert_allclose(in_gaps[0], truth[22, [12, 48]], atol=0.06)
+    assert (in_gaps[1] > 1.1 * found.uncertainty[22, [4, 56]]).all()
+
+
+def test_what_the_prior_does_not_know_counts_little():
+    """One cell that says 0.9 with certainty among many that say 0.2."""
+    truth, one = np.full((20, 20), 0.2), np.ones((1, 20, 20))
+    truth[10, 10] = 0.9
+    expected = Thickness(np.full(truth.shape, 0.2), np.full(truth.shape, 0.1))
+    found = fit_thickness(NODES, gaussian(truth, 0.03)[:, None], one, ((0.01, 0.08),), expected, 1.28)
+    assert abs(found.aot550[10, 10] - 0.2) < 0.05
+
+
+def test_without_any_sample_it_is_what_was_expected():
+    expected = Thickness(np.full((9, 9), 0.3), np.full((9, 9), 0.05))
+    nothing = np.full((NODES.size, len(KINDS), 9, 9), np.nan)
+    found = fit_thickness(NODES, nothing, np.zeros((len(KINDS), 9, 9)), ((0.01, 0.1),) * len(KINDS), expected, 1.28)
+    np.testing.assert_allclose(found.aot550, 0.3, atol=0.01)
+    assert (found.uncertainty >= 0.05).all()

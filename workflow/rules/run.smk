@@ -1,0 +1,36 @@
+# What a run is as a whole: products that are planned one by one, and what became of all of them.
+
+
+rule product:
+    input:
+        l1c=l1c_input,
+        given=external(*GIVEN),
+        luts=ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
+    output:
+        done=touch(DONE),
+    log:
+        kept("logs/product.log"),
+    conda:
+        CONDA
+    threads: 2
+    resources:
+        mem_mb=memory(2600),
+    params:
+        code=" ".join(map(code_digest, STAGES)),
+        l1c=l1c_of,
+        settings=literal(SETTINGS),
+        snakefile=ROOT / "Snakefile",
+    shell:
+        command("product")
+
+
+rule summary:
+    input:
+        final_files,
+        table=external(TABLE) if is_list(TABLE) else [],
+    output:
+        report(SUMMARY, category="summary", caption="../report/summary.rst"),
+    log:
+        f"{OUT}/logs/{Path(SUMMARY).stem}.log",
+    run:
+        summarise(output[0], log[0])
