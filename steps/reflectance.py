@@ -11,16 +11,10 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import column_excess, density_factor, invert
+from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import table_of
-from steps.atmosphere.scene import (
-    CELL,
-    Mesh,
-    WholeTile,
-    flat_elevation,
-    geometry,
-    inversion_nodes,
-    thinned,
-)
+from steps.atmosphere.relief import CELL, Mesh, flat_elevation, thinned
+from steps.atmosphere.scene import WholeTile, geometry
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document, write_document

@@ -13,7 +13,8 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
-from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
+from steps.atmosphere.relief import CELL, Mesh, filled
+from steps.atmosphere.scene import WholeTile
 from steps.atmosphere.uncertainty import INPUTS, changes, noise_variance, spans, variance_nodes
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty
 from steps.classification.classes import clear_ground

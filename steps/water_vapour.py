@@ -8,17 +8,10 @@ import numpy as np
 
 from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable, table_of
-from steps.atmosphere.scene import (
-    SCALE_HEIGHT,
-    Mesh,
-    SceneAtmosphere,
-    evaluator,
-    flat_elevation,
-    inversion_nodes,
-    lagrange,
-    thinned,
-)
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
+from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
 from steps.classification.classes import clear_ground, is_one_of
 from steps.core.cli import cli
 from steps.core.documents import write_document

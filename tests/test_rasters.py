@@ -96,15 +96,20 @@ def test_a_disk_that_fills_while_a_file_is_copied_is_an_error_of_that_file(tmp_p
     """GDAL tells of it by errors of its own, by one without a message (at 9 %), and at the very end by none."""
     source, path = tmp_path / "toa.tif", tmp_path / "cog.tif"
     rasters.write(source, TOA, GRID, {"B02": numbers})
-    copy(source, path, driver="COG")
+
+    @rasters.writing(path, 1)
+    def copied():
+        copy(source, path, driver="COG")
+        with rasterio.open(path) as file:
+            file.read()
+
+    copied()
     limit, before = int(share * path.stat().st_size), resource.getrlimit(resource.RLIMIT_FSIZE)
     path.unlink()
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(StepError, match=r"cog.tif: cannot be written"), rasters.writing(path, 1):
-            copy(source, path, driver="COG")
-            with rasterio.open(path) as file:
-                file.read()
+        with pytest.raises(StepError, match=r"cog.tif: cannot be written"):
+            copied()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
