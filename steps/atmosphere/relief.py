@@ -14,14 +14,11 @@ from steps.core.rasters import Grid
 #: Scale height of aerosol and water vapour, km (6S, Vermote et al. 1997, has 2 km for aerosol; the column of water
 #: vapour in the US 1962 and mid-latitude summer standard atmospheres falls to 0.65 and 0.61 within 1 km).
 SCALE_HEIGHT = 2.0
-
 #: Pixels between the nodes of a mesh at each resolution, 0.96 or 1.28 km. The nodes of a part of a tile are those of
 #: the tile: `steps.l1c.roi.ALIGNMENT` is a multiple of all these distances.
 CELL = {10: 128, 20: 64, 60: 16}
-
 #: Least relief that the elevations of a node span, km.
 LEAST_RELIEF = 0.2
-
 #: Chebyshev points in -1 ... 1, one more than the largest polynomial has powers.
 CHEBYSHEV = -np.cos(np.pi * (np.arange(max(POWERS) + 1) + 0.5) / (max(POWERS) + 1))
 
