@@ -9,6 +9,7 @@ import real_scenes
 import yaml
 from scipy import ndimage
 
+import steps.classification.classify as core
 import steps.scene_classification as step
 from steps.atmosphere.responses import reference_response
 from steps.classification import cloud_heights, parallax
@@ -521,7 +522,7 @@ def test_probabilities_agree_with_classes():
 def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
     toa, *_ = scene_with_clouds(2)
     expected = classify(toa, cloud_buffer=40)
-    monkeypatch.setattr(step, "ROWS", 77)
+    monkeypatch.setattr(core, "ROWS", 77)
     for a, b in zip(classify(toa, cloud_buffer=40, threads=threads), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
