@@ -11,7 +11,7 @@ import pytest
 from scipy.interpolate import CubicSpline
 
 from steps.atmosphere import invert_reflectance
-from steps.atmosphere.band import _quadrature, band_atmosphere, outside_domain
+from steps.atmosphere.band import _gauss_points, band_atmosphere, outside_domain
 from steps.atmosphere.choice import choose_aerosol_model
 from steps.atmosphere.interface import cached_table
 from steps.atmosphere.inversion import surface_reflectance
@@ -165,10 +165,10 @@ def slow_band(table, band, point):
     } | ({"path_reflectance": power(path)} if point["water_vapour"] == 0 else {})
 
 
-def test_quadrature_of_a_band_is_exact_for_powers():
+def test_gauss_points_of_a_band_is_exact_for_powers():
     wavelength, nodes = np.arange(0.48, 0.56, 0.0025), np.array([0.47, 0.488, 0.515, 0.55, 0.59])
     weights = np.exp(-(((wavelength - 0.51) / 0.02) ** 2))
-    node, fraction, weight = _quadrature(wavelength, weights / weights.sum(), nodes)
+    node, fraction, weight = _gauss_points(wavelength, weights / weights.sum(), nodes)
     for exponent in (-4, -1, 2):
         expected = weights @ wavelength**exponent / weights.sum()
         own = weight @ (nodes[node] ** (1 - fraction) * nodes[node + 1] ** fraction) ** exponent
