@@ -9,7 +9,8 @@ from steps.atmosphere import sixs
 from steps.atmosphere.responses import reference_response
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import vapour
-from steps.scene_classification import absorption, classify_scene
+from steps.classification.classify import absorption
+from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.simulation import spectra
 
