@@ -311,6 +311,18 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
 
 
 @pytest.mark.slow
+def test_home_that_cannot_be_written(tmp_path):
+    """Look-up tables need another folder then; nothing else does."""
+    checkout = Checkout(tmp_path)
+    homeless = "env -u SEN2FLOW_CACHE -u XDG_CACHE_HOME HOME=/proc/none snakemake --cores 1 --dry-run"
+    done = checkout.bash(homeless, check=False)
+    assert done.returncode != 0
+    assert "/proc/none/.cache/sen2flow: cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "rule products:" in checkout.bash(f"{homeless} --config cache={tmp_path / 'cache'}").stdout
+
+
+@pytest.mark.slow
 def test_the_workflow_is_parsed_with_what_snakemake_needs_alone(tmp_path):
     """As where an environment for the stages is made by Snakemake itself."""
     for name in ("numba", "rasterio", "scipy", "lxml", "matplotlib", "joblib", "pystac"):  # a plugin wants pandas
