@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import images as kernels
 from steps.classification.cci_layers import read_layers
@@ -42,6 +41,7 @@ from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, MASK_SATURATED, TERRAIN, TOA, WVP
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Scene, SpectralResponse
 from steps.sentinel2.scene_classes import NO_DATA, SATURATED_DEFECTIVE, UNCLASSIFIED
 

@@ -121,9 +121,12 @@ def l1c_products(given: str, demo: str) -> tuple[dict[str, str], dict[str, str]]
     StepError
         If no product is left.
     """
-    if not is_list(given):
+    from steps.l1c.formats import products_in
+
+    paths = [path for one in (read_list(given) if is_list(given) else [given]) for path in products_in(one)]
+    if len(paths) == 1 and not is_list(given):
         return {product_of(given): demo if given == "demo" else given}, {}
-    products, set_aside = distinct(read_list(given), product_of)
+    products, set_aside = distinct(paths, product_of)
     if not products:
         raise StepError(next(iter(set_aside.values())))
     return {name: demo if path == "demo" else path for name, path in products.items()}, set_aside

@@ -19,7 +19,7 @@ from steps.l1c import files
 from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_of, listed
 from steps.l1c.documents import parse
 from steps.l1c.files import AGAIN
-from steps.sentinel2.satellites import CODE
+from steps.sentinel2.names import product_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from steps.l1c.grib import Message
 
 PRODUCT_XML = "MTD_MSIL1C.xml"
-_NAME = re.compile(rf"{CODE}_MSIL1C_\d{{8}}T\d{{6}}_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}}_\d{{8}}T\d{{6}}", re.ASCII)
 #: Bytes that no file reaches, by its name: several times those of the largest known ones. Images are measured by their
 #: grid, too (`jp2.check`).
 _SIZE_LIMITS = (
@@ -38,10 +37,7 @@ _SIZE_LIMITS = (
 )
 #: Elements and attributes of an XML file that no product reaches; each takes a hundred bytes of memory.
 _XML_LIMIT = 4_000_000
-_OLD_FORMAT = (
-    "is in the old format with many granules (before December 2016), which is not supported; "
-    "get the same acquisition in the compact format (reprocessed Collection-1, baseline 05.00)"
-)
+_OLD_FORMAT = "is in the old format with many granules (before December 2016); give its folder, unpacked"
 
 
 class Safe:
@@ -275,11 +271,6 @@ def _check_format(path: Path, names: list[str]) -> None:
         raise StepError(f"{path}: is a Level-2A product; give the Level-1C product it was made from")
     if any(re.fullmatch(r"S2._OPER_(PRD_MSIL1C|MTD_SAFL1C).*", f) for f in files):
         raise StepError(f"{path}: {_OLD_FORMAT}")
-    if {"metadata.xml", "tileInfo.json"} <= files:
-        raise StepError(
-            f"{path}: is a tile in the AWS layout, without the product metadata ({PRODUCT_XML}: offsets, spectral "
-            "responses, irradiance); rebuild the SAFE folder from it (eodag: build_safe) or get the SAFE"
-        )
     raise StepError(f"{path}: is not a Sentinel-2 L1C product: it has no {PRODUCT_XML}; give its SAFE folder or zip")
 
 
@@ -304,7 +295,7 @@ def product_metadata(safe) -> etree._Element:
 def name_in(safe, root: etree._Element) -> str:
     """Return the product's name, without `.SAFE`, from the root of its XML."""
     name = (root.findtext(".//{*}PRODUCT_URI") or "").strip().removesuffix(".SAFE")
-    if not _NAME.fullmatch(name):
+    if not product_parts(name):
         raise StepError(
             f"{safe.label(PRODUCT_XML)}: PRODUCT_URI is '{name}', which is no name of an L1C product in the compact "
             f"format; {AGAIN}"
