@@ -4,7 +4,6 @@ Nothing heavy is imported here: a workflow asks for many products' names before 
 """
 
 import functools
-import hashlib
 import mmap
 import re
 import threading
@@ -16,7 +15,7 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.l1c import files
-from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_of, listed
+from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_file, digest_of, listed
 from steps.l1c.documents import parse
 from steps.l1c.files import AGAIN
 from steps.sentinel2.names import product_parts
@@ -144,8 +143,7 @@ class Safe:
             self.source(name)
             return
         try:
-            with path.open("rb") as file:
-                self._checks.check(name, self.label(name), lambda kind: hashlib.file_digest(file, kind).hexdigest())
+            self._checks.check(name, self.label(name), digest_file(path))
         except OSError as error:
             raise StepError(f"{self.label(name)}: cannot be read ({error}); {AGAIN}") from error
 
@@ -271,6 +269,8 @@ def _check_format(path: Path, names: list[str]) -> None:
         raise StepError(f"{path}: is a Level-2A product; give the Level-1C product it was made from")
     if any(re.fullmatch(r"S2._OPER_(PRD_MSIL1C|MTD_SAFL1C).*", f) for f in files):
         raise StepError(f"{path}: {_OLD_FORMAT}")
+    if {"metadata.xml", "tileInfo.json"} <= files:
+        raise StepError(f"{path}: is a tile in the AWS layout, packed; unpack it and give its folder")
     raise StepError(f"{path}: is not a Sentinel-2 L1C product: it has no {PRODUCT_XML}; give its SAFE folder or zip")
 
 
