@@ -17,7 +17,7 @@ from steps.atmosphere.interface import cached_table
 from steps.atmosphere.inversion import surface_reflectance
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path
-from steps.atmosphere.responses import DATA, cell_weights, reference_response
+from steps.atmosphere.responses import DATA, cell_weights
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
     delta_m,
@@ -37,6 +37,7 @@ from steps.atmosphere.tables import (
 )
 from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import SpectralResponse
 
 ROOT = Path(__file__).resolve().parents[1]
