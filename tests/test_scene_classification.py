@@ -10,7 +10,6 @@ import real_scenes
 from scipy import ndimage
 
 import steps.classification.classify as core
-from steps.atmosphere.responses import reference_response
 from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
@@ -20,6 +19,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
