@@ -4,10 +4,10 @@ The reflectance that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 6
 
     toa = path + [direct * surface + diffuse * environment] / (1 - albedo * environment)
 
-with `path` that of the air alone, `direct` and `diffuse` the transmittances down and up, of light that comes straight
-from the pixel and of light that its surroundings (of reflectance `environment`) send and the air scatters into the line
-of sight, `total` both together, and `albedo` the spherical albedo. `signal` is toa - path. All may be given in any
-common unit: divided by the gases, by the way down, or as stored numbers.
+with `path` that of the atmosphere alone, `direct` and `diffuse` the transmittances down and up, of light that comes
+straight from the pixel and of light that its surroundings (of reflectance `environment`) send and the atmosphere
+scatters into the line of sight, `total` both together, and `albedo` the spherical albedo. `signal` is toa - path. All
+may be given in any common unit: divided by the gases, by the way down, or as stored numbers.
 
 Each equation is one function of scalars, which compiled kernels call for each pixel, and other code with arrays.
 """

@@ -39,7 +39,7 @@ SINGLE = ("numpy", "numba")
 _ROWS = 64
 
 
-def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def numpy_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Do what `steps.atmosphere.inversion_kernel.invert` does."""
     columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
     nodes, ends = np.moveaxis(nodes, -1, 0), np.cumsum((0, *POWERS))
@@ -47,7 +47,7 @@ def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, b
         part = slice(start, start + _ROWS)
         stored = toa[part]
         rows = first_row + start + np.arange(stored.shape[0], dtype="f4")
-        thin = None if air is None else air[part].astype("f4")
+        thin = None if density is None else density[part].astype("f4")
         together = rows_together(cell)  # rows share the coefficients of the line in their middle
         lines = rows // together * together + together / 2
 
@@ -138,13 +138,13 @@ def _rows_of(values, first, last):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def prange_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Do what `steps.atmosphere.inversion_kernel.invert` does, block by block."""
     for block in prange(-(-toa.shape[0] // _ROWS)):
         i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
         invert(
             toa[i:j],
-            _rows_of(air, i, j),
+            _rows_of(density, i, j),
             _rows_of(excess, i, j),
             environment,
             ratio,
