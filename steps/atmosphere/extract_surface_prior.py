@@ -41,7 +41,7 @@ LEAST_SPREAD = 0.02
 
 
 def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
-    """Return the spectrum of a soil: between a dry and a wet one, more or less red, with iron or without."""
+    """Return the spectrum of a soil at `WAVELENGTH`: of a dry and a wet one, more or less red, with iron or without."""
     share = random.uniform()
     spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
     redness = random.uniform(-0.1, 1.3)
@@ -54,7 +54,7 @@ def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.nd
 
 
 def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.ndarray:
-    """Return the spectrum of a canopy of green or dry leaves over a ground."""
+    """Return the spectrum, reflectance at `WAVELENGTH`, of a canopy of green or dry leaves over a ground."""
     from prosail import run_prosail
 
     thin, dense = random.uniform(0.2, 2), random.uniform(1, 8)

@@ -28,7 +28,7 @@ _HALF = np.float32(0.5)  # does not turn a kernel's numbers into double precisio
 
 @formula
 def ground_signal(surface, environment, direct, diffuse, albedo):
-    """Return what the ground adds to the path: the signal of a pixel in its surroundings."""
+    """Return what the ground adds to the path: the signal of a pixel in its surroundings (all may be arrays)."""
     return (direct * surface + diffuse * environment) / (1 - albedo * environment)
 
 
@@ -100,6 +100,6 @@ def aerosol_environment(radius_km: np.ndarray) -> np.ndarray:
 
 
 def environment_share(radius_km: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
-    """Return F(r) = (t_A F_A + t_R F_R) / (t_A + t_R), weighted with the diffuse upward transmittances."""
+    """Return F(r), 0 to 1, of the radius: (t_A F_A + t_R F_R) / (t_A + t_R), t the diffuse upward transmittances."""
     r, a = atmosphere.rayleigh_diffuse_up, atmosphere.aerosol_diffuse_up
     return (a * aerosol_environment(radius_km) + r * rayleigh_environment(radius_km)) / (a + r)

@@ -40,7 +40,7 @@ SAMPLE = 500
 
 
 def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
-    """Return the mean of an image over the square of `radius` pixels around each pixel, NaN left out."""
+    """Return the mean of an image over the square of `radius` pixels around each pixel, NaN left out; of its shape."""
     from scipy import ndimage
 
     known = np.isfinite(image)
@@ -74,7 +74,7 @@ def _inside_frame(order, columns, frame):
 
 @kernel
 def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pixel):
-    """Evidence for each height of each cloud: ground under its shadow that is darker than the ground around that.
+    """Return the evidence for each height of each cloud: ground under its shadow that is darker than that around.
 
     Parameters
     ----------
