@@ -41,8 +41,8 @@ LOWEST = 0.02
 HIGHEST = 8.0
 #: Logarithm of the surface reflectance in B09 relative to that in B8A: a constant, and shares of those in B07 and B11.
 #: The slope of the ground from B07 to B8A goes on, and B11 tells the liquid water of plants. A fit to 7100 spectra of
-#: `earthlib` 1.1.0 (PyPI), which meets soils to .023, plants to .012, built-up ground to .029 and dry plants to .018 (by
-#: B11 alone .043, .011, .042 and .055); snow is .06 brighter in B09 than it says.
+#: `earthlib` 1.1.0 (PyPI), which meets soils to .023, plants to .012, built-up ground to .029 and dry plants to .018
+#: (by B11 alone .043, .011, .042 and .055); snow is .06 brighter in B09 than it says.
 CONTINUUM_CONSTANT = 0.008
 CONTINUUM = {"B07": -0.445, "B11": 0.059}
 #: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
@@ -81,9 +81,9 @@ def run(
 ) -> None:
     """Map the column of water vapour (g/cm2).
 
-    The column is the one that makes the surface as bright in B09 as it should be by B07, B8A and B11, found over the land of
-    the whole tile, whatever part of it is mapped. Dark ground, water and clouds take that of the land around. The map
-    is smooth and thins out with height.
+    The column is the one that makes the surface as bright in B09 as it should be by B07, B8A and B11, found over the
+    land of the whole tile, whatever part of it is mapped. Dark ground, water and clouds take that of the land around.
+    The map is smooth and thins out with height.
 
     Parameters
     ----------
