@@ -14,7 +14,7 @@ from steps.core.rasters import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product
+from steps.l1c.protocol import Product
 from steps.l1c.safe import PRODUCT_XML, name_in, product_metadata
 from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
