@@ -8,7 +8,8 @@ import pytest
 from steps.atmosphere import sixs
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import vapour
-from steps.scene_classification import absorption, classify_scene
+from steps.classification.classify import absorption
+from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.responses import reference_response
 from steps.simulation import spectra

@@ -3,12 +3,11 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from steps.core.cache import cache_folder
+from steps.core.cache import cache_folder, check_writable
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 
@@ -133,12 +132,7 @@ def _kernels() -> str:
 
 
 def _writable(folder: Path, needed: float, what: str, remedy: str) -> str:
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise StepError(f"{what} {folder}: cannot be written ({error.strerror}); {remedy}") from error
+    place = check_writable(folder, what, remedy)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise StepError(f"{what} {folder}: {free / 1e9:.1f} GB are free and {needed / 1e9:.1f} wanted; {remedy}")

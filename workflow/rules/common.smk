@@ -26,7 +26,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 import steps
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.command.progress import show_progress
-from steps.core.cache import cache_folder
+from steps.core.cache import cache_folder, check_writable
 from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
 from steps.core.environment import leave_foreign_variables
@@ -114,6 +114,15 @@ elif MODELS[0] not in AEROSOL_MODELS:
         f"aerosol.model: {MODELS[0]!r} is unknown; choose one of auto, {', '.join(AEROSOL_MODELS)}"
     )
 LUTS = [str(lut_path(model)) for model in MODELS]
+if not all(Path(lut).exists() for lut in LUTS):
+    try:
+        check_writable(
+            cache_folder(),
+            "folder for look-up tables",
+            "set SEN2FLOW_CACHE or `cache` to one of yours",
+        )
+    except StepError as error:
+        refuse(error)
 OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
 CONDA = "../../envs/sen2flow.yaml"
 # What is wanted; the jobs follow from it.
