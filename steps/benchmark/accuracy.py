@@ -82,7 +82,7 @@ def run(
     simulate.run(folder / "scenes/products.csv", scenes, names, threads)
     wanted = names or list(read_recipes(scenes))
     products = {name: simulate.facts_of(folder / "scenes" / name)["product"] for name in wanted}
-    _process(folder, products, settings or [], threads)
+    process(folder, products, settings or [], threads)
     rows = [row for name in wanted for row in compared(folder, name, products[name])]
     with (folder / "accuracy.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -101,7 +101,7 @@ def _run(command: list[str], folder: Path) -> None:
         raise StepError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
-def _process(folder: Path, products: Mapping[str, str], settings: list[str], threads: int) -> None:
+def process(folder: Path, products: Mapping[str, str], settings: list[str], threads: int) -> None:
     """Process the products; scenes with an elevation model apart, since it is a setting of a whole run."""
     groups: dict[str, list[str]] = {}
     for name in products:

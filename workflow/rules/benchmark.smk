@@ -6,6 +6,7 @@ localrules:
     benchmark_stages,
     benchmark_scaling,
     benchmark_accuracy,
+    gallery,
 
 
 rule benchmark_study:
@@ -120,3 +121,23 @@ rule benchmark_accuracy:
         names=config["simulation"]["names"] or None,
     shell:
         command("benchmark_accuracy", "benchmark.accuracy")
+
+
+rule gallery:
+    # `snakemake --cores N gallery`: what docs/gallery.md shows, of the demo and of simulated scenes.
+    input:
+        ancient(LUTS),
+    output:
+        touch(f"{OUT}/logs/gallery.done"),
+    log:
+        f"{OUT}/logs/gallery.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=6000,
+    params:
+        folder=ROOT / "docs/gallery",
+        work=f"{OUT}/gallery",
+    shell:
+        command("gallery", "benchmark.gallery")
