@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import figures
 import yaml
 
+from steps.benchmark.accuracy import markdown
 from steps.core.rasters import Kind
 from steps.l2a.assets import ASSETS, LAYERS, UNCERTAINTIES, Asset, Flag
 from steps.l2a.run_summary import Row
+from steps.sentinel2 import kinds as kinds_of_rasters
 from steps.sentinel2.scene_classes import SCL_CLASSES, SCL_COLOURS
 
 DOCS = Path(__file__).parent
@@ -50,18 +53,27 @@ def write(folder: Path) -> None:
         "contributing.md": _text("CONTRIBUTING.md"),
         "assets.md": assets(),
         "classes.md": classes(),
+        "kinds.md": kinds(),
         "flags.md": flags(),
         "summary.md": summary_columns(),
         "stages.md": stages(),
         "gallery.md": gallery(),
         "messages.md": messages(),
+        "accuracy.md": accuracy(),
+        "figures.md": figures_of_tests(),
+        "operational.md": figures_of_tests("operational"),
+        "performance.md": (ROOT / "workflow/report/performance.md").read_text(encoding="utf-8").partition("\n\n")[2],
         **{f"python/{room}.md": python(room, title) for room, title in ROOMS.items()},
     }
     for name, text in pages.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        _write(folder / name, text)
+    figures.architecture(folder / "architecture.svg")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable]) -> str:
@@ -126,9 +138,17 @@ def assets() -> str:
     return text
 
 
+def kinds() -> str:
+    """Return the table of what the numbers of all rasters mean."""
+    found = [kind for kind in vars(kinds_of_rasters).values() if isinstance(kind, Kind) and not kind.scales]
+    return table(
+        ("raster", "type", "value", "no data"), ((kind.name.replace("_", " "), *_number(kind)) for kind in found)
+    )
+
+
 def classes() -> str:
     """Return the table of the scene classes."""
-    rows = ((code, f"`{name}`", "#%02x%02x%02x" % SCL_COLOURS[code]) for code, name in SCL_CLASSES.items())
+    rows = ((code, f"`{name}`", "#{:02x}{:02x}{:02x}".format(*SCL_COLOURS[code])) for code, name in SCL_CLASSES.items())
     return table(("code", "class", "colour"), rows)
 
 
@@ -144,24 +164,29 @@ def summary_columns() -> str:
     return ", ".join(f"`{field.name}`" for field in dataclasses.fields(Row)) + "\n"
 
 
-def _rules() -> Iterator[tuple[str, list[str]]]:
-    """Yield each rule that makes something of a product, and the files that it writes."""
+def _rules() -> Iterator[tuple[str, str, list[str]]]:
+    """Yield each rule that makes something of a product, its module below `steps`, and the files that it writes."""
     for file in ("input", "atmosphere", "surface", "product"):
         text = (ROOT / f"workflow/rules/{file}.smk").read_text(encoding="utf-8")
         for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M):
             found = re.search(r"^    output:\n((?:        .*\n|\n)+)", body, re.M)
-            yield name, re.findall(r'"([\w./{}*-]+\.\w+|images|cog)"', found[1]) if found else []
+            program = re.search(r'command\("\w+"(?:, "([\w.]+)")?\)', body)
+            if program and found:
+                files = re.findall(r'"([^"]+\.\w+|images|cog)"', found[1])
+                yield name, program[1] or name, [file for file in files if not file.startswith("..")]
 
 
 def stages() -> str:
     """Return the table of rules, the module behind each, and what it writes."""
     rows = []
-    for rule, files in _rules():
-        module = f"steps.{rule}" if (ROOT / f"steps/{rule}.py").exists() else "steps.scene_classification"
+    for rule, program, files in _rules():
+        module = f"steps.{program}"
         about = (importlib.import_module(module).__doc__ or "").splitlines()[0]
         about = re.sub(r"^(Stage|\w+): (?=\w)", "", about)
         about = about[0].upper() + about[1:]
-        rows.append((f"`{rule}`", f"{{py:mod}}`{module}`", about, ", ".join(f"`{file}`" for file in files)))
+        rows.append(
+            (f"`{rule}`", f"{{py:mod}}`{module}`", about, ", ".join(f"`{file}`" for file in files) or "the product")
+        )
     return table(("rule", "module", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
 
 
@@ -177,6 +202,12 @@ def _message(node: ast.expr, names: dict) -> str:
         return _message(node.left, names) + _message(node.right, names)
     constant = names.get(node.id) if isinstance(node, ast.Name) else None
     return str(constant) if isinstance(constant, str | int) else "…"
+
+
+def _escaped(text: str) -> str:
+    """Return plain text as Markdown, in which what is between backticks stays as it is."""
+    parts = text.split("`")
+    return "`".join(part if i % 2 else re.sub(r"([|<>*$\[\]])", r"\\\1", part) for i, part in enumerate(parts))
 
 
 def errors() -> dict[str, list[str]]:
@@ -202,8 +233,7 @@ def messages() -> str:
         room = module.split(".")[1] if module.count(".") > 1 else "stages"
         for one in texts:
             cause, _, remedy = one.partition("; ")
-            cells = (re.sub(r"([|<>*_$\[\]])", r"\\\1", cell) for cell in (cause, remedy or "-"))
-            rooms.setdefault(room, []).append((*cells, f"{{py:mod}}`{module}`"))
+            rooms.setdefault(room, []).append((_escaped(cause), _escaped(remedy or "-"), f"{{py:mod}}`{module}`"))
     for room, rows in rooms.items():
         text += f"### {ROOMS[room]}\n\n" + table(("message", "what to do", "from"), rows) + "\n"
     return text
@@ -217,6 +247,35 @@ def stamp(folder: Path) -> str:
         f"*Made by `{facts['command']}` on {facts['date']} with Sen2Flow {facts['version']} ({facts['commit']}), "
         f"Python {facts['python']}, {packages}; {facts['machine']}.*\n"
     )
+
+
+def _measured(name: str) -> list[dict[str, str]]:
+    """Return the rows of a table of `docs/measured`."""
+    with (DOCS / "measured" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def accuracy() -> str:
+    """Return the tables of the accuracy bench."""
+    if not (DOCS / "measured/accuracy").exists():
+        return "*Not measured with this version: `snakemake --cores 2 benchmark_accuracy`.*\n"
+    text = markdown(_measured("accuracy/accuracy.csv"))
+    return re.sub(r"^(?=[A-Z].*$)", "### ", text, flags=re.M) + stamp(DOCS / "measured/accuracy")
+
+
+def figures_of_tests(only: str = "") -> str:
+    """Return the table of the figures that tests measure, or of those of some tests."""
+    if not (DOCS / "measured/tests").exists():
+        return "*Not measured with this version: `python docs/measure.py`.*\n"
+    rows, last = [], ""
+    for row in _measured("tests/figures.csv"):
+        if only in row["test"]:
+            file, _, test = row["test"].partition("::")
+            what, command = ("", "") if row["what"] == last else (row["what"], f"`pytest tests/{file} -k {test}`")
+            rows.append((what, row["quantity"], row["lowest"], row["highest"], row["cases"], command))
+            last = row["what"]
+    head = ("what", "quantity", "lowest", "highest", "cases", "test")
+    return table(head, rows) + "\n" + stamp(DOCS / "measured/tests")
 
 
 _TITLES = {
@@ -234,8 +293,8 @@ _TITLES = {
 def gallery() -> str:
     """Return the body of the gallery."""
     folder = DOCS / "gallery"
-    if not folder.exists():
-        return ""
+    if not (folder / "scenes.json").exists():
+        return "*Not made with this version: `snakemake --cores 2 gallery`.*\n"
     scenes = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))
     with (folder / "gallery.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -253,3 +312,28 @@ def gallery() -> str:
             )
             text += table(("quantity", "true mean", "mean error", "rms error", "inside the limit, %"), cells) + "\n"
     return text + stamp(folder)
+
+
+def readme() -> str:
+    """Return README.md with its figures from the measured tables."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pattern = r"(<!-- measured: [^\n]* -->\n).*?(<!-- end -->)"
+    return re.sub(pattern, lambda match: match[1] + figures_of_readme() + match[2], text, flags=re.S)
+
+
+def figures_of_readme() -> str:
+    """Return the few measured figures that the README shows."""
+    with (DOCS / "gallery/gallery.csv").open(encoding="utf-8") as file:
+        rows = {(row["scene"], row["quantity"]): row for row in csv.DictReader(file)}
+    lines = []
+    for scene in dict.fromkeys(scene for scene, _ in rows):
+        cells = [f"{float(rows[scene, band]['U']):.4f}" for band in ("B02", "B04", "B8A")]
+        air = [f"{float(rows[scene, key]['truth']):.2f}, {float(rows[scene, key]['A']):+.3f}" for key in ("AOT", "WV")]
+        lines.append((_TITLES[scene][0], *cells, *air))
+    head = ("simulated scene", "B02", "B04", "B8A", "AOT: true, mean error", "WV: true, mean error")
+    title = "Root mean square error of surface reflectance over clear ground:\n\n"
+    return title + table(head, lines) + "\n" + stamp(DOCS / "gallery")
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(readme(), encoding="utf-8")

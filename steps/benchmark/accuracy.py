@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from steps import simulate
+from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.core.code import ROOT
 from steps.core.errors import StepError
@@ -61,7 +62,7 @@ def run(
     settings: list[str] | None = None,
     threads: int = 2,
 ) -> None:
-    """Simulate the scenes that are not there yet, process them, and write `accuracy.md` and `accuracy.csv`.
+    """Simulate the scenes that are not there yet, process them, and write the tables `accuracy.*` and their stamp.
 
     Parameters
     ----------
@@ -90,6 +91,7 @@ def run(
         writer.writerows(rows)
     table = markdown(rows)
     (folder / "accuracy.md").write_text(table, encoding="utf-8")
+    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_accuracy")
     sys.stdout.write(table)
 
 

@@ -30,6 +30,9 @@ SCENES = Path(__file__).parents[1] / "simulation/data/gallery.yaml"
 #: Pixels along a side of a map, and quality of the JPEGs, by which a scene takes some 200 kB.
 _SIDE = 540
 _QUALITY = 82
+#: Quicklooks of the demo that the tutorial shows, and their longer side.
+_QUICKLOOKS = ("tci_toa", "tci_boa", "scl", "aot")
+_THUMBNAIL = 620
 #: Band whose uncertainty is drawn, its key, and the quantities of the table.
 _SHOWN = ("B04", "red")
 _COMPARED = ("B02", "B04", "B8A", "AOT", "WV")
@@ -41,8 +44,8 @@ def run(folder: Path, work: Path, scenes: Path = SCENES, threads: int = 2) -> No
     Parameters
     ----------
     folder
-        For what the documentation shows: a JPEG a scene, the demo before and after, `gallery.csv` (a line a scene and
-        quantity), `scenes.json` (settings and shares of classes) and `stamp.json`.
+        For what the documentation shows: a JPEG a scene, the demo before and after and its quicklooks, `gallery.csv`
+        (a line a scene and quantity), `scenes.json` (settings and shares of classes) and `stamp.json`.
     work
         For scenes and products, which are kept.
     scenes
@@ -66,6 +69,11 @@ def run(folder: Path, work: Path, scenes: Path = SCENES, threads: int = 2) -> No
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in _pictures(work / "products" / l2a_name(DEMO_PRODUCT)).items():
         Image.fromarray(picture).save(folder / f"demo_{name}.jpg", quality=_QUALITY)
+    for name in _QUICKLOOKS:
+        with Image.open(work / "products" / l2a_name(DEMO_PRODUCT) / f"quicklook/{name}.png") as picture:
+            picture = picture.convert("RGB")
+            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            picture.save(folder / f"demo_{name}.jpg", quality=_QUALITY)
     settings = {name: simulate.facts_of(work / "scenes" / name) for name in recipes}
     rows, facts = [], {}
     for name, product in products.items():
