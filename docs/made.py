@@ -61,6 +61,7 @@ def write(folder: Path) -> None:
         "messages.md": messages(),
         "accuracy.md": accuracy(),
         "figures.md": figures_of_tests(),
+        "routes.md": routes(),
         "operational.md": figures_of_tests("operational"),
         "performance.md": (ROOT / "workflow/report/performance.md").read_text(encoding="utf-8").partition("\n\n")[2],
         **{f"python/{room}.md": python(room, title) for room, title in ROOMS.items()},
@@ -261,6 +262,14 @@ def accuracy() -> str:
         return "*Not measured with this version: `snakemake --cores 2 benchmark_accuracy`.*\n"
     text = markdown(_measured("accuracy/accuracy.csv"))
     return re.sub(r"^(?=[A-Z].*$)", "### ", text, flags=re.M) + stamp(DOCS / "measured/accuracy")
+
+
+def routes() -> str:
+    """Return the table of what each form of product costs."""
+    if not (DOCS / "measured/routes").exists():
+        return "*Not measured with this version: `snakemake --cores 2 benchmark_routes --config input=... dem=...`.*\n"
+    rows = _measured("routes/routes.csv")
+    return table(rows[0], (row.values() for row in rows)) + "\n" + stamp(DOCS / "measured/routes")
 
 
 def figures_of_tests(only: str = "") -> str:

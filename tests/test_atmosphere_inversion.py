@@ -160,5 +160,5 @@ def test_a_disc_in_other_surroundings_as_6s_sees_it(wavelength, target, around, 
     toa = sixs.numbers(disc, "apparent reflectance")[0]
     assert abs(toa_reflectance(target, a, environment) - toa) < 1e-5
     error = abs(adjacent_reflectance(toa, a, environment) - target)
-    record_property("surface reflectance", error)
+    record_property("surface reflectance", float(error))
     assert error < 1e-4

@@ -53,7 +53,7 @@ def test_rayleigh_atmosphere_has_the_published_reflectance(record_property):
                 once = single_scattering(0.1, 0.0, phase, 0.0, cosine(sun)[0], cosine(view)[0])
                 own[i, j, k] = once + np.cos(np.arange(3) * np.radians(180 - azimuth)) @ s.multiple[:, i, j]
     own = own.reshape(len(PUBLISHED), 9)
-    record_property("reflectance, relative", np.abs(own / PUBLISHED[:, 1:] - 1).max())
+    record_property("reflectance, relative", float(np.abs(own / PUBLISHED[:, 1:] - 1).max()))
     np.testing.assert_allclose(own, PUBLISHED[:, 1:], rtol=1e-3)
 
 
@@ -117,9 +117,9 @@ def test_solver_agrees_with_sasktran2(wavelength, aot, record_property):
         )
         own.append(path(s, once, azimuth))
     both_ways = s.transmittance_down * s.transmittance_up
-    record_property("path, relative", np.abs(np.array(own) / black - 1).max())
-    record_property("transmittance both ways, relative", np.abs(both_ways / transmittance - 1).max())
-    record_property("spherical albedo", np.abs(s.spherical_albedo - spherical).max())
+    record_property("path, relative", float(np.abs(np.array(own) / black - 1).max()))
+    record_property("transmittance both ways, relative", float(np.abs(both_ways / transmittance - 1).max()))
+    record_property("spherical albedo", float(np.abs(s.spherical_albedo - spherical).max()))
     np.testing.assert_allclose(own, black, rtol=2e-3)  # the bar is 5e-3
     np.testing.assert_allclose(both_ways, transmittance, rtol=2e-4)  # 1e-3
     np.testing.assert_allclose(s.spherical_albedo, spherical, atol=5e-5)  # 1e-4

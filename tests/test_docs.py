@@ -4,6 +4,7 @@ A block of Bash or Python is run as it stands, in a checkout where the demo has 
 for settings, unless the line before it is `<!-- not run: why -->`. `text` is what a command says.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from steps.benchmark.gallery import SCENES
 from steps.core.settings import checked
+from steps.simulation.recipe import read_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -123,6 +126,13 @@ def test_troubleshooting_quotes_messages_that_there_are():
     quoted = re.findall(r"^\| `([^`]+)`", page, re.M)
     assert len(quoted) > 20
     assert [quote for quote in quoted if quote not in texts] == []
+
+
+def test_gallery_shows_every_scene():
+    wanted = {"demo", *read_recipes(SCENES)}
+    assert set(made._TITLES) == wanted
+    assert set(json.loads((DOCS / "gallery/scenes.json").read_text(encoding="utf-8"))) == wanted
+    assert {name for name in wanted if not (DOCS / f"gallery/{name}.jpg").exists()} == set()
 
 
 @pytest.mark.slow

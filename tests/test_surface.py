@@ -144,7 +144,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550, record_prope
                 number = (signal - 1e4 * around * (total + albedo * signal)) * root**2
                 errors.append(number * 1e-4 + around - surface)
         largest[band] = np.abs(errors).max()
-    record_property("surface reflectance", max(largest.values()))
+    record_property("surface reflectance", float(max(largest.values())))
     assert max(largest.values()) < 2e-4, largest
 
 

@@ -6,6 +6,7 @@ localrules:
     benchmark_stages,
     benchmark_scaling,
     benchmark_accuracy,
+    benchmark_routes,
     gallery,
 
 
@@ -97,6 +98,28 @@ rule benchmark_scaling:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
         command("benchmark_scaling", "benchmark.scaling")
+
+
+rule benchmark_routes:
+    # `snakemake --cores N benchmark_routes --config input=... dem=...`: each form of product, without and with terrain.
+    input:
+        ancient(LUTS),
+    output:
+        f"{OUT}/benchmark_routes/routes.csv",
+    log:
+        f"{OUT}/logs/benchmark_routes.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=5000,
+    params:
+        snakefile=ROOT / "Snakefile",
+        l1c=TABLE if TABLE == "demo" else str(Path(TABLE).absolute()),
+        folder=lambda wildcards, output: str(Path(output[0]).parent.absolute()),
+        dem=str(Path(config["dem"]).absolute()) if config["dem"] else None,
+    shell:
+        command("benchmark_routes", "benchmark.routes")
 
 
 rule benchmark_accuracy:
