@@ -236,7 +236,7 @@ def messages() -> str:
             cause, _, remedy = one.partition("; ")
             rooms.setdefault(room, []).append((_escaped(cause), _escaped(remedy or "-"), f"{{py:mod}}`{module}`"))
     for room, rows in rooms.items():
-        text += f"### {ROOMS[room]}\n\n" + table(("message", "what to do", "from"), rows) + "\n"
+        text += f"## {ROOMS[room]}\n\n" + table(("message", "what to do", "from"), rows) + "\n"
     return text
 
 

@@ -2,30 +2,34 @@
 
 import html
 
+from docutils.nodes import SkipNode
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.logging import getLogger
+
+logger = getLogger(__name__)
+
+
+def _mathml(node, **options) -> str:
+    text = node.astext().strip()
+    try:
+        return tex2mathml(text, **options)
+    except MathError as error:
+        logger.warning("%s: %s", text, error, location=node)
+        return html.escape(text)
 
 
 def _inline(visitor, node):
-    visitor.body.append(f'<span class="math">{tex2mathml(node.astext())}</span>')
-    raise _skip()
+    visitor.body.append(f'<span class="math">{_mathml(node)}</span>')
+    raise SkipNode
 
 
 def _block(visitor, node):
-    number = node.get("number")
     visitor.body.append(visitor.starttag(node, "div", CLASS="math"))
-    if number:
-        visitor.body.append(f'<span class="eqno">({html.escape(str(number))})</span>')
-    text = node.astext().strip()
-    if "\\\\" in text and "\\begin" not in text:
-        text = f"\\begin{{aligned}}{text}\\end{{aligned}}"
-    visitor.body.append(tex2mathml(text, as_block=True) + "</div>\n")
-    raise _skip()
-
-
-def _skip():
-    from docutils.nodes import SkipNode
-
-    return SkipNode()
+    if node.get("number"):
+        visitor.body.append(f'<span class="eqno">({node["number"]})</span>')
+    visitor.body.append(_mathml(node, as_block=True) + "</div>\n")
+    raise SkipNode
 
 
 def setup(app):

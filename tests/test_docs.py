@@ -64,7 +64,19 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
-RUN = [path for path in PAGES if any(b.language in ("bash", "python") and not b.marked for b in blocks(path))]
+def runs(block):
+    return block.language in ("bash", "python") and not block.marked
+
+
+def courses():
+    """Return, by name, the pages whose blocks run one after another: the tutorials in their order, others by themselves."""
+    order = re.findall(r"^\w+$", (DOCS / "tutorials/index.md").read_text(encoding="utf-8"), re.M)
+    found = {"tutorials": [DOCS / f"tutorials/{name}.md" for name in order]}
+    others = [path for path in PAGES if path.parent.name != "tutorials" and any(map(runs, blocks(path)))]
+    return found | {name_of(path): [path] for path in others}
+
+
+COURSES = courses()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
@@ -76,16 +88,14 @@ def test_every_block_is_run_or_says_why_not(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RUN, ids=name_of)
-def test_blocks_run(path, checkout):
-    (checkout.folder / "docs").symlink_to(DOCS)
-    for block in blocks(path):
-        if block.marked or block.language not in ("bash", "python"):
-            continue
-        file = checkout.folder / f"block_{block.line}"
-        file.write_text(block.text)
-        done = checkout.bash(f"{'bash -e' if block.language == 'bash' else 'python'} {file.name}", check=False)
-        assert done.returncode == 0, f"{path}:{block.line}\n{done.stdout}{done.stderr}"
+@pytest.mark.parametrize("course", COURSES)
+def test_blocks_run(course, checkout):
+    for path in COURSES[course]:
+        for block in filter(runs, blocks(path)):
+            file = checkout.folder / f"block_{block.line}"
+            file.write_text(block.text)
+            done = checkout.bash(f"{'bash -e' if block.language == 'bash' else 'python'} {file.name}", check=False)
+            assert done.returncode == 0, f"{path}:{block.line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.slow
