@@ -1,7 +1,7 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -33,7 +33,16 @@ from steps.classification.scene import (
     geometric_shadow,
 )
 from steps.classification.signs import signs
-from steps.classification.vapour import Absorption, Vapour, air_mass, find_vapour, limits, without_ground
+from steps.classification.vapour import (
+    Absorption,
+    Vapour,
+    absorption,
+    air_mass,
+    find_vapour,
+    limits,
+    read_vapour,
+    without_ground,
+)
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
@@ -42,7 +51,7 @@ from steps.l1c.roi import DETAIL, grown
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, MASK_SATURATED, TERRAIN, TOA, WVP
-from steps.sentinel2.scene import Scene, SpectralResponse
+from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, SATURATED_DEFECTIVE, UNCLASSIFIED
 
 logger = logging.getLogger(__name__)
@@ -61,8 +70,6 @@ SIGN_BANDS = ("b02", "b03", "b04", "b8a", "b10", "b11", "b12")
 RECOVERY_BANDS = frozenset(name.upper() for name in SIGN_BANDS)
 #: Bands of the file of `ShadowLimits`.
 LIMIT_BANDS = ("B8A", "B11", "snow", "water")
-#: Least and greatest slant column of water vapour, g/cm2.
-COLUMNS = (0.01, 60.0)
 
 
 def classify_scene(
@@ -161,7 +168,10 @@ def classify_scene(
                 lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
             )
         refinements = Refinements(tuple(improvements), where, cast_shadow, displaced, cloud_buffer, prediction)
-    shape, table = toa["B02"].shape, absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
+    shape, table = (
+        toa["B02"].shape,
+        absorption(water_vapour_transmittance, {band: reference_response("S2A", band) for band in ("B09", "B10")}),
+    )
     believed = limits(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
     vapour = find_vapour(read_rows, shape, resolution, table, believed, threads)
     return classify(
@@ -169,13 +179,6 @@ def classify_scene(
         vapour=vapour, table=table,
         land_cover=land_cover, snow_possible=snow_possible, refinements=refinements, threads=threads,
     )[:3]  # fmt: skip
-
-
-def absorption(responses: Mapping[str, SpectralResponse]) -> Absorption:
-    """Return the transmittances of water vapour that `steps.classification.vapour` goes by, for a satellite."""
-    log_column, elevation = np.linspace(np.log(COLUMNS[0]), np.log(COLUMNS[1]), 80), 1000.0 * np.arange(10)
-    tables = (water_vapour_transmittance(responses[b], np.exp(log_column), elevation / 1000) for b in ("B09", "B10"))
-    return Absorption(log_column, elevation, *tables)
 
 
 def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=None, sea=None) -> Maps:
@@ -397,9 +400,9 @@ def run(
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
         refinements = Refinements(made, shadows, cast_shadow, displaced, cloud_buffer, prediction)
-    table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
+    table = absorption(water_vapour_transmittance, {band: scene.bands[band].response for band in ("B09", "B10")})
     if tile_vapour:
-        found = _vapour(tile_vapour, grid, scene)
+        found = read_vapour(tile_vapour, grid, scene)
     else:
         believed = limits(scene.auxiliary.water_vapour, float(ground["tile_elevation_mean"]), scene.sun_zenith)
         found = find_vapour(read_rows, grid.shape, round(grid.resolution), table, believed, threads)
@@ -458,13 +461,6 @@ def _limits(path: Path, grid: Grid) -> ShadowLimits:
     b8a, b11, snow = (values(path, TOA, band) for band in LIMIT_BANDS[:3])
     water = read(path, TOA, LIMIT_BANDS[3]).astype(np.uint8)
     return ShadowLimits(b8a, b11, snow, water, *nearest_indices(water.shape, *grid_of(path, TOA).positions(grid)))
-
-
-def _vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:
-    """Read the whole tile's water vapour for the pixels of a grid."""
-    column = values(path, WVP, "water_vapour")
-    at = nearest_indices(column.shape, *grid_of(path, WVP).positions(grid))
-    return Vapour(np.log(column * np.float32(air_mass(scene.sun_zenith))), *at)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
