@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere.cirrus import HEIGHT, Ratios, Term, cirrus_in_b10, displaced, ratios, remove, term
-from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification.classes import is_one_of
-from steps.classification.vapour import absorption, b10_excess, read_vapour
+from steps.classification.classify import absorption
+from steps.classification.vapour import b10_excess, read_vapour
 from steps.core.cli import cli
 from steps.core.documents import write_document
 from steps.core.mesh import interpolate
@@ -72,7 +72,7 @@ def run(
     seen = {band: values(stack, TOA, band) for band in (*bands, "B10")}
     valid = np.all([np.isfinite(v) for v in seen.values()], axis=0)
     elevation = values(terrain, TERRAIN, "elevation")
-    table = absorption(water_vapour_transmittance, {band: scene.bands[band].response for band in ("B09", "B10")})
+    table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
     column = read_vapour(vapour, grid, scene)
     below = b10_excess(seen["B8A"], seen["B11"], elevation, column, 0, table, _MARGIN, 0.0)
     in_b10 = cirrus_in_b10(seen["B10"], below, valid, grid.resolution)

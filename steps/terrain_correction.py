@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from steps.atmosphere.lut import LookUpTable, table_of
-from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.atmosphere.relief import Mesh, thinned
+from steps.atmosphere.scene import evaluator
 from steps.classification.classes import is_one_of
 from steps.core.cli import cli
 from steps.core.documents import write_document
@@ -26,7 +27,7 @@ from steps.terrain.illumination import correct_terrain
 
 logger = logging.getLogger(__name__)
 
-#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.scene.CELL`.
+#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.relief.CELL`.
 CELL = {10: 192, 20: 96, 60: 32}
 #: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
 _AROUND = 1020

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from steps.atmosphere import sixs
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import vapour
+from steps.classification.classify import absorption
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.responses import reference_response
 from steps.simulation import spectra
 
 SUN = 40.0, 150.0
@@ -125,8 +126,7 @@ def test_transmittance_is_that_of_6s(column, elevation):
         for u in (0.0, column)
     )
     dry, wet = np.array(dry), np.array(wet)
-    responses = {band: reference_response("S2A", band) for band in ("B09", "B10")}
-    table = vapour.absorption(water_vapour_transmittance, responses)
+    table = absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
     for band, own in (("B09", table.b09), ("B10", table.b10)):
         response = reference_response("S2A", band)
         weight = np.interp(1000 * wet[:, 0], response.wavelength, response.values, 0, 0) * wet[:, 6]

@@ -13,7 +13,7 @@ import numpy as np
 
 from steps.atmosphere.climatology import FILE, THICKNESS_UNIT
 from steps.atmosphere.extract import write_checksums
-from steps.atmosphere.scene import SCALE_HEIGHT
+from steps.atmosphere.relief import SCALE_HEIGHT
 from steps.core.cli import cli
 from steps.core.errors import StepError
 

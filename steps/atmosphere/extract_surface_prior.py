@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere.extract import write_checksums
-from steps.atmosphere.responses import cell_weights, reference_response
+from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.surface_prior import BANDS, FILE, SHIFT
 from steps.core.cli import cli
+from steps.sentinel2.responses import reference_response
 
 #: Spectra to draw, and distributions to fit.
 SPECTRA = 30_000

@@ -6,7 +6,7 @@ may be greater: 6S, of which the table is, lets two to four times as much throug
 scenes do. Never is it less, since cirrus only brightens B10.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from steps.core.compiled import njit
 from steps.core.mesh import nearest_indices
 from steps.core.rasters import BLOCK, Grid, grid_of, row_blocks, values
 from steps.sentinel2.kinds import WVP
-from steps.sentinel2.scene import Scene, SpectralResponse
+from steps.sentinel2.scene import Scene
 
 #: The bands that `clear_columns` needs.
 BANDS = frozenset(("B02", "B03", "B04", "B8A", "B09", "B10", "B11"))
@@ -54,8 +54,6 @@ ENOUGH_SHARE = 0.02
 #: Transmittance in B10 that the thresholds of the rules leave room for, and how far it may be above the expected one.
 ROOM = 0.025
 MARGIN = 1.3
-#: Least and greatest slant column of water vapour, g/cm2.
-COLUMNS = (0.01, 60.0)
 
 
 class Absorption(NamedTuple):
@@ -91,16 +89,6 @@ class Vapour(NamedTuple):
     log_column: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
-
-
-def absorption(transmittance: Callable[..., np.ndarray], responses: Mapping[str, SpectralResponse]) -> Absorption:
-    """Return the transmittances of water vapour of a satellite, by its spectral responses in B09 and B10.
-
-    `transmittance` is a function of a response, slant columns (g/cm2) and elevations (km).
-    """
-    log_column, elevation = np.linspace(np.log(COLUMNS[0]), np.log(COLUMNS[1]), 80), 1000.0 * np.arange(10)
-    tables = (transmittance(responses[b], np.exp(log_column), elevation / 1000) for b in ("B09", "B10"))
-    return Absorption(log_column, elevation, *tables)
 
 
 def read_vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:

@@ -13,6 +13,7 @@ from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
+from steps.simulation import l1c_tile_xml
 from steps.simulation import l1c_xml as xml
 from steps.simulation.acquisition import Acquisition
 
@@ -81,7 +82,7 @@ def write_safe(
     uri = f"{scene.product}.SAFE"
     documents = {
         "MTD_MSIL1C.xml": xml.product_metadata(scene, grid, uri),
-        f"GRANULE/{scene.granule}/MTD_TL.xml": xml.tile_metadata(scene, grid, swath, sun),
+        f"GRANULE/{scene.granule}/MTD_TL.xml": l1c_tile_xml.tile_metadata(scene, grid, swath, sun),
         f"DATASTRIP/{scene.datastrip}/MTD_DS.xml": xml.datastrip_metadata(scene),
         "INSPIRE.xml": xml.inspire(scene, grid, uri),
     }

@@ -177,6 +177,27 @@ rule publish_cog:
         command("publish_cog")
 
 
+rule upload:
+    input:
+        finished=lambda wildcards: product_files(wildcards.product),
+    output:
+        uploaded=UPLOADED,
+    log:
+        kept("logs/upload.log"),
+    benchmark:
+        kept("benchmarks/upload.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(400),
+    params:
+        **UPLOAD,
+        folder=literal(str(PLACE)),
+    shell:
+        command("upload")
+
+
 rule write_zarr:
     input:
         l1c=l1c_input,
