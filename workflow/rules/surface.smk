@@ -3,10 +3,7 @@
 
 rule reflectance:
     input:
-        toa=[
-            of(f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif")
-            for size in SIZES
-        ],
+        toa=[of(top_of_atmosphere(size)) for size in SIZES],
         classification=of("classification/scl_80m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
