@@ -41,7 +41,7 @@ def _nodes_over(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> n
 
 
 def lagrange(nodes: np.ndarray, values: np.ndarray | np.floating | float) -> np.ndarray:
-    """Return the weights of nodes in the polynomial through all of them, shape (nodes, *values.shape)."""
+    """Return the weights of nodes in the polynomial through all of them, shape `(nodes, *values.shape)`."""
     result = np.ones((nodes.size, *np.shape(values)))
     for i, node in enumerate(nodes):
         for other in np.delete(nodes, i):

@@ -53,7 +53,7 @@ def _spread(values: np.ndarray, count: int, relative: float, absolute: float = 0
 
 
 def lagrange(nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the weights of nodes in the polynomial through them at some values, shape (nodes, *values.shape)."""
+    """Return the weights of nodes in the polynomial through them at some values, shape `(nodes, *values.shape)`."""
     weights = []
     for i, node in enumerate(nodes):
         others = np.delete(nodes, i)
