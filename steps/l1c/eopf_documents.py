@@ -14,11 +14,11 @@ from steps.l1c.eopf_angles import angles
 from steps.l1c.eopf_metadata import Names, Told, corner, image_path, shortest
 from steps.l1c.eopf_store import Store
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.sentinel2.baselines import FIRST_WITH_OFFSET
 
 #: Specification that each document follows, by the first baseline that does.
 _SPECIFICATIONS = (("05.11", 15), ("00.00", 14))
-#: First baseline whose numbers have an offset, and that offset.
-_FIRST_WITH_OFFSET = "04.00"
+#: Offset of numbers, where they have one, and their scale.
 _OFFSET = -0.1
 _SCALE = 1e-4
 
@@ -180,7 +180,7 @@ def _scale(source: Store) -> float:
 
 
 def _offset(source: Store, band: str, baseline: str) -> float:
-    return _attribute(source, band, "add_offset", _OFFSET if baseline >= _FIRST_WITH_OFFSET else 0.0)
+    return _attribute(source, band, "add_offset", _OFFSET if baseline >= FIRST_WITH_OFFSET else 0.0)
 
 
 def _attribute(source: Store, band: str, name: str, default: float) -> float:

@@ -2,19 +2,15 @@
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN
+from steps.l1c.documents import AGAIN, read_json
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: Bytes that no file of metadata reaches; those of real products have a few hundred thousand.
-_LARGEST = 50e6
 
 
 class Store:
@@ -43,34 +39,22 @@ class Store:
                 f"{AGAIN}, or if it is complete: python -c 'import zarr; zarr.consolidate_metadata(\"{path}\")'"
             )
 
-    def _json(self, name: str) -> dict:
-        path = self.path / name
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError("it is far too large")
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(document, dict):
-                raise ValueError("it is no object")
-        except (OSError, ValueError, RecursionError) as error:
-            raise StepError(f"{path}: cannot be read ({error!s:.200}); {AGAIN}") from error
-        return document
-
     @functools.cached_property
     def _consolidated(self) -> Mapping[str, dict]:
         """What describes each node: of format 2 by file (`a/b/.zarray`), of format 3 by path if it is there at all."""
         if self._format == 2:
-            found = self._json(".zmetadata").get("metadata")
+            found = read_json(self.path / ".zmetadata").get("metadata")
             if not isinstance(found, dict):
                 raise StepError(f"{self.path / '.zmetadata'}: has no metadata in it; {AGAIN}")
             return found
-        root = self._json("zarr.json")
+        root = read_json(self.path / "zarr.json")
         consolidated = root.get("consolidated_metadata") or {}
         return {"": root, **consolidated.get("metadata", {})}
 
     def _node(self, path: str) -> dict | None:
         """Return what format 3 tells of a node, None where there is none."""
         if path not in self._consolidated and (self.path / path / "zarr.json").is_file():
-            return self._json(f"{path}/zarr.json")
+            return read_json(self.path / f"{path}/zarr.json")
         return self._consolidated.get(path)
 
     def attributes(self, path: str) -> dict:
