@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass
-from math import cos, exp, log, radians, sqrt
+from math import acos, cos, degrees, exp, isnan, log, nan, radians, sqrt
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class _Band:
     Attributes
     ----------
     scattering
-        Quadrature (node, fraction, weight), the arrays of the table at the nodes, and the Fourier modes.
+        Quadrature (node, fraction, weight), the arrays of the table at the nodes, and the number of Fourier modes.
     gas
         Weights, and coefficients of the gases in the cells of the band.
     """
@@ -167,7 +167,7 @@ def _prepared(table: LookUpTable, response: SpectralResponse) -> _Band:
             table.spherical_albedo[used],
             table.aerosol_transmittance_up[used],
         ),
-        np.arange(multiple.shape[-1]),
+        multiple.shape[-1],
     )
     cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
     return _Band(scattering, (weights, gas.log_pressure, *cut))
@@ -219,55 +219,61 @@ def _spline_weights(knots, x, weights):
 @njit(cache=True, nogil=True)
 def _bracket(axis, x):
     """Return index and fraction for linear interpolation in an ascending axis, extrapolated at its ends."""
-    i = min(max(np.searchsorted(axis, x) - 1, 0), axis.size - 2)
-    return i, (x - axis[i]) / (axis[i + 1] - axis[i])
+    low, high = 0, axis.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if axis[middle] < x:
+            low = middle
+        else:
+            high = middle
+    return low, (x - axis[low]) / (axis[low + 1] - axis[low])
 
 
 @njit(cache=True, nogil=True)
-def _multiple(coefficients, first, weights, view_azimuth):
+def _multiple(coefficients, p, a, s, weights, by_aot, view_azimuth):
     """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series.
 
     The last axis of `coefficients` is view zenith times Fourier mode, with the factors `view_azimuth`.
     """
     total = 0.0
-    for a in range(4):
-        for b in range(4):
-            pair = weights[0, a] * weights[1, b]
+    for i in range(4):
+        for j in range(4):
+            pair = weights[0, i] * by_aot[j]
             if pair == 0.0:
                 continue
-            for c in range(4):
-                line = coefficients[first[0] + a, first[1] + b, first[2] + c]
+            for k in range(4):
                 part = 0.0
                 for d in range(view_azimuth.size):
-                    part += line[d] * view_azimuth[d]
-                total += pair * weights[2, c] * part
+                    part += coefficients[p + i, a + j, s + k, d] * view_azimuth[d]
+                total += pair * weights[2, k] * part
     return total
 
 
 @njit(cache=True, nogil=True)
-def _contract2(coefficients, first0, first1, weights0, weights1):
+def _contract2(coefficients, i, j, by_i, by_j):
     total = 0.0
     for a in range(4):
         for b in range(4):
-            total += weights0[a] * weights1[b] * coefficients[first0 + a, first1 + b]
+            total += by_i[a] * by_j[b] * coefficients[i + a, j + b]
     return total
 
 
 @njit(cache=True, nogil=True)
-def _contract3(coefficients, first0, first1, first2, weights0, weights1, weights2):
+def _contract3(coefficients, i, j, k, by_i, by_j, by_k):
     total = 0.0
     for a in range(4):
-        if weights0[a] != 0.0:
-            total += weights0[a] * _contract2(coefficients[first0 + a], first1, first2, weights1, weights2)
+        if by_i[a] != 0.0:
+            total += by_i[a] * _contract2(coefficients[i + a], j, k, by_j, by_k)
     return total
 
 
 @njit(cache=True, nogil=True)
-def _at_node(n, point, geometry, first, weights, clear, view_azimuth, facts, log_phase, tables, result):
+def _at_node(n, point, geometry, first, weights, none, view_azimuth, facts, log_phase, tables, result):
     """Set the nine scattering quantities of one point at one wavelength.
 
     In `result`: path reflectance of molecules and aerosol and of molecules alone, total transmittances down and up,
     their direct parts, spherical albedo, and the diffuse upward transmittances of molecules alone and aerosol alone.
+    `none` are the spline weights of no aerosol.
     """
     pressure_ratio, aot = point
     sun, view, cos_angle, angle_index, angle_fraction = geometry
@@ -279,15 +285,15 @@ def _at_node(n, point, geometry, first, weights, clear, view_azimuth, facts, log
     log_p = log_phase[n, angle_index] * (1 - angle_fraction) + log_phase[n, angle_index + 1] * angle_fraction
     air = rayleigh_phase(cos_angle)
     once = single_scattering(molecules, aerosol * keep, air, exp(log_p) * albedo[n] / keep, sun, view)
-    result[0] = once + _multiple(multiple[n], first, weights, view_azimuth)
+    result[0] = once + _multiple(multiple[n], p, a, s, weights, weights[1], view_azimuth)
     once = single_scattering(molecules, 0.0, air, 0.0, sun, view)
-    result[1] = once + _multiple(multiple[n], (p, 0, s, v), clear, view_azimuth)
+    result[1] = once + _multiple(multiple[n], p, 0, s, weights, none, view_azimuth)
     result[2] = _contract3(down[n], p, a, s, weights[0], weights[1], weights[2])
     result[3] = _contract3(up[n], p, a, v, weights[0], weights[1], weights[3])
     result[4] = exp(-(molecules + aerosol) / sun)
     result[5] = exp(-(molecules + aerosol) / view)
     result[6] = _contract2(spherical[n], p, a, weights[0], weights[1])
-    result[7] = _contract3(up[n], p, 0, v, clear[0], clear[1], clear[3]) - exp(-molecules / view)
+    result[7] = _contract3(up[n], p, 0, v, weights[0], none, weights[3]) - exp(-molecules / view)
     result[8] = _contract2(aerosol_up[n], a, v, weights[1], weights[3]) - exp(-aerosol / view)
 
 
@@ -332,12 +338,15 @@ def _gas_means(gas, log_pressure, mass, water_vapour, ozone):
 def _evaluate(points, pressures, scattering, gas, result):
     """Set `result`, shape (points, 10), the fields of `BandAtmosphere` in their order."""
     (node, fraction, weight), knots, facts, (angles, log_phase), tables, modes = scattering
-    weights, clear, view_azimuth = np.zeros((4, 4)), np.zeros((4, 4)), np.empty(4 * modes.size)
+    weights, none, view_azimuth = np.zeros((4, 4)), np.zeros(4), np.empty(4 * modes)
+    none[0] = 1.0
     at_node, band = np.empty((facts[0].size, 9)), np.empty(9)
     for q in range(points.shape[1]):
-        sun_zenith, view_zenith, azimuth, _, aot, water_vapour, ozone = points[:, q]
-        if np.isnan(points[:, q].sum()):
-            result[q] = np.nan
+        sun_zenith, view_zenith, azimuth = points[0, q], points[1, q], points[2, q]
+        aot, water_vapour, ozone = points[4, q], points[5, q], points[6, q]
+        if isnan(sun_zenith + view_zenith + azimuth + points[3, q] + aot + water_vapour + ozone):
+            for k in range(result.shape[1]):
+                result[q, k] = nan
             continue
         sun, view = cos(radians(sun_zenith)), cos(radians(view_zenith))
         first = (
@@ -346,17 +355,20 @@ def _evaluate(points, pressures, scattering, gas, result):
             _spline_weights(knots[2], sun, weights[2]),
             _spline_weights(knots[3], view_zenith, weights[3]),
         )
-        clear[:] = weights
-        clear[1] = (1.0, 0.0, 0.0, 0.0)
-        for m in modes:
-            view_azimuth[m :: modes.size] = weights[3] * cos(m * radians(180 - azimuth))
+        for m in range(modes):
+            factor = cos(m * radians(180 - azimuth))
+            for k in range(4):
+                view_azimuth[k * modes + m] = weights[3, k] * factor
         cos_angle = cos_scattering_angle(sun_zenith, view_zenith, azimuth)
-        geometry = (sun, view, cos_angle, *_bracket(angles, np.degrees(np.arccos(cos_angle))))
+        angle_index, angle_fraction = _bracket(angles, degrees(acos(cos_angle)))
+        geometry = (sun, view, cos_angle, angle_index, angle_fraction)
         point = (pressures[q] / STANDARD_PRESSURE, aot)
         for n in range(facts[0].size):
-            _at_node(n, point, geometry, first, weights, clear, view_azimuth, facts, log_phase, tables, at_node[n])
+            _at_node(n, point, geometry, first, weights, none, view_azimuth, facts, log_phase, tables, at_node[n])
         _band_means(node, fraction, weight, at_node, band)
         other, water, half = _gas_means(gas, log(pressures[q]), 1 / sun + 1 / view, water_vapour, ozone)
         result[q, 0] = band[1] + (band[0] - band[1]) * half
-        result[q, 1], result[q, 2] = other, water
-        result[q, 3:] = band[2:]
+        result[q, 1] = other
+        result[q, 2] = water
+        for k in range(2, band.size):
+            result[q, k + 1] = band[k]
