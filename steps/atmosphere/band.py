@@ -10,7 +10,7 @@ from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.scattering import cos_scattering_angle, rayleigh_phase, single_scattering
 from steps.atmosphere.tables import STANDARD_PRESSURE, gases, pressure
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.scene import SpectralResponse
 
 #: What the look-up tables cover; anything outside is moved to the nearest limit. Units as in `band_atmosphere`.
@@ -197,7 +197,7 @@ def _quadrature(wavelength: np.ndarray, weights: np.ndarray, nodes: np.ndarray) 
     return tuple(np.concatenate(column) for column in zip(*result, strict=True))
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _spline_weights(knots, x, weights):
     """Set the four cubic B-splines that are not zero at x; return the index of the first (de Boor 1978)."""
     last = knots.size - 5
@@ -216,7 +216,7 @@ def _spline_weights(knots, x, weights):
     return i - 3
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _bracket(axis, x):
     """Return index and fraction for linear interpolation in an ascending axis, extrapolated at its ends."""
     low, high = 0, axis.size - 1
@@ -229,7 +229,7 @@ def _bracket(axis, x):
     return low, (x - axis[low]) / (axis[low + 1] - axis[low])
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _multiple(coefficients, p, a, s, weights, by_aot, view_azimuth):
     """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series.
 
@@ -249,7 +249,7 @@ def _multiple(coefficients, p, a, s, weights, by_aot, view_azimuth):
     return total
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _contract2(coefficients, i, j, by_i, by_j):
     total = 0.0
     for a in range(4):
@@ -258,7 +258,7 @@ def _contract2(coefficients, i, j, by_i, by_j):
     return total
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _contract3(coefficients, i, j, k, by_i, by_j, by_k):
     total = 0.0
     for a in range(4):
@@ -267,7 +267,7 @@ def _contract3(coefficients, i, j, k, by_i, by_j, by_k):
     return total
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _at_node(n, point, geometry, first, weights, none, view_azimuth, facts, log_phase, tables, result):
     """Set the nine scattering quantities of one point at one wavelength.
 
@@ -280,6 +280,7 @@ def _at_node(n, point, geometry, first, weights, none, view_azimuth, facts, log_
     extinction, albedo, peak, rayleigh = facts
     multiple, down, up, spherical, aerosol_up = tables
     p, a, s, v = first
+    lowest = np.int64(0)  # not just 0, for whose type helpers would be compiled again
     molecules, aerosol = rayleigh[n] * pressure_ratio, extinction[n] * aot
     keep = 1 - albedo[n] * peak[n]
     log_p = log_phase[n, angle_index] * (1 - angle_fraction) + log_phase[n, angle_index + 1] * angle_fraction
@@ -287,17 +288,17 @@ def _at_node(n, point, geometry, first, weights, none, view_azimuth, facts, log_
     once = single_scattering(molecules, aerosol * keep, air, exp(log_p) * albedo[n] / keep, sun, view)
     result[0] = once + _multiple(multiple[n], p, a, s, weights, weights[1], view_azimuth)
     once = single_scattering(molecules, 0.0, air, 0.0, sun, view)
-    result[1] = once + _multiple(multiple[n], p, 0, s, weights, none, view_azimuth)
+    result[1] = once + _multiple(multiple[n], p, lowest, s, weights, none, view_azimuth)
     result[2] = _contract3(down[n], p, a, s, weights[0], weights[1], weights[2])
     result[3] = _contract3(up[n], p, a, v, weights[0], weights[1], weights[3])
     result[4] = exp(-(molecules + aerosol) / sun)
     result[5] = exp(-(molecules + aerosol) / view)
     result[6] = _contract2(spherical[n], p, a, weights[0], weights[1])
-    result[7] = _contract3(up[n], p, 0, v, weights[0], none, weights[3]) - exp(-molecules / view)
+    result[7] = _contract3(up[n], p, lowest, v, weights[0], none, weights[3]) - exp(-molecules / view)
     result[8] = _contract2(aerosol_up[n], a, v, weights[1], weights[3]) - exp(-aerosol / view)
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _band_means(node, fraction, weight, at_node, band):
     """Average the scattering quantities over a band.
 
@@ -315,7 +316,7 @@ def _band_means(node, fraction, weight, at_node, band):
             band[k] += weight[j] * (exp(-y) if transmittance else y)
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _gas_means(gas, log_pressure, mass, water_vapour, ozone):
     """Return the band means of the transmittances of other gases, of all water vapour and of half of it."""
     weight, axis, water, other, absorption = gas

@@ -8,7 +8,7 @@ tiles, and of those that are decoded in full anyway.
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.l1c.jp2 import averaged
 from steps.sentinel2.bands import TILE_SIZE
 
@@ -60,7 +60,7 @@ def _low_pass(pixels, tile, halvings, low):
                     low[(top >> halvings) + i, (left >> halvings) + j] = min(max(work[i, j], 0), 65535)
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _half_rows(x):
     """Return the low samples of every column; beyond its ends it goes on mirrored."""
     rows, columns = x.shape
@@ -82,7 +82,7 @@ def _half_rows(x):
     return low
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _half_columns(x):
     """Return the low samples of every row."""
     rows, columns = x.shape
