@@ -84,7 +84,8 @@ def upsample_row(coarse, ratio, fine):
         For another ratio.
     """
     first = ratio // 2  # pixel at or after the first cell's centre
-    fine[:first] = coarse[0]
+    for j in range(first):
+        fine[j] = coarse[0]
     if ratio == 6:
         _between(coarse, fine[first:], _SIXTHS)
     elif ratio == 3:

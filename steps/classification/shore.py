@@ -35,7 +35,7 @@ def _share_of_water(scl, b8a, b11, i, j):
                 total[k, 0] += b8a[y, x]
                 total[k, 1] += b11[y, x]
                 count[k] += 1
-    if count.min() == 0:
+    if count[0] == 0 or count[1] == 0:
         return 0.0
     result, weight = 0.0, 0.0
     for band, value in enumerate((b8a[i, j], b11[i, j])):

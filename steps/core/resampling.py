@@ -37,8 +37,8 @@ def _block_mean(values, factor, result):
     total, least = np.empty(values.shape[1], np.uint32), np.empty(values.shape[1], np.uint16)
     for i in range(result.shape[0]):
         # Down the columns first: these loops are vectorised, and most of the work.
-        total[:] = values[i * factor]
-        least[:] = values[i * factor]
+        for j in range(len(total)):
+            total[j] = least[j] = values[i * factor, j]
         for k in range(i * factor + 1, (i + 1) * factor):
             for j in range(len(total)):
                 total[j] += values[k, j]
