@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.scene_classes import CIRRUS, CLOUD_MEDIUM, NO_DATA, SNOW, WATER
 
 kernel = njit(cache=True, nogil=True)
@@ -118,7 +118,7 @@ def displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth):
     return down, right
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _mean_darkness(pixels, first, last, darkness, shift):
     """Mean darkness under `pixels[first:last]` moved by `shift`, all flat indices, and how many pixels have one."""
     step = max(1, (last - first) // SAMPLE)
@@ -131,7 +131,7 @@ def _mean_darkness(pixels, first, last, darkness, shift):
     return dark / max(judged, 1), judged * step
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _inside_frame(order, columns, frame):
     """Flat indices of pixels in an image with so many pixels more on each side."""
     result = np.empty(order.size, np.int64)
@@ -171,7 +171,9 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
     rows, columns = darkness.shape
     frame = int(np.abs(moves).max() * heights.max()) + 1
     framed = np.full((rows + 2 * frame, columns + 2 * frame), np.nan, np.float32)
-    framed[frame : frame + rows, frame : frame + columns] = darkness
+    for i in range(rows):
+        for j in range(columns):
+            framed[frame + i, frame + j] = darkness[i, j]
     order, rim, flat = _inside_frame(order, columns, frame), _inside_frame(rim, columns, frame), framed.ravel()
     for c in range(starts.size - 1):
         for k in range(heights.size):
