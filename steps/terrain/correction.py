@@ -1,5 +1,7 @@
 """From the reflectance of level ground to that of the ground as it lies, pixel by pixel."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from steps.core.compiled import formula, helper, larger, njit
@@ -150,8 +152,33 @@ def _correct(boa, around, lie, left, right, step, sky, limit, i, start, result):
     return valid, shaded, limited
 
 
+class Light(NamedTuple):
+    """What lights the ground of a scene, by band.
+
+    Attributes
+    ----------
+    nodes
+        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
+        on, the last one at or beyond the edge.
+    cell
+        Pixels from node to node.
+    sky
+        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
+    surroundings
+        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
+    ratio
+        Pixels per cell.
+    """
+
+    nodes: np.ndarray
+    cell: int
+    sky: np.ndarray
+    surroundings: np.ndarray
+    ratio: int
+
+
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, ratio, limit, result, counts):
+def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -165,17 +192,8 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (rows, columns) bool: where clouds hide the ground, whose reflectance is only rounded.
     row
         First row in the scene.
-    nodes
-        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
-        on, the last one at or beyond the edge.
-    sky
-        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
-    cell
-        Pixels from node to node.
-    surroundings
-        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
-    ratio
-        Pixels per cell.
+    light
+        `Light` of the whole scene.
     limit
         Lower limit of the cosine of incidence in sunlight, and of the irradiance relative to level ground.
     result
@@ -184,6 +202,7 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (bands, rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
     bands, rows, columns = boa.shape
+    nodes, cell, sky, surroundings, ratio = light
     limit, step = np.float32(limit), _ONE / np.float32(cell)
     line = np.empty((bands, nodes.shape[2], NODE_TERMS), np.float32)
     around, scratch = np.empty((bands, columns), np.float32), np.empty(_LIE * cell, np.float32)
