@@ -50,7 +50,7 @@ def relative_irradiance(
     hidden
         Share of the upper half space that is not sky, weighted by the cosine to the slope's normal.
     u, v
-        Cosine of the incidence angle less that of the slope times that of the sun zenith; 1 less the cosine of the slope.
+        Cosine of the incidence angle, less that of the slope times that of the sun zenith; 1 less that of the slope.
     transmittance, direct
         Downward transmittance, total and direct.
     albedo
