@@ -15,7 +15,7 @@ from steps.classification.images import Bands, Maps
 from steps.classification.improved import IMPROVEMENTS, UNSEEN, Improvement, Refinements, agree
 from steps.classification.interface import classify_scene
 from steps.classification.parallax import REACH
-from steps.classification.vapour import Vapour, air_mass, find_vapour, limits
+from steps.classification.vapour import Vapour, air_mass, find_vapour, limits, read_vapour
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
@@ -106,7 +106,7 @@ def run(
         refinements = Refinements(made, shadows, cast_shadow, displaced, cloud_buffer, prediction)
     table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
     if tile_vapour:
-        found = _vapour(tile_vapour, grid, scene)
+        found = read_vapour(tile_vapour, grid, scene)
     else:
         believed = limits(scene.auxiliary.water_vapour, float(ground["tile_elevation_mean"]), scene.sun_zenith)
         found = find_vapour(read_rows, grid.shape, round(grid.resolution), table, believed, threads)
@@ -165,13 +165,6 @@ def _limits(path: Path, grid: Grid) -> ShadowLimits:
     b8a, b11, snow = (values(path, TOA, band) for band in LIMIT_BANDS[:3])
     water = read(path, TOA, LIMIT_BANDS[3]).astype(np.uint8)
     return ShadowLimits(b8a, b11, snow, water, *nearest_indices(water.shape, *grid_of(path, TOA).positions(grid)))
-
-
-def _vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:
-    """Read the whole tile's water vapour for the pixels of a grid."""
-    column = values(path, WVP, "water_vapour")
-    at = nearest_indices(column.shape, *grid_of(path, WVP).positions(grid))
-    return Vapour(np.log(column * np.float32(air_mass(scene.sun_zenith))), *at)
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:

@@ -176,6 +176,23 @@ SHADOWS_MATCHED = (
     config["classification"]["mode"] == "improved"
     and "shadow" in config["classification"]["improvements"]
 )
+CORRECT_CIRRUS = config["cirrus_correction"] and (REFLECTANCE or ATMOSPHERE)
+# What the atmosphere is found and taken out from: the whole tile at 80 m, and the pixels of each size.
+OVERVIEW = "cirrus/toa_80m.tif" if CORRECT_CIRRUS else "import/toa_80m.tif"
+
+
+def top_of_atmosphere(size):
+    """Top-of-atmosphere reflectance of a pixel size, without cirrus if that is wanted."""
+    if CORRECT_CIRRUS:
+        return f"cirrus/toa_{size}m.tif"
+    return uncorrected(size)
+
+
+def uncorrected(size):
+    """Top-of-atmosphere reflectance of a pixel size as the sensor saw it."""
+    return f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif"
+
+
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 

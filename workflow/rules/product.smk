@@ -43,6 +43,7 @@ rule quality_report:
         water_vapour=if_any(
             REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
         ),
+        cirrus=if_any(CORRECT_CIRRUS, of("cirrus/cirrus.json")),
         reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
         terrain_correction=if_any(
             REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
