@@ -535,6 +535,12 @@ LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYE
 
 
 COMMANDS = {}
+# Snakemake takes PYTHONPATH away from what runs in an environment of conda's.
+IN_CONDA = {
+    method.name for method in workflow.deployment_settings.deployment_method
+} & {"CONDA"}
+PYTHON = f"PYTHONPATH={shlex.quote(here)} python" if IN_CONDA else "python"
+PYTHON = PYTHON.replace("{", "{{").replace("}", "}}")
 
 
 def command(rule, program=""):
@@ -551,7 +557,7 @@ def complete(stage):
     named = (stage.input, stage.output, stage.params)
     workers = " {resources.workers}" if program.rule in PARALLEL else ""
     words = options(*(dict(n.items()) for n in named))
-    stage.shellcmd = f"python -m {program.module} {words}{workers}"
+    stage.shellcmd = f"{PYTHON} -m {program.module} {words}{workers}"
     COMMANDS[program.rule] = stage.shellcmd
     if "product" in stage.wildcard_names:
         stage.set_input(provenance=provenance(stage))
