@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 
 from steps.atmosphere.lut import LookUpTable, table_of
-from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, thinned
+from steps.atmosphere.scene import evaluator
+from steps.atmosphere.sky import sky_terms
 from steps.classification.classes import is_one_of
 from steps.core.cli import cli
-from steps.core.documents import write_document
+from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
 from steps.core.parallel import Backend, RunAll, workers
@@ -19,18 +21,20 @@ from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
-from steps.sentinel2.reports import CorrectedRaster, TerrainReport
+from steps.sentinel2.reports import CorrectedRaster, SceneMeans, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM
-from steps.terrain.illumination import correct_terrain
+from steps.terrain.correction import correct_terrain
 
 logger = logging.getLogger(__name__)
 
-#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.scene.CELL`.
+#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.relief.CELL`.
 CELL = {10: 192, 20: 96, 60: 32}
 #: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
 _AROUND = 1020
 _CELL = 60
+#: Least range of elevation between which the sky is taken to change linearly, km.
+_LEAST_RANGE = 0.2
 _GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
 
 
@@ -42,6 +46,7 @@ def run(
     angles: Path,
     aot: Path,
     aerosol_model: Path,
+    scene_means: Path,
     corrected: list[Path],
     report: Path,
     correction: Literal["auto", "always"] = "auto",
@@ -65,6 +70,8 @@ def run(
         Scene classification at 20 m.
     metadata, angles, aot, aerosol_model
         The scene, its sun angles, its aerosol at 20 m, and its aerosol model.
+    scene_means
+        `SceneMeans`, means and ranges of the whole tile.
     corrected
         The reflectance rasters to write, in the order of `boa`.
     report
@@ -82,7 +89,7 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    inputs = classification, metadata, angles, aot, aerosol_model
+    inputs = classification, metadata, angles, aot, aerosol_model, scene_means
     with workers(backend, threads, scheduler) as run_all:
         reports = [
             _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
@@ -100,6 +107,7 @@ def _corrected(
     angles: Path,
     aot: Path,
     aerosol_model: Path,
+    scene_means: Path,
     correction: str,
     limit: float,
     run_all: RunAll,
@@ -119,10 +127,12 @@ def _corrected(
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
     mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
     table, scene = table_of(aerosol_model), Scene.read(metadata)
-    elevation_nodes, aerosol = _atmosphere_nodes(mesh, terrain, aot)
+    atmosphere = _atmosphere_nodes(mesh, terrain, aot)
+    sky = _sky_over(scene, angle_grid, read_document(scene_means, SceneMeans))
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
     counts = []
-    fields = list(run_all(_field, bands, boa, mesh, angle_grid, elevation_nodes, aerosol, table, scene))
+    parts = run_all(_field, bands, boa, mesh, angle_grid, atmosphere, sky, table, scene)
+    fields = [np.stack(part) for part in zip(*parts, strict=True)]
     with create(corrected, BOA, grid, bands) as raster:
         cloud = is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH))
         in_classes = nearest_indices(cloud.shape, *grid_of(classification, CLASSIFICATION).positions(grid))
@@ -157,12 +167,32 @@ def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray,
     return elevation_nodes, thinned(aerosol, elevation_nodes)
 
 
+def _sky_over(scene: Scene, angles: AngleGrid, means: SceneMeans) -> tuple[float, float, tuple[float, float]]:
+    """Return the sun zenith, aerosol above sea level and range of elevation (km) for which a tile's sky is computed."""
+    tile = scene.whole
+    middle = tile.left + tile.width * tile.resolution / 2, tile.top - tile.height * tile.resolution / 2
+    sun_zenith, _ = angles.sun(*(np.array([[v]]) for v in middle))
+    at_sea_level = means.aot550.mean * np.exp(means.elevation_km.mean / SCALE_HEIGHT)
+    low, high = means.elevation_km.lowest, max(means.elevation_km.highest, means.elevation_km.lowest + _LEAST_RANGE)
+    return float(sun_zenith[0, 0]), float(at_sea_level), (low, high)
+
+
 def _field(
-    band: str, boa: Path, mesh: Mesh, angles: AngleGrid, elevation_nodes, aerosol, table: LookUpTable, scene: Scene
+    band: str,
+    boa: Path,
+    mesh: Mesh,
+    angles: AngleGrid,
+    atmosphere: tuple[np.ndarray, np.ndarray],
+    sky: tuple[float, float, tuple[float, float]],
+    table: LookUpTable,
+    scene: Scene,
 ):
-    """Return the nodes' numbers and the surroundings' reflectance of one band."""
-    nodes = _nodes(mesh, angles, elevation_nodes, aerosol, evaluator(table, scene, band))
-    return nodes, _surroundings(boa, band, round(mesh.grid.resolution))
+    """Return the nodes' numbers, the terms of the sky and the surroundings' reflectance of one band."""
+    nodes = _nodes(mesh, angles, *atmosphere, evaluator(table, scene, band))
+    low, high = sky_terms(table, scene.bands[band].response, *sky)
+    slope = (high - low) / (1000 * (sky[2][1] - sky[2][0]))
+    terms = np.array([low - slope * 1000 * sky[2][0], slope], "f4")
+    return nodes, terms, _surroundings(boa, band, round(mesh.grid.resolution))
 
 
 def _nodes(
@@ -178,7 +208,7 @@ def _nodes(
         # The parabola through the values at the three levels, in powers of the elevation.
         slope, bend = (c - a) / (2 * step), (a + c - 2 * b) / (2 * step**2)
         terms += [b - slope * middle + bend * middle**2, slope - 2 * bend * middle, bend]
-    return np.stack(terms).astype("f4")
+    return np.stack(terms, axis=-1).astype("f4")
 
 
 def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
@@ -198,13 +228,13 @@ def _correct(
     """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     level, ground = (
         read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
-        tuple(read_bands(terrain, TERRAIN, _GROUND, rows)),
+        read_bands(terrain, TERRAIN, _GROUND, rows),
     )
-    result, counts = np.empty(level.shape, BOA.dtype), np.zeros((*level.shape[:2], 3), np.int64)
+    result, counts = np.empty(level.shape, BOA.dtype), np.empty((*level.shape[:2], 3), np.int64)
     cell, ratio = CELL[resolution], _CELL // resolution
     cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
-    for k, (nodes, around) in enumerate(fields):
-        correct_terrain(level[k], ground, cloudy, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
+    nodes, sky, around = fields
+    correct_terrain(level, ground, cloudy, rows.start, nodes, sky, cell, around, ratio, limit, result, counts)
     return result, counts.sum(axis=1)
 
 

@@ -16,7 +16,7 @@ from steps.core.cli import cli
 from steps.core.documents import atomic
 from steps.core.errors import StepError
 from steps.core.parallel import write_files
-from steps.core.rasters import RASTER_ERRORS, Grid, Kind, bands_of, check_space, create, grid_of, row_blocks
+from steps.core.rasters import Grid, Kind, bands_of, check_space, create, grid_of, row_blocks, writing
 from steps.l2a import layers as layers_of
 from steps.l2a.assets import ANGLE, DARK_VEGETATION, FLAT, QA, Asset, Layer, Product, chosen_assets
 from steps.sentinel2.bands import RESOLUTIONS
@@ -152,16 +152,12 @@ def _write(path: Path, asset: Asset, layers: layers_of.Layers, grid: Grid, tags:
                 for band in asset.bands:
                     for rows in row_blocks(grid.height):
                         raster.write(band, layers.read(asset.kind, band, rows), rows.start)
-        source = derived if derives else layers.source(asset.kind)
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=1):
-            virtual = _virtual(source, asset, grid, tags)
+        virtual = _virtual(derived if derives else layers.source(asset.kind), asset, grid, tags)
+        with writing(path, grid.width * grid.height), rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=1):
             copy(virtual, path, overview_resampling=resampling, **options)
             # A disk that is full at the very end goes unnoticed; the last pixel is stored last.
             with rasterio.open(path) as file:
                 file.read(window=Window(grid.width - 1, grid.height - 1, 1, 1))
-    except RASTER_ERRORS as error:
-        check_space(path, grid.width * grid.height)
-        raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
     finally:
         derived.unlink(missing_ok=True)
 

@@ -90,6 +90,7 @@ def light(environment, slope=0.0, facing=0.0, lit=1.0, terrain=0.2):
         AIR,
         environment,
         cos_incidence=tilt,
+        cos_slope=np.cos(b),
         sun_cosine=SUN,
         sky_view=(1 + np.cos(b)) / 2,
         lit=lit,

@@ -9,8 +9,7 @@ import rasterio
 import real_scenes
 from scipy import ndimage
 
-import steps.scene_classification as step
-from steps.atmosphere.responses import reference_response
+import steps.classification.classify as core
 from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
@@ -20,6 +19,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -281,7 +281,7 @@ def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, resolution, m
     expected = classify_scene(toa, resolution, 40, 150, **options, **maps)
     assert len(np.unique(expected[0])) >= 9
     for threads, rows in ((1, 16), (1, 37), (2, 64), (4, 37), (4, 139), (2, 1000)):
-        monkeypatch.setattr(step, "ROWS", rows)
+        monkeypatch.setattr(core, "ROWS", rows)
         got = classify_scene(toa, resolution, 40, 150, threads=threads, **options, **maps)
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -14,7 +14,9 @@ from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.inversion import environment_share, toa_reflectance
 from steps.atmosphere.inversion_kernel import EXCESS_UNIT, POWERS, density_factor
-from steps.atmosphere.scene import SCALE_HEIGHT, Mesh, SceneAtmosphere, evaluator, inversion_nodes, thinned
+from steps.atmosphere.inversion_nodes import inversion_nodes
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, thinned
+from steps.atmosphere.scene import SceneAtmosphere, evaluator
 from steps.core.errors import StepError
 from steps.core.mesh import interpolate
 from steps.core.rasters import values, write

@@ -17,7 +17,6 @@ from steps import uncertainty, write_cog
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.models import other_aerosol_model
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.scene import Coefficients, geometry
 from steps.atmosphere.uncertainty import (
     INPUTS,
@@ -37,6 +36,7 @@ from steps.l2a.assets import UNCERTAINTIES
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS
 from steps.sentinel2.kinds import AOT, AOT_UNCERTAINTY, BOA, TERRAIN, TOA, UNCERTAINTY, WVP
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band
 
 # W/m2/um, S2A.

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from steps.atmosphere import sixs
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import vapour
-from steps.scene_classification import absorption, classify_scene
+from steps.classification.classify import absorption
+from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.responses import reference_response
 from steps.simulation import spectra
 
 SUN = 40.0, 150.0

@@ -19,7 +19,6 @@ import yaml
 from checkout import ROOT, Checkout, region_of_interest, write_hills
 from test_survival import ends
 
-from steps.atmosphere.models import AEROSOL_MODELS
 from steps.core import rasters
 from steps.core.provenance import Provenance
 from steps.sentinel2 import kinds
@@ -201,14 +200,14 @@ def test_all_rules_of_a_group_of_jobs_state_the_workers():
 
 @pytest.mark.slow
 def test_uncertainty_is_planned_on_request_only(tmp_path):
-    """A rule of its own; the look-up tables are those of all aerosol models anyway."""
+    """A rule of its own; the look-up tables of all aerosol models are there."""
     checkout = Checkout(tmp_path)
     (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\n")
     assert "uncertainty" not in checkout.planned("--configfile mine.yaml")
     (tmp_path / "mine.yaml").write_text(f"cache: {tmp_path / 'cache'}\nboa_uncertainty: true\n")
     plan = checkout.snakemake("--configfile mine.yaml --dry-run --printshellcmds --quiet progress").stdout
     assert len(re.findall("python -m steps.uncertainty ", plan)) == 1
-    assert set(re.findall(r"python -m steps.look_up_table .*--aerosol (\w+)", plan)) == set(AEROSOL_MODELS)
+    assert "steps.look_up_table" not in plan
 
 
 @pytest.mark.slow
@@ -309,6 +308,18 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_home_that_cannot_be_written(tmp_path):
+    """Look-up tables need another folder then; nothing else does."""
+    checkout = Checkout(tmp_path)
+    homeless = "env -u SEN2FLOW_CACHE -u XDG_CACHE_HOME HOME=/proc/none snakemake --cores 1 --dry-run"
+    done = checkout.bash(homeless, check=False)
+    assert done.returncode != 0
+    assert "/proc/none/.cache/sen2flow: cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "rule products:" in checkout.bash(f"{homeless} --config cache={tmp_path / 'cache'}").stdout
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ with the relative change of 1 / total, and that of the path over total (which is
 is brightened with everything else).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from steps.atmosphere.inversion import contrast, uniform_surface
@@ -56,6 +58,34 @@ _WHOLE = (np.float32(0),)
 
 #: A product and a sum may become one instruction (rounded once). Nothing else may be rearranged.
 _FUSED = {"contract"}
+
+
+class _Block(NamedTuple):
+    """The pixels to invert, as `invert` takes them, and the upsampled rows of their surroundings."""
+
+    toa: np.ndarray
+    density: np.ndarray | None
+    excess: np.ndarray | None
+    surroundings: np.ndarray | None
+
+
+class _Middle(NamedTuple):
+    """The nodes' numbers in the middle of rows that share them.
+
+    Attributes
+    ----------
+    line, slope
+        Numbers at the left edge of each cell, and their change per pixel.
+    cell
+        Pixels per cell.
+    ramp
+        Distances of the pixels' centres from a cell's left edge, pixels.
+    """
+
+    line: np.ndarray
+    slope: np.ndarray
+    cell: int
+    ramp: np.ndarray
 
 
 def density_factor(elevation: np.ndarray) -> np.ndarray:
@@ -155,7 +185,7 @@ def column_excess(water_vapour, density, column, cell, first_row, excess):
         As for `invert`.
     column
         At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of density factor 1
-        (sea level), or over level ground (`air` None) above that.
+        (sea level), or over level ground (`density` None) above that.
     excess
         Output, int16, in `EXCESS_UNIT`, shape of `water_vapour`.
     """
@@ -257,12 +287,14 @@ def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(toa, density, excess, surroundings, near, rows, line, slope, cell, ramp, like, boa):
-    # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
-    # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
-    # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
+def _rows(block, near, rows, middle, boa):
+    # Four rows of pixels; `near` is what `_bracket` gives for each. Scalars and unsigned indices (never counted from
+    # the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
     # references to them takes as long as the pixels. One polynomial after the other, for all rows: fewer coefficients
     # have to be at hand at a time.
+    toa, density, excess, surroundings = block
+    line, slope, cell, ramp = middle
+    like = boa.dtype.type(0)
     a, b, c, d = rows
     for g in range(line.shape[0] - 1):
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.shape[1]))
@@ -337,7 +369,7 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
     buffers, held = np.empty((8, toa.shape[1]), np.float32), np.full(8, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
     none = np.uint64(0), np.uint64(0), _ONE_F
-    together, like = rows_together(cell), boa.dtype.type(0)
+    together, middle = rows_together(cell), _Middle(line, slope, cell, ramp)
     for i in range(0, toa.shape[0], together):
         last = min(i + together, toa.shape[0]) - 1  # it comes again if there are fewer than four, as at 60 m
         a, b, c, d = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
@@ -345,7 +377,7 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
         _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
             near = none, none, none, none
-            _rows(toa, density, excess, None, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(_Block(toa, density, excess, None), near, rows, middle, boa)
         else:
             near = (
                 _bracket(environment, first_row + a, ratio, buffers, held),
@@ -353,6 +385,6 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
                 _bracket(environment, first_row + c, ratio, buffers, held),
                 _bracket(environment, first_row + d, ratio, buffers, held),
             )
-            _rows(toa, density, excess, buffers, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(_Block(toa, density, excess, buffers), near, rows, middle, boa)
         for k in range(i, last + 1):
             _count(boa[k], counts[k])

@@ -31,6 +31,6 @@ def along_cell(left, right, k, step):
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def value_at(polynomial, t, x):
-    """Return the value of a polynomial of `along_cell` at `x`, `t` pixels from the cell's left edge."""
+    """Return the value of a polynomial of `along_cell` at the number `x`, `t` pixels from the cell's left edge."""
     c, d = polynomial
     return (c[0] + d[0] * t) + x * ((c[1] + d[1] * t) + x * ((c[2] + d[2] * t) + x * (c[3] + d[3] * t)))

@@ -33,12 +33,17 @@ class Solution:
         Direct and diffuse, for each sun and each view direction.
     spherical_albedo
         Share of isotropic light from the ground that the atmosphere sends back.
+    sky
+        Shape (modes, Gauss angles, suns): Fourier coefficients of the radiance of the sky at the ground, in the order
+        of NumPy's Gauss quadrature over the cosine of the zenith angle from 0 to 1; the radiance is the sum over m of
+        sky[m] cos(m azimuth from the sun). The forward peak that delta-M takes away is not in it.
     """
 
     multiple: np.ndarray
     transmittance_down: np.ndarray
     transmittance_up: np.ndarray
     spherical_albedo: float
+    sky: np.ndarray
 
 
 def solve(
@@ -88,14 +93,15 @@ def _solve(rayleigh, aerosol, moments, suns, views, dipole, modes, layers):
     x, w = np.polynomial.legendre.leggauss(moments.size // 2)
     gauss, weights = 0.5 * (x + 1), 0.5 * w
     tau, share = _levels(rayleigh, aerosol, layers)
-    multiple = np.empty((modes, views.size, suns.size))
+    multiple, sky = np.empty((modes, views.size, suns.size)), np.empty((modes, gauss.size, suns.size))
     beams = np.concatenate([suns, views])
-    multiple[0], flux = _orders(0, tau, share, moments, dipole, gauss, weights, views, beams, suns.size)
+    multiple[0], flux, sky[0] = _orders(0, tau, share, moments, dipole, gauss, weights, views, beams, suns.size)
     for m in range(1, modes):
-        multiple[m], _ = _orders(m, tau, share, moments, dipole, gauss, weights, views, suns, suns.size)
+        multiple[m], _, sky[m] = _orders(m, tau, share, moments, dipole, gauss, weights, views, suns, suns.size)
     multiple[1:] *= 2
+    sky[1:] *= 2
     transmittance = np.exp(-tau[-1] / beams) + flux[:-1]
-    return multiple, transmittance[: suns.size], transmittance[suns.size :], flux[-1]
+    return multiple, transmittance[: suns.size], transmittance[suns.size :], flux[-1], sky
 
 
 @njit(cache=True, nogil=True)
@@ -293,9 +299,9 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
 
     Returns
     -------
-    reflectance, flux
-        Shapes (views, suns) and (columns,): order 2 and more, upward at the top; all orders, downward at the ground, as
-        a share of the illumination.
+    reflectance, flux, sky
+        Shapes (views, suns), (columns,) and (gauss, suns): order 2 and more, upward at the top; all orders, downward at
+        the ground, as a share of the illumination; all orders, radiance of the sky at the angles of `gauss`.
     """
     half, nodes, columns = gauss.size, 2 * gauss.size, beams.size + (1 if m == 0 else 0)
     directions = np.concatenate((gauss, -gauss, views))
@@ -311,12 +317,13 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
     _sunlight(tau, beams, terms_sun, _phase_matrix(moments, polynomials, polynomials_sun), excited, source)
     if m == 0:
         scattered[0, :half, -1, -1] = 1.0
-    reflectance, flux = np.zeros((views.size, suns)), np.zeros(columns)
+    reflectance, flux, sky = np.zeros((views.size, suns)), np.zeros(columns), np.zeros((half, suns))
     for order in range(1, MAX_ORDER):
         _propagate(directions, share, terms, layer_weights, excited, source, scattered)
         down = np.zeros(columns)
         for i in range(half):
             down += 2 * weights[i] * gauss[i] * scattered[0, half + i, -1]
+            sky[i] += scattered[0, half + i, -1, :suns]
         flux += down
         if order > 1:
             reflectance += scattered[0, nodes:, 0, :suns]
@@ -327,4 +334,4 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
         _excite(radiance, terms, half_weights, excited)
         for i in range(directions.size):
             _sum_products(aerosol[i], radiance[0].reshape(directions.size, -1), source[i].reshape(-1))
-    return reflectance, flux
+    return reflectance, flux, sky

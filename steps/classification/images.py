@@ -56,7 +56,7 @@ Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 @rule
 def dilate(mask, times):
-    """Grow a mask (0, 1) by a cross of one pixel, `times` times: pixels up to that city-block distance join it."""
+    """Grow a mask (uint8: 0, 1) by a cross, `times` times: pixels up to that city-block distance join it."""
     rows, columns = mask.shape
     for _ in range(times):
         grown = mask.copy()
@@ -256,7 +256,7 @@ def recover(bands, maps, scl, shadow):
 
 @rule
 def image_ratio(a, b):
-    """Return a / b of two images."""
+    """Return a / b of two images of reflectance, float32, of one shape."""
     result = np.empty(a.shape, np.float32)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -295,7 +295,7 @@ def hillshade(slope, aspect, sun_zenith, sun_azimuth):
 
 @rule
 def median_3x3(classes):
-    """Return the median of each block of 3x3 pixels: a 3x3 median filter, then the nearest pixel."""
+    """Return the median of each block of 3x3 pixels of classes (uint8): a 3x3 median filter, then the nearest pixel."""
     result = np.empty((classes.shape[0] // 3, classes.shape[1] // 3), np.uint8)
     counts = np.zeros(SNOW + 1, np.uint8)
     for i in range(result.shape[0]):
@@ -314,7 +314,7 @@ def median_3x3(classes):
 
 @rule
 def mean_3x3(percent):
-    """Return the mean of each block of 3x3 pixels, rounded half up."""
+    """Return the mean of each block of 3x3 pixels of percentages (uint8), rounded half up."""
     result = np.empty((percent.shape[0] // 3, percent.shape[1] // 3), np.uint8)
     for i in range(result.shape[0]):
         for j in range(result.shape[1]):

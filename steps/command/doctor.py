@@ -1,14 +1,13 @@
-"""What Sen2Flow needs of a machine: each examination is a line, with what to mend where something is wrong."""
+"""What Sen2Flow needs of a machine: each examination is a line, with what to do where something is wrong."""
 
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from steps.core.cache import cache_folder
+from steps.core.cache import cache_folder, check_writable
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 
@@ -24,7 +23,7 @@ _NORTHING = 4982950.4
 
 
 def examine(output: Path) -> int:
-    """Print a line on each thing that is needed, and return 0, or 1 if something has to be mended.
+    """Print a line on each thing that is needed, and return 0, or 1 if something has to be done.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ def examine(output: Path) -> int:
             print(f"good  {examination()}")  # noqa: T201
         except StepError as error:
             failed = 1
-            print(f"MEND  {error.line}")  # noqa: T201
+            print(f"FIX   {error.line}")  # noqa: T201
     return failed
 
 
@@ -133,12 +132,7 @@ def _kernels() -> str:
 
 
 def _writable(folder: Path, needed: float, what: str, remedy: str) -> str:
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise StepError(f"{what} {folder}: cannot be written ({error.strerror}); {remedy}") from error
+    place = check_writable(folder, what, remedy)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise StepError(f"{what} {folder}: {free / 1e9:.1f} GB are free and {needed / 1e9:.1f} wanted; {remedy}")

@@ -1,10 +1,27 @@
 """Where things that are costly to make and the same for every product are kept."""
 
 import os
+import tempfile
 from pathlib import Path
+
+from steps.core.errors import StepError
 
 
 def cache_folder() -> Path:
     """Return the folder for look-up tables and compiled kernels (`SEN2FLOW_CACHE`, else the user's cache folder)."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "sen2flow"
     return Path(os.environ.get("SEN2FLOW_CACHE", default)).expanduser()
+
+
+def check_writable(folder: Path, what: str, remedy: str) -> Path:
+    """Return the folder that holds `folder` or would, after having made and dropped a file there.
+
+    StepError: it cannot be written; the message ends with `remedy`.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise StepError(f"{what} {folder}: cannot be written ({error.strerror}); {remedy}") from error
+    return place

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from lxml import etree
 
+from steps.l1c.aws import AwsTile
 from steps.l1c.checksums import Setting
 from steps.l1c.eopf import Eopf
+from steps.l1c.many_granules import ManyGranules, granules
 from steps.l1c.safe import Safe, name_in, product_metadata
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Product(Protocol):
 
 
 #: Forms, the first that recognises a path reads it; the last tells what is wrong with any other.
-READERS: list[type[Product]] = [Eopf, Safe]
+READERS: list[type[Product]] = [Eopf, ManyGranules, AwsTile, Safe]
 
 
 def open_product(path: Path, checksums: Setting = "ignore") -> Product:
@@ -79,7 +81,8 @@ def open_product(path: Path, checksums: Setting = "ignore") -> Product:
     Parameters
     ----------
     path
-        SAFE folder, zip that holds one, or EOPF Zarr.
+        SAFE folder, zip or tar that holds one, folder of a granule in a product with many, tile folder in the layout of
+        the AWS bucket, or EOPF Zarr.
     checksums
         What to do with a file that does not fit its checksum when it is read.
 
@@ -96,3 +99,8 @@ def product_name(path: Path) -> str:
     """Return the name of a Level-1C product, without `.SAFE`, as its metadata give it; errors as of `open_product`."""
     product = open_product(path)
     return name_in(product, product_metadata(product))
+
+
+def products_in(path: str) -> list[str]:
+    """Return the paths of the products that a path holds: its granules in the format with many, else itself."""
+    return [str(folder) for folder in granules(Path(path))] or [path]

@@ -233,7 +233,7 @@ def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
 
 
 def averaged(pixels: np.ndarray, left: int) -> np.ndarray:
-    """Return the means of squares of `left` x `left` pixels, rounded down; 0 where one of them is 0."""
+    """Return the means of squares of `left` x `left` pixels (uint16), rounded down; 0 where one of them is 0."""
     if left == 1:
         return pixels
     padded = np.pad(pixels, [(0, -n % left) for n in pixels.shape], mode="edge")

@@ -17,7 +17,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from steps.core.errors import StepError
-from steps.core.rasters import BLOCK, RASTER_ERRORS, Grid
+from steps.core.rasters import BLOCK, Grid, raster_errors_as
 from steps.terrain.mosaic import Lattice, box_if_any, box_in, lattice_of, mosaic, turn_of
 from steps.terrain.tiles import NotElevation, Tile, candidates, may_touch, open_tile
 
@@ -131,20 +131,21 @@ def elevation_model(
         without elevation.
     """
     target = _padded(tile, round(margin / tile.resolution))
-    with rasterio.Env(GDAL_CACHEMAX=128 * 2**20):
-        try:
-            tiles, notes = _tiles(dem, target)
-            lattice = lattice_of(tiles, target, part or tile, BRIDGED)
-            heights = mosaic(tiles, lattice, threads)
-            filled = _complete(dem, heights, lattice, tile, part or tile, threads)
-            notes += filled.notes
-            names = tuple(sorted({tile.path.name for tile, _ in tiles}))
-            with MemoryFile(ext=".tif") as file:
-                _store(file, heights, lattice)
-                del heights
-                yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
-        except RASTER_ERRORS as error:
-            raise StepError(f"{dem}: the elevation model cannot be read ({error}); check its files") from error
+
+    def explain(error: Exception) -> StepError:
+        return StepError(f"{dem}: the elevation model cannot be read ({error}); check its files")
+
+    with rasterio.Env(GDAL_CACHEMAX=128 * 2**20), raster_errors_as(explain):
+        tiles, notes = _tiles(dem, target)
+        lattice = lattice_of(tiles, target, part or tile, BRIDGED)
+        heights = mosaic(tiles, lattice, threads)
+        filled = _complete(dem, heights, lattice, tile, part or tile, threads)
+        notes += filled.notes
+        names = tuple(sorted({tile.path.name for tile, _ in tiles}))
+        with MemoryFile(ext=".tif") as file:
+            _store(file, heights, lattice)
+            del heights
+            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
 
 
 def _padded(grid: Grid, margin: int) -> Grid:

@@ -56,7 +56,7 @@ rule benchmark_stages:
     # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
     input:
         product_files(BENCHMARKED),
-        l1c=external(L1C[BENCHMARKED]),
+        l1c=[] if is_elsewhere(L1C[BENCHMARKED]) else external(L1C[BENCHMARKED]),
     output:
         # The table itself, which is there from the beginning, would be taken for done.
         touch(f"{OUT}/logs/{BENCHMARKED}.done"),

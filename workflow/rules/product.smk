@@ -43,6 +43,7 @@ rule quality_report:
         water_vapour=if_any(
             REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
         ),
+        cirrus=if_any(CORRECT_CIRRUS, of("cirrus/cirrus.json")),
         reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
         terrain_correction=if_any(
             REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
@@ -174,6 +175,27 @@ rule publish_cog:
         layers=config["layers"] or None,
     shell:
         command("publish_cog")
+
+
+rule upload:
+    input:
+        finished=lambda wildcards: product_files(wildcards.product),
+    output:
+        uploaded=UPLOADED,
+    log:
+        kept("logs/upload.log"),
+    benchmark:
+        kept("benchmarks/upload.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(400),
+    params:
+        **UPLOAD,
+        folder=literal(str(PLACE)),
+    shell:
+        command("upload")
 
 
 rule write_zarr:
