@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.core.compiled import formula, larger, njit
+from steps.core.compiled import formula, helper, larger, njit
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Numbers per node that `correct_terrain` takes: cosine of the sun zenith, then for downward transmittance, its direct
@@ -50,7 +50,7 @@ def relative_irradiance(
     hidden
         Share of the upper half space that is not sky, weighted by the cosine to the slope's normal.
     u, v
-        Cosine of the incidence angle less that of the slope times that of the sun zenith; 1 less the cosine of the slope.
+        Cosine of the incidence angle, less that of the slope times that of the sun zenith; 1 less that of the slope.
     transmittance, direct
         Downward transmittance, total and direct.
     albedo
@@ -73,7 +73,7 @@ def relative_irradiance(
     return _ONE + more / level + surroundings * hidden
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _cosine(degrees):
     """Return the cosine of a stored slope, good to 3e-5, in arithmetic that any processor does alike."""
     x = np.float32(degrees) * _SLOPE
@@ -81,7 +81,7 @@ def _cosine(degrees):
     return _ONE - x * (_HALF - x * (np.float32(1 / 24) - x * (np.float32(1 / 720) - x * np.float32(1 / 40320))))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _describe(ground, cloud, i, start, sun_cosine, step, limit, lie):
     """Set how a piece of a row lies; clouds count as level ground.
 
