@@ -69,7 +69,7 @@ def runs(block):
 
 
 def courses():
-    """Return, by name, the pages whose blocks run one after another: the tutorials in their order, others by themselves."""
+    """Return, by name, the pages whose blocks run in one checkout: all tutorials in their order, others alone."""
     order = re.findall(r"^\w+$", (DOCS / "tutorials/index.md").read_text(encoding="utf-8"), re.M)
     found = {"tutorials": [DOCS / f"tutorials/{name}.md" for name in order]}
     others = [path for path in PAGES if path.parent.name != "tutorials" and any(map(runs, blocks(path)))]
