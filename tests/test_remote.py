@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from checkout import ROOT, region_of_interest
+from checkout import ROOT
 from l1c_products import CONSTANT_VIEWS, NAME, write_product
 from test_layouts import as_aws
 
-from steps import demo, elevation_tiles, fetch, upload
+from steps import elevation_tiles, fetch, upload
 from steps.core import transfer
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
@@ -391,31 +391,30 @@ def test_nothing_is_downloaded_unless_the_settings_say_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_a_store_to_a_store_with_scratch_and_elevation(s3, web, tmp_path):
-    """A part of the demo: the same bytes as from a folder, and nothing left on the way."""
+def test_from_a_store_to_a_store_by_scratch(s3, processed, tmp_path):
+    """The demo: the same images as from a folder, and nothing left on the way."""
     client, endpoint = s3
-    safe = tmp_path / f"{DEMO_PRODUCT}.SAFE"
-    demo.run(safe)
-    put(client, safe, f"L1C/{safe.name}")
-    put_tiles(web, dict(elevation_tile(tmp_path, 37, west, height=20.0) for west in (-76, -77)))
-    area = f"roi={json.dumps(region_of_interest())}"
-    elevation = ["dem=copernicus_30", "downloads=true", f"dem_tiles={web.address}"]
+    name, product = f"{DEMO_PRODUCT}.SAFE", l2a_name(DEMO_PRODUCT)
+    put(client, processed.folder / "results/demo" / name, f"L1C/{name}")
     remote = f"remote={{endpoint: '{endpoint}'}}"
     to = f"upload={{to: 's3://results/l2a', endpoint: '{endpoint}'}}"
-    snakemake(
-        tmp_path, f"input=s3://eodata/L1C/{safe.name}", "output=far", "scratch=fast", area, remote, to, *elevation
-    )
-    snakemake(tmp_path, f"input={safe}", "output=near", area, *elevation)
-    product = l2a_name(DEMO_PRODUCT)
+    snakemake(tmp_path, f"input=s3://eodata/L1C/{name}", "output=far", "scratch=fast", remote, to)
     assert not [path for path in (tmp_path / "fast").rglob("*") if path.is_file()]
     assert not (tmp_path / "far" / product / "work").exists()
     found = {
         one["Key"].removeprefix("l2a/"): client.get_object(Bucket="results", Key=one["Key"])["Body"].read()
         for one in client.list_objects_v2(Bucket="results", Prefix="l2a/")["Contents"]
     }
-    made = contents(tmp_path / "near")
-    folders = (f"{product}.SAFE/", f"{product}/cog/", f"{product}/quicklook/")
-    wanted = {name for name in made if name.startswith(folders)}
-    assert len(wanted) > 50
-    assert wanted <= set(found)
-    assert [name for name in wanted if found[name] != made[name]] == []
+    folders, kinds = (f"{product}.SAFE/", f"{product}/cog/", f"{product}/quicklook/"), (".jp2", ".tif", ".png")
+    made = contents(processed.folder / "results")
+    wanted = {name for name in made if name.startswith(folders) and name.endswith(kinds)}
+    assert len(wanted) > 80
+    assert [name for name in wanted if found.get(name) != made[name]] == []
+    assert {f"{product}.SAFE/manifest.safe", f"{product}/cog/item.json", f"{product}/report/quality.json"} <= set(found)
+
+
+@pytest.mark.slow
+def test_elevation_tiles_are_planned(tmp_path):
+    done = snakemake(tmp_path, "dem=copernicus_90", "downloads=true", "--dry-run", "--printshellcmds")
+    assert "--pixel-size 90" in done.stdout
+    assert re.search(r"steps\.dem .*--dem \S*/work/elevation_tiles ", done.stdout)
