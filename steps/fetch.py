@@ -112,7 +112,7 @@ def _fetch_metadata(store: Store, bucket: str, begun: Path, place: Path) -> None
     """Fetch what a tile's product and datastrip tell, from their folders in the bucket, if they are there."""
     try:
         about = json.loads((place / "tileInfo.json").read_bytes())
-        folders = (about["productPath"], about["datastrip"]["path"])
+        folders = [about["productPath"], *([about["datastrip"]["path"]] if "datastrip" in about else [])]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StepError(f"{place}/tileInfo.json: does not tell where its product is ({error})") from error
     for folder in folders:

@@ -84,7 +84,10 @@ def _located(name: str, folder: Path) -> str:
 
 
 def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the products by the names that `name_of` gives, and what is wrong with each of the others by its path."""
+    """Return the products by the names that `name_of` gives, and what is wrong with each of the others by its path.
+
+    What `name_of` raises for a path (`StepError`) is what is wrong with it.
+    """
     products: dict[str, str] = {}
     set_aside: dict[str, str] = {}
     for path in paths:

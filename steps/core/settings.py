@@ -166,16 +166,14 @@ def absolute(settings: Mapping, prefix: str = "") -> dict:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             value = absolute(value, f"{prefix}{name}.")
-        elif (
-            prefix + name in _PATHS
-            and isinstance(value, str)
-            and value not in _WORDS
-            and not is_address(value)
-            and not value.startswith("$")
-        ):
+        elif prefix + name in _PATHS and isinstance(value, str) and not _is_no_path(value):
             value = str(Path(value).expanduser().absolute())
         result[name] = value
     return result
+
+
+def _is_no_path(value: str) -> bool:
+    return value in _WORDS or is_address(value) or value.startswith("$")
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:

@@ -28,7 +28,8 @@ WAIT = 1.0
 #: Seconds until a server has to answer, and to send something.
 _CONNECT = 20
 _READ = 60
-_PIECE = 2**20
+#: Bytes read at a time, which is what a broken transfer loses at most.
+_PIECE = 2**16
 #: Variable with a token (Bearer) for addresses with `https://`; without it `~/.netrc` counts.
 TOKEN = "SEN2FLOW_HTTPS_TOKEN"
 _ADDRESS = re.compile(r"(s3|https?)://[^/\s]+/?.*", re.DOTALL)

@@ -272,7 +272,7 @@ def mean(values: np.ndarray, factor: int) -> np.ndarray:
 
 
 def fitted(values: np.ndarray, size: int) -> np.ndarray:
-    """Return a map of 20 m at another pixel size, m."""
+    """Return a map (rows, columns) of 20 m at another pixel size, m."""
     if size == 10:
         return np.repeat(np.repeat(values, 2, 0), 2, 1)
     return mean(values, size // 20)

@@ -74,6 +74,7 @@ rule terrain_correction:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         aerosol_model=of("aerosol/model.json"),
+        scene_means=of("water_vapour/scene_means.json"),
     output:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
         report=work("terrain/terrain.json"),
