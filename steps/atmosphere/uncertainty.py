@@ -78,9 +78,9 @@ NOISE = {
     "B12": (1.5, 100, 0.74),
 }
 
-#: Standard uncertainty of the calibration, relative, which all pixels of a band share: root of the sum of the squares of
-#: what ESA's Radiometric Uncertainty Tool has (Gorrono et al. 2017; values of S2A, 2025) for the diffuser's reflectance,
-#: cosine, straylight and ageing, for non-linearity, and for straylight from within and without the field of view.
+#: Standard uncertainty of the calibration, relative, which all pixels of a band share: root of the sum of the squares
+#: of what ESA's Radiometric Uncertainty Tool has (Gorrono et al. 2017; values of S2A, 2025) for the reflectance of the
+#: diffuser, cosine, straylight and ageing, for non-linearity, and for straylight in and out of the field of view.
 CALIBRATION = {
     "B01": 0.0167,
     "B02": 0.0166,
