@@ -14,10 +14,11 @@ from steps.core.rasters import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product
+from steps.l1c.protocol import Product
 from steps.l1c.safe import PRODUCT_XML, name_in, product_metadata
-from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
+from steps.l1c.validation import check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
+from steps.sentinel2.baselines import NEWEST_BASELINE
 from steps.sentinel2.satellites import code_of
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 

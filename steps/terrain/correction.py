@@ -1,8 +1,10 @@
 """From the reflectance of level ground to that of the ground as it lies, pixel by pixel."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from steps.core.compiled import formula, larger, njit
+from steps.core.compiled import formula, helper, larger, njit
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Numbers per node that `correct_terrain` takes: cosine of the sun zenith, then for downward transmittance, its direct
@@ -48,7 +50,7 @@ def relative_irradiance(
     hidden
         Share of the upper half space that is not sky, weighted by the cosine to the slope's normal.
     u, v
-        Cosine of the incidence angle less that of the slope times that of the sun zenith; 1 less the cosine of the slope.
+        Cosine of the incidence angle, less that of the slope times that of the sun zenith; 1 less that of the slope.
     transmittance, direct
         Downward transmittance, total and direct.
     albedo
@@ -71,7 +73,7 @@ def relative_irradiance(
     return _ONE + more / level + surroundings * hidden
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _cosine(degrees):
     """Return the cosine of a stored slope, good to 3e-5, in arithmetic that any processor does alike."""
     x = np.float32(degrees) * _SLOPE
@@ -79,7 +81,7 @@ def _cosine(degrees):
     return _ONE - x * (_HALF - x * (np.float32(1 / 24) - x * (np.float32(1 / 720) - x * np.float32(1 / 40320))))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _describe(ground, cloud, i, start, sun_cosine, step, limit, lie):
     """Set how a piece of a row lies; clouds count as level ground.
 
@@ -150,8 +152,33 @@ def _correct(boa, around, lie, left, right, step, sky, limit, i, start, result):
     return valid, shaded, limited
 
 
+class Light(NamedTuple):
+    """What lights the ground of a scene, by band.
+
+    Attributes
+    ----------
+    nodes
+        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
+        on, the last one at or beyond the edge.
+    cell
+        Pixels from node to node.
+    sky
+        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
+    surroundings
+        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
+    ratio
+        Pixels per cell.
+    """
+
+    nodes: np.ndarray
+    cell: int
+    sky: np.ndarray
+    surroundings: np.ndarray
+    ratio: int
+
+
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, ratio, limit, result, counts):
+def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -165,17 +192,8 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (rows, columns) bool: where clouds hide the ground, whose reflectance is only rounded.
     row
         First row in the scene.
-    nodes
-        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
-        on, the last one at or beyond the edge.
-    sky
-        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
-    cell
-        Pixels from node to node.
-    surroundings
-        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
-    ratio
-        Pixels per cell.
+    light
+        `Light` of the whole scene.
     limit
         Lower limit of the cosine of incidence in sunlight, and of the irradiance relative to level ground.
     result
@@ -184,6 +202,7 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (bands, rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
     bands, rows, columns = boa.shape
+    nodes, cell, sky, surroundings, ratio = light
     limit, step = np.float32(limit), _ONE / np.float32(cell)
     line = np.empty((bands, nodes.shape[2], NODE_TERMS), np.float32)
     around, scratch = np.empty((bands, columns), np.float32), np.empty(_LIE * cell, np.float32)

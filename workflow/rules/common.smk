@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import shlex
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -367,6 +368,7 @@ def l1c_of(wildcards, input):
 # others may be processed into the same folder at the same time.
 DONE = f"{OUT}/{{product}}/logs/product.done"
 SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
+CATALOG = f"{OUT}/catalog.json"
 
 
 def final_files(wildcards):
@@ -390,10 +392,11 @@ UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
 
 
 def wanted(wildcards):
-    """What is made by default. The summary is of all products, so it is no part of a batch."""
-    if is_list(TABLE) and workflow.dag_settings.batch is None:
-        return SUMMARY
-    return final_files(wildcards)
+    """What is made by default. Summary and catalog are of all products, so they are no part of a batch."""
+    if workflow.dag_settings.batch is not None:
+        return final_files(wildcards)
+    catalog = if_any("cog" in config["formats"], [CATALOG])
+    return [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
 
 
 def product_files(product):
@@ -439,6 +442,18 @@ def summarise(path, log):
     found = list(rows())
     write_summary(Path(path), found, config["formats"])
     Path(log).write_text("\n".join(printed(found)) + "\n")
+
+
+def list_products():
+    """Write the catalog where products have failed, so that its rule has not run."""
+    if any(PLACE.glob("*/cog/item.json")):
+        files = {
+            "catalog": PLACE / Path(CATALOG).name,
+            "collection": PLACE / "collection.json",
+        }
+        words = [word for name, path in files.items() for word in (f"--{name}", path)]
+        url = ["--url", config["cog"]["url"]] if config["cog"]["url"] else []
+        subprocess.run([sys.executable, "-m", "steps.catalog", *words, *url])
 
 
 def end_of_run():
@@ -520,6 +535,12 @@ LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYE
 
 
 COMMANDS = {}
+# Snakemake takes PYTHONPATH away from what runs in an environment of conda's.
+IN_CONDA = {
+    method.name for method in workflow.deployment_settings.deployment_method
+} & {"CONDA"}
+PYTHON = f"PYTHONPATH={shlex.quote(here)} python" if IN_CONDA else "python"
+PYTHON = PYTHON.replace("{", "{{").replace("}", "}}")
 
 
 def command(rule, program=""):
@@ -536,7 +557,7 @@ def complete(stage):
     named = (stage.input, stage.output, stage.params)
     workers = " {resources.workers}" if program.rule in PARALLEL else ""
     words = options(*(dict(n.items()) for n in named))
-    stage.shellcmd = f"python -m {program.module} {words}{workers}"
+    stage.shellcmd = f"{PYTHON} -m {program.module} {words}{workers}"
     COMMANDS[program.rule] = stage.shellcmd
     if "product" in stage.wildcard_names:
         stage.set_input(provenance=provenance(stage))

@@ -157,6 +157,7 @@ rule publish_cog:
         cogs=of("cog"),
         checksums=of("cog.checksums.json"),
         metadata=final("import/metadata.json"),
+        angles=of("import/angles.tif"),
         quality=kept("report/quality.json"),
     output:
         FORMATS["cog"],
@@ -166,6 +167,7 @@ rule publish_cog:
         kept("benchmarks/publish_cog.tsv")
     conda:
         CONDA
+    threads: 2
     resources:
         mem_mb=memory(600),
     params:
@@ -173,6 +175,7 @@ rule publish_cog:
         products=config["products"],
         resolutions=config["resolutions"],
         layers=config["layers"] or None,
+        url=config["cog"]["url"] or None,
     shell:
         command("publish_cog")
 

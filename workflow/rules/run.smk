@@ -24,6 +24,27 @@ rule product:
         command("product")
 
 
+rule files:
+    input:
+        final_files,
+
+
+rule catalog:
+    input:
+        final_files,
+    output:
+        catalog=CATALOG,
+        collection=f"{OUT}/collection.json",
+    log:
+        f"{OUT}/logs/catalog.log",
+    conda:
+        CONDA
+    params:
+        url=config["cog"]["url"] or None,
+    shell:
+        command("catalog")
+
+
 rule summary:
     input:
         final_files,
