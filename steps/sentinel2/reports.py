@@ -253,6 +253,8 @@ class QualityReport:
         A sentence for everything that was assumed because it was not given.
     aot_source
         As `source` in `AerosolReport`.
+    bbox
+        West, south, east and north of all pixels, degrees; west > east across the meridian of 180 degrees.
     """
 
     product: str
@@ -279,3 +281,4 @@ class QualityReport:
     terrain_corrected: bool
     defaults: tuple[str, ...]
     aot_source: str | None = None
+    bbox: tuple[float, ...] | None = None
