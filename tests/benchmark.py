@@ -18,7 +18,6 @@ from test_scene_classification import make_scene
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert
 from steps.atmosphere.lut import load_table, write_table
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
 from steps.classification.classify import BANDS, classify, fill_maps, find_displaced
@@ -27,6 +26,7 @@ from steps.classification.improved import IMPROVEMENTS, Refinements
 from steps.core.rasters import Grid, write
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, MASK, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SIDE, CELL, CLASSIFIED = 10980, 128, 5490

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 import steps.classification.classify as core
 import steps.scene_classification as step
-from steps.atmosphere.responses import reference_response
 from steps.classification import cloud_heights, parallax
 from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
@@ -21,6 +20,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -60,8 +60,8 @@ def inversion_nodes(
         (path_change, gain),
     )
     if level is None:
-        air = DENSITY_ONE * np.exp(-elevation_nodes / DENSITY_HEIGHT)
-        powers = [_powers(air, *v, count) for v, count in zip(values, POWERS, strict=True)]
+        factors = DENSITY_ONE * np.exp(-elevation_nodes / DENSITY_HEIGHT)
+        powers = [_powers(factors, *v, count) for v, count in zip(values, POWERS, strict=True)]
     else:
         powers = [np.pad(v, [(0, n - 1), (0, 0), (0, 0)]) for (v, _), n in zip(values, POWERS, strict=True)]
     curves = [np.mean(v, axis=0, keepdims=True) for v in (curve, path_curve)]
@@ -75,7 +75,7 @@ def _parabola(less: np.ndarray, more: np.ndarray, excess: np.ndarray) -> tuple[n
 
 def _powers(x: np.ndarray, values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     # Coefficients of the lowest `count` powers of x of the polynomial that fits values at Chebyshev points x best, each
-    # error multiplied with its weight: what counts is the error of the surface, which has to be seen through the air.
+    # error multiplied with its weight: what counts is the error of the surface, which is seen through the atmosphere.
     basis = np.vander(CHEBYSHEV, count, increasing=True)
     weighted = basis.T * np.moveaxis(weights**2, 0, -1)[..., None, :]
     of_t = np.linalg.solve(weighted @ basis, weighted @ np.moveaxis(values, 0, -1)[..., None])[..., 0]

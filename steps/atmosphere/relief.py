@@ -136,7 +136,7 @@ class Relief:
 
 
 def filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndarray:
-    """Return values with unknown ones replaced by the nearest known one, by `default` if there is none."""
+    """Return values with those not `known` (bool, same shape) replaced by the nearest known one, else by `default`."""
     if known.all():
         return values
     if not known.any():
@@ -147,11 +147,11 @@ def filled(values: np.ndarray, known: np.ndarray, default: float = 1) -> np.ndar
 
 
 def thinned(at_sea_level: np.ndarray, elevation_km: np.ndarray | float) -> np.ndarray:
-    """Return the aerosol thickness or water vapour column above an elevation from that above sea level."""
+    """Return aerosol thickness or water vapour above elevations (km) from that above sea level (same shape)."""
     return at_sea_level * np.exp(-np.asarray(elevation_km) / SCALE_HEIGHT)
 
 
 def flat_elevation(elevation: np.ndarray) -> int | None:
-    """Return the elevation (m) of a raster that has only one, else None."""
+    """Return the elevation (m) of a raster (int16) that has only one, else None."""
     first = elevation.flat[0]
     return int(first) if (elevation == first).all() else None

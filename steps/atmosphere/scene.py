@@ -41,7 +41,7 @@ def _nodes_over(values: np.ndarray, numbers: tuple[tuple[float, int], ...]) -> n
 
 
 def lagrange(nodes: np.ndarray, values: np.ndarray | np.floating | float) -> np.ndarray:
-    """Return the weights of nodes in the polynomial through all of them, shape (nodes, *values.shape)."""
+    """Return the weights of nodes in the polynomial through all of them, shape `(nodes, *values.shape)`."""
     result = np.ones((nodes.size, *np.shape(values)))
     for i, node in enumerate(nodes):
         for other in np.delete(nodes, i):
@@ -71,11 +71,11 @@ class Coefficients:
     albedo: np.ndarray
 
     def uniform(self, toa_reflectance: np.ndarray) -> np.ndarray:
-        """Return the reflectance of a uniform surface, far too dark pixels limited as by `surface_reflectance`."""
+        """Return the reflectance of a uniform surface (same shape); far too dark pixels are limited."""
         return uniform_surface(self.signal(toa_reflectance), 1 + self.q, self.albedo)
 
     def signal(self, toa_reflectance: np.ndarray) -> np.ndarray:
-        """Return what the ground adds to the path, in units in which the direct transmittance is 1."""
+        """Return what the ground adds to the path, in reflectance if the direct transmittance were 1 (same shape)."""
         return (toa_reflectance - self.path) * self.gain
 
 
@@ -223,7 +223,7 @@ class WholeTile:
 
 
 def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return sun zenith, view zenith and relative azimuth (degrees) of a band at map coordinates (m)."""
+    """Return sun zenith, view zenith and relative azimuth (degrees) of a band at map coordinates (m, any shape)."""
     sun, sun_azimuth = angles.sun(x, y)
     view, view_azimuth = angles.view(band, x, y)
     return sun, view, relative_azimuth(sun_azimuth, view_azimuth)

@@ -54,7 +54,7 @@ def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=No
 
 
 def sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
-    """Return 1 at sea, if the map says that there is some, but little snow on land; else None."""
+    """Return 1 (uint8) at sea, if the CCI snow condition map knows a sea, but little snow on land; else None."""
     if snow_condition is None:
         return None
     sea, land = snow_condition == SEA, snow_condition <= 100  # percent; others are codes of what is not known
@@ -171,7 +171,7 @@ def _refined(read_rows: Reader, refinements: Refinements) -> Reader:
 
 
 def find_displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[int, int], threads: int) -> np.ndarray:
-    """Return 1 where parallax displaces B08 against B07 and B8A, which are read by rows in this order."""
+    """Return 1 (uint8) where parallax displaces B08 against B07 and B8A: reflectances, read by rows in this order."""
     result = np.empty(shape, np.uint8)
 
     def one(rows: slice, wide: slice, inner: slice) -> None:

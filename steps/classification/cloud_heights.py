@@ -9,14 +9,14 @@ looked for on the ground.
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 kernel = njit(cache=True, nogil=True)
 
 #: Area under a cloud and under its rim that must be seen, and the area that tells as much as one pixel, since
 #: neighbours are alike, m2.
 LEAST_SEEN = 120**2
-ALIKE_AREA = 180**2
+CORRELATED_AREA = 180**2
 #: Standard deviation of the darkness of clear ground.
 SPREAD = 0.3
 #: What one cloud may say at most for a height in its region, and a region for a height of one cloud, in standard
@@ -40,7 +40,7 @@ SAMPLE = 500
 
 
 def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
-    """Return the mean of an image over the square of `radius` pixels around each pixel, NaN left out."""
+    """Return the mean of an image over the square of `radius` pixels around each pixel, NaN left out; of its shape."""
     from scipy import ndimage
 
     known = np.isfinite(image)
@@ -50,7 +50,7 @@ def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
     return total / np.maximum(weight, np.float32(0.5 / size**2)) + np.float32(1e-6)
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _mean_darkness(pixels, first, last, darkness, shift):
     """Mean darkness under `pixels[first:last]` moved by `shift`, all flat indices, and how many pixels have one."""
     step = max(1, (last - first) // SAMPLE)
@@ -63,7 +63,7 @@ def _mean_darkness(pixels, first, last, darkness, shift):
     return dark / max(judged, 1), judged * step
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _inside_frame(order, columns, frame):
     """Flat indices of pixels in an image with so many pixels more on each side."""
     result = np.empty(order.size, np.int64)
@@ -74,7 +74,7 @@ def _inside_frame(order, columns, frame):
 
 @kernel
 def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pixel):
-    """Evidence for each height of each cloud: ground under its shadow that is darker than the ground around that.
+    """Return the evidence for each height of each cloud: ground under its shadow that is darker than that around.
 
     Parameters
     ----------
@@ -98,12 +98,14 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
         seen.
     """
     result = np.zeros((starts.size - 1, heights.size), np.float32)
-    least, alike = LEAST_SEEN / pixel**2, ALIKE_AREA / pixel**2
+    least, correlated = LEAST_SEEN / pixel**2, CORRELATED_AREA / pixel**2
     # A frame without a value, as wide as the farthest move, spares to ask of each pixel whether it is in the scene.
     rows, columns = darkness.shape
     frame = int(np.abs(moves).max() * heights.max()) + 1
     framed = np.full((rows + 2 * frame, columns + 2 * frame), np.nan, np.float32)
-    framed[frame : frame + rows, frame : frame + columns] = darkness
+    for i in range(rows):
+        for j in range(columns):
+            framed[frame + i, frame + j] = darkness[i, j]
     order, rim, flat = _inside_frame(order, columns, frame), _inside_frame(rim, columns, frame), framed.ravel()
     for c in range(starts.size - 1):
         for k in range(heights.size):
@@ -114,7 +116,7 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
                 continue
             outside, m = _mean_darkness(rim, rim_starts[c], rim_starts[c + 1], flat, shift)
             if m >= least:
-                result[c, k] = (inside - outside) / (SPREAD * np.sqrt(alike * (1 / n + 1 / m)))
+                result[c, k] = (inside - outside) / (SPREAD * np.sqrt(correlated * (1 / n + 1 / m)))
     return result
 
 
@@ -192,9 +194,9 @@ def pattern_evidence(
     part = np.ix_(*((c * n).astype(int) for c, n in zip(centres, directions.shape[:2], strict=True)))
     sums = correlation(cloud, ground, known.astype(np.float32), edges, directions[part] / pixel, heights)
     product, power = (_sum_around(a) for a in sums)
-    least, alike = LEAST_SEEN / pixel**2, ALIKE_AREA / pixel**2
-    chance = max(spread, 1e-6) * np.sqrt(alike * np.maximum(power, 1))
-    return np.where(power < least * alike, 0, product / chance)
+    least, correlated = LEAST_SEEN / pixel**2, CORRELATED_AREA / pixel**2
+    chance = max(spread, 1e-6) * np.sqrt(correlated * np.maximum(power, 1))
+    return np.where(power < least * correlated, 0, product / chance)
 
 
 def _sum_around(regions: np.ndarray) -> np.ndarray:

@@ -53,7 +53,10 @@ SURROUNDINGS = 3000
 
 @kernel
 def block_mean(image, valid, size):
-    """Mean of the valid pixels in blocks of `size` x `size`; NaN where there is none."""
+    """Return the mean of the valid pixels in blocks of `size` x `size`, float32; NaN where there is none.
+
+    `image` and `valid` have one shape (rows, columns); rows and columns beyond the last whole block are left out.
+    """
     rows, columns = image.shape[0] // size, image.shape[1] // size
     result = np.empty((rows, columns), np.float32)
     for i in range(rows):
@@ -83,7 +86,24 @@ def displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth):
 
 @kernel
 def project(order, starts, heights, darkness, moves):
-    """Return 1 where the shadows of the clouds with known heights fall, 2 where most of such a shadow is dark."""
+    """Return where the shadows of clouds fall.
+
+    Parameters
+    ----------
+    order, starts : int
+        Flat indices of the pixels of all clouds, cloud by cloud, and where each begins (and the last ends).
+    heights : float, shape (clouds,)
+        m, NaN where it is not known.
+    darkness : float32, shape (rows, columns)
+        0-1, NaN where it cannot be judged.
+    moves : float, shape (clouds, 2)
+        Rows and columns from each cloud to its shadow for 1 m of height.
+
+    Returns
+    -------
+    uint8, shape of `darkness`
+        1 where the shadow of a cloud with a known height falls, 2 where most of such a shadow is dark.
+    """
     rows, columns = darkness.shape
     result = np.zeros(darkness.shape, np.uint8)
     for c in range(heights.size):
@@ -112,7 +132,7 @@ def _by_label(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def label_parts(cloud: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """Label clouds from 1 on, large ones in parts of `size` pixels; return the labels and their number."""
+    """Label clouds of a mask from 1 on, large ones in parts of `size` pixels; return labels (int) and their number."""
     from scipy import ndimage
 
     labels, count = ndimage.label(cloud, np.ones((3, 3)))

@@ -4,7 +4,6 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from steps.atmosphere.responses import reference_response
 from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced, sea_without_snow
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
@@ -12,6 +11,7 @@ from steps.classification.images import Bands, Maps
 from steps.classification.improved import IMPROVEMENTS, Refinements
 from steps.classification.vapour import find_vapour, limits
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.responses import reference_response
 
 
 def classify_scene(

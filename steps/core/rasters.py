@@ -251,7 +251,7 @@ def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.nda
 
 
 def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None = None) -> np.ndarray:
-    """Read several bands as `read` does: shape (bands, rows, width)."""
+    """Read several bands as `read` does: shape (bands, rows, width). Errors are those of `read`."""
     with _opened(path, kind) as dataset:
         lacking = set(bands) - set(dataset.descriptions)
         if lacking:

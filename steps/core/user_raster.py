@@ -20,7 +20,7 @@ _PYTHON = "runs Python code, which Sen2Flow does not; convert it to a GeoTIFF wi
 
 @contextlib.contextmanager
 def opened(path: Path, remedy: str) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster of the user for the block, in which problems of reading become a `StepError`, too.
+    """Open a raster of the user for the block, in which errors of reading become a `StepError`, too.
 
     Parameters
     ----------

@@ -120,6 +120,28 @@ class WaterVapourReport:
 
 
 @dataclass(frozen=True)
+class CirrusReport:
+    """Tell what cirrus was taken out.
+
+    Attributes
+    ----------
+    percentage
+        Pixels of the tile with some, percent of the valid ones.
+    mean_reflectance
+        Mean of these of its reflectance in the visible.
+    ratios
+        Band to its reflectance relative to that in B10.
+    ratio_uncertainty
+        Standard uncertainty of the visible one.
+    """
+
+    percentage: float
+    mean_reflectance: float
+    ratios: dict[str, float]
+    ratio_uncertainty: float
+
+
+@dataclass(frozen=True)
 class BandFigures:
     """Count a band's valid pixels.
 
@@ -255,6 +277,8 @@ class QualityReport:
         As `source` in `AerosolReport`.
     bbox
         West, south, east and north of all pixels, degrees; west > east across the meridian of 180 degrees.
+    cirrus_correction
+        What cirrus was taken out, if that was wanted.
     """
 
     product: str
@@ -282,3 +306,4 @@ class QualityReport:
     defaults: tuple[str, ...]
     aot_source: str | None = None
     bbox: tuple[float, ...] | None = None
+    cirrus_correction: CirrusReport | None = None

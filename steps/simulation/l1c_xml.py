@@ -11,12 +11,12 @@ import numpy as np
 from lxml import etree
 from lxml.builder import ElementMaker
 
-from steps.atmosphere.responses import reference_response
 from steps.core.rasters import Grid
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.footprint import corners
 from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
+from steps.sentinel2.responses import reference_response
 from steps.simulation.acquisition import Acquisition, utc
 
 #: Solar irradiance of Sentinel-2A's bands, W/m2/um, from its products.

@@ -26,7 +26,7 @@ _LARGEST = 32767
 
 
 def digital_numbers(reflectance: np.ndarray) -> np.ndarray:
-    """Return the numbers of reflectances in a product of baseline 04.00 or later."""
+    """Return the numbers (uint16) of reflectances in a product of baseline 04.00 or later."""
     numbers = np.rint(reflectance * REFLECTANCE_ONE) + REFLECTANCE_ZERO
     return np.clip(numbers, 1, _LARGEST).astype("u2")
 
@@ -99,7 +99,7 @@ def _write_image(path: Path, grid: Grid, layers: list[np.ndarray]) -> None:
 
 
 def write_truth(path: Path, grid: Grid, values: np.ndarray, description: str) -> None:
-    """Write one layer of the truth as a GeoTIFF that says what it is."""
+    """Write one layer of the truth, of the shape of its grid and in the unit of its description, as a GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {"driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": values.dtype}
     profile |= {"crs": f"EPSG:{grid.epsg}", "transform": grid.transform, "compress": "zstd", "tiled": True}

@@ -43,6 +43,7 @@ rule quality_report:
         water_vapour=if_any(
             REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
         ),
+        cirrus=if_any(CORRECT_CIRRUS, of("cirrus/cirrus.json")),
         reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
         terrain_correction=if_any(
             REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
@@ -179,6 +180,27 @@ rule publish_cog:
         command("publish_cog")
 
 
+rule upload:
+    input:
+        finished=lambda wildcards: product_files(wildcards.product),
+    output:
+        uploaded=UPLOADED,
+    log:
+        kept("logs/upload.log"),
+    benchmark:
+        kept("benchmarks/upload.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(400),
+    params:
+        **UPLOAD,
+        folder=literal(str(PLACE)),
+    shell:
+        command("upload")
+
+
 rule write_zarr:
     input:
         l1c=l1c_input,
@@ -242,7 +264,14 @@ rule report:
         l1c=l1c_input,
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
-        toa=if_any(REFLECTANCE, [final("resample/toa_20m.tif"), *TOA_60M]),
+        # A whole tile is shown by its pixels of 60 m; the few of a part are seen at 20 m.
+        toa=if_any(
+            REFLECTANCE,
+            [
+                final("resample/toa_20m.tif"),
+                *if_any(60 in SIZES and not ROI, [of("resample/toa_60m.tif")]),
+            ],
+        ),
         boa=each_size(final, BOA),
         uncertainty=if_any(
             UNCERTAINTY, each_size(final, "uncertainty/uncertainty_{}m.tif")

@@ -3,7 +3,7 @@
 
 rule product:
     input:
-        l1c=l1c_input,
+        l1c=l1c_given,
         given=external(*GIVEN),
         luts=ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
     output:
@@ -17,7 +17,7 @@ rule product:
         mem_mb=memory(2600),
     params:
         code=" ".join(map(code_digest, STAGES)),
-        l1c=l1c_of,
+        l1c=lambda wildcards: L1C[wildcards.product],
         settings=literal(SETTINGS),
         snakefile=ROOT / "Snakefile",
     shell:
