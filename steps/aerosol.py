@@ -27,7 +27,7 @@ from steps.atmosphere.choice import choose_aerosol_model
 from steps.atmosphere.ground_samples import DARK, ERRORS, LAND
 from steps.atmosphere.lut import LookUpTable, load_table
 from steps.atmosphere.models import USUAL
-from steps.atmosphere.scene import SCALE_HEIGHT, thinned
+from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
 from steps.classification.classes import any_of_nine, clear_ground, is_one_of
 from steps.core.cli import cli

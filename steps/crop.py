@@ -10,7 +10,7 @@ from steps.core.checksums import check, seal
 from steps.core.cli import cli
 from steps.core.documents import atomic
 from steps.core.errors import StepError
-from steps.core.rasters import RASTER_ERRORS
+from steps.core.rasters import raster_errors_as
 from steps.sentinel2.scene import Scene
 
 
@@ -38,15 +38,16 @@ def run(metadata: Path, rasters: list[Path], folder: Path) -> None:
         for path in rasters:
             target = part / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _crop(path, target, scene)
-            except RASTER_ERRORS as error:
-                raise StepError(f"{path}: cannot be cut ({error}); run the stage that makes it again") from error
+            _crop(path, target, scene)
 
 
 def _crop(source: Path, target: Path, scene: Scene) -> None:
     check(source)
-    with rasterio.open(source) as whole:
+
+    def explain(error: Exception) -> StepError:
+        return StepError(f"{source}: cannot be cut ({error}); run the stage that makes it again")
+
+    with raster_errors_as(explain), rasterio.open(source) as whole:
         left, top = scene.part.left - whole.transform.c, whole.transform.f - scene.part.top
         size = whole.res[0]
         grid = scene.part.at(round(size))

@@ -13,6 +13,7 @@ from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
+from steps.simulation import l1c_tile_xml
 from steps.simulation import l1c_xml as xml
 from steps.simulation.demo_pixels import DATA, GRID, WHOLE, mirrored, read_band, scene_folder
 from steps.simulation.demo_scene import DEMO
@@ -56,7 +57,7 @@ def run(safe: Path, size: int | None = None, whole: bool = False) -> None:
         _write_masks(folder, grid)
         documents = {
             "MTD_MSIL1C.xml": xml.product_metadata(DEMO, grid, uri),
-            f"GRANULE/{DEMO.granule}/MTD_TL.xml": xml.tile_metadata(DEMO, grid, SWATH),
+            f"GRANULE/{DEMO.granule}/MTD_TL.xml": l1c_tile_xml.tile_metadata(DEMO, grid, SWATH),
             f"DATASTRIP/{DEMO.datastrip}/MTD_DS.xml": xml.datastrip_metadata(DEMO),
             "INSPIRE.xml": xml.inspire(DEMO, grid, uri),
         }
@@ -90,10 +91,10 @@ def _write_masks(folder: Path, grid: Grid) -> None:
     for band in BANDS:
         for kind, path in DEMO.masks:
             polygons = detector_footprints(band, grid) if kind == "DETFOO" else ()
-            document = xml.mask(DEMO, kind, band, grid.epsg, polygons)
+            document = l1c_tile_xml.mask(DEMO, kind, band, grid.epsg, polygons)
             (folder / path.format(band)).write_bytes(xml.serialise(document))
     kind, path = DEMO.cloud_mask
-    (folder / path).write_bytes(xml.serialise(xml.mask(DEMO, kind, "B00", grid.epsg)))
+    (folder / path).write_bytes(xml.serialise(l1c_tile_xml.mask(DEMO, kind, "B00", grid.epsg)))
 
 
 def detector_footprints(band: str, grid: Grid = GRID) -> list[tuple[str, str, list[tuple[float, float]]]]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.lut import make_table
-from steps.atmosphere.responses import reference_response
 from steps.core.cli import cli
+from steps.sentinel2.responses import reference_response
 
 
 def run(aerosol: str, lut: Path, threads: int = 1) -> None:

@@ -1,5 +1,6 @@
 """Stage: the quality report of a product."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from steps.sentinel2.names import l2a_name
 from steps.sentinel2.reports import (
     AerosolReport,
     BandFigures,
+    CirrusReport,
     ReflectanceReport,
     TerrainReport,
     WaterVapourReport,
@@ -29,6 +31,7 @@ def run(
     classification: Path | None = None,
     aerosol: Path | None = None,
     water_vapour: Path | None = None,
+    cirrus: Path | None = None,
     reflectance: Path | None = None,
     terrain_correction: Path | None = None,
 ) -> None:
@@ -44,7 +47,7 @@ def run(
         Output: a `steps.sentinel2.reports.QualityReport`, without what there is nothing to tell of.
     classification
         At 20 m.
-    aerosol, water_vapour, reflectance, terrain_correction
+    aerosol, water_vapour, cirrus, reflectance, terrain_correction
         Reports of these stages (`steps.sentinel2.reports`).
 
     Raises
@@ -69,6 +72,8 @@ def run(
         vapour = read_document(water_vapour, WaterVapourReport)
         facts |= {"water_vapour_method": vapour.method, "mean_water_vapour": vapour.mean_water_vapour}
         sentences += vapour.defaults
+    if cirrus:
+        facts |= {"cirrus_correction": asdict(read_document(cirrus, CirrusReport))}
     if reflectance:
         inverted = read_document(reflectance, ReflectanceReport)
         corrected = read_document(terrain_correction, TerrainReport).resolutions if terrain_correction else ()

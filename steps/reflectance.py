@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,22 +12,16 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import column_excess, density_factor, invert
+from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import table_of
-from steps.atmosphere.scene import (
-    CELL,
-    Mesh,
-    WholeTile,
-    flat_elevation,
-    geometry,
-    inversion_nodes,
-    thinned,
-)
+from steps.atmosphere.relief import CELL, Mesh, flat_elevation, thinned
+from steps.atmosphere.scene import WholeTile, geometry
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.mesh import nearest
-from steps.core.parallel import Backend, workers
+from steps.core.parallel import Backend, RunAll, workers
 from steps.core.rasters import BLOCK, Kind, create, grid_of, read, read_bands, row_blocks
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
@@ -93,6 +88,21 @@ class _Surroundings:
     radius_km: float
 
 
+class _Field(NamedTuple):
+    """What one band is inverted with.
+
+    Attributes
+    ----------
+    nodes
+        From `inversion_nodes`.
+    environment
+        Reflectance of the surroundings at 60 m, None without their light.
+    """
+
+    nodes: np.ndarray
+    environment: np.ndarray | None
+
+
 def run(
     toa: list[Path],
     classification: Path,
@@ -149,37 +159,64 @@ def run(
     scene, angle_grid, kind = Scene.read(metadata), AngleGrid(angles), UNROUNDED_BOA if unrounded else BOA
     tile = WholeTile(table_of(aerosol_model), scene, angle_grid, read_document(scene_means, SceneMeans))
     maps = read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
-    rasters, reports = list(zip(toa, terrain, strict=True)), []
+    rasters = list(zip(toa, terrain, strict=True))
     atmospheres, coarse, heights = _atmospheres(rasters, maps)
+    surroundings = _surroundings(coarse, heights, maps[1], classification, adjacency_km) if adjacency else None
+    with workers(backend, threads, scheduler) as run_all:
+        fields = _fields(toa, atmospheres, surroundings, tile, run_all)
+        reports = [
+            _report(angle_grid, scene, atmosphere, _write(path, kind, (*raster, wvp), atmosphere, of_bands, run_all))
+            for path, raster, atmosphere, of_bands in zip(boa, rasters, atmospheres, fields, strict=True)
+        ]
+    write_document(report, ReflectanceReport(adjacency, adjacency_km, tuple(reports)))
+
+
+def _fields(
+    toa: list[Path],
+    atmospheres: list[_AtmosphereNodes],
+    surroundings: _Surroundings | None,
+    tile: WholeTile,
+    run_all: RunAll,
+) -> list[dict[str, _Field]]:
+    """Return, for each raster, what its bands are inverted with; each node and each band's surroundings once."""
     bands = [OUTPUT_BANDS[round(atmosphere.mesh.grid.resolution)] for atmosphere in atmospheres]
-    around = dict.fromkeys(band for names in bands for band in names)
-    surroundings = None
-    if adjacency:
-        surroundings = _surroundings(coarse, heights, maps[1], classification, adjacency_km)
     wanted = {
         (atmosphere.mesh.spacing, band): (atmosphere, band)
         for atmosphere, names in zip(atmospheres, bands, strict=True)
         for band in names
     }
+    around = dict.fromkeys(band for names in bands for band in names)
     if surroundings:
+        coarse = surroundings.atmosphere
         wanted |= {(coarse.mesh.spacing, band): (coarse, band) for band in around}
-    with workers(backend, threads, scheduler) as run_all:
-        nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), tile), strict=True))
-        if surroundings:
-            sources = _sources(toa, atmospheres)
-            items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
-            around = dict(zip(around, run_all(_environment, items, surroundings, tile), strict=True))
-        for atmosphere, names, raster, path in zip(atmospheres, bands, rasters, boa, strict=True):
-            fields = {band: (nodes[atmosphere.mesh.spacing, band], around[band]) for band in names}
-            blocks, counts = list(row_blocks(atmosphere.mesh.grid.height)), []
-            with create(path, kind, atmosphere.mesh.grid, names) as output:
-                results = run_all(_invert, blocks, (*raster, wvp), atmosphere, fields, kind)
-                for rows, (block, count) in zip(blocks, results, strict=True):
-                    for band, values in zip(names, block, strict=True):
-                        output.write(band, values, rows.start)
-                    counts.append(count)
-            reports.append(_report(angle_grid, scene, atmosphere, dict(zip(names, sum(counts), strict=True))))
-    write_document(report, ReflectanceReport(adjacency, adjacency_km, tuple(reports)))
+    nodes = dict(zip(wanted, run_all(_nodes, list(wanted.values()), tile), strict=True))
+    if surroundings:
+        sources = _sources(toa, atmospheres)
+        items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
+        around = dict(zip(around, run_all(_environment, items, surroundings, tile), strict=True))
+    return [
+        {band: _Field(nodes[atmosphere.mesh.spacing, band], around[band]) for band in names}
+        for atmosphere, names in zip(atmospheres, bands, strict=True)
+    ]
+
+
+def _write(
+    path: Path,
+    kind: Kind,
+    sources: tuple[Path, Path, Path],
+    atmosphere: _AtmosphereNodes,
+    fields: dict[str, _Field],
+    run_all: RunAll,
+) -> dict[str, np.ndarray]:
+    """Write surface reflectance from rasters of reflectance, terrain and water vapour; return each band's counts."""
+    blocks, counts = list(row_blocks(atmosphere.mesh.grid.height)), []
+    with create(path, kind, atmosphere.mesh.grid, list(fields)) as output:
+        results = run_all(_invert, blocks, sources, atmosphere, fields, kind)
+        for rows, (block, count) in zip(blocks, results, strict=True):
+            for band, values in zip(fields, block, strict=True):
+                output.write(band, values, rows.start)
+            counts.append(count)
+    return dict(zip(fields, sum(counts), strict=True))
 
 
 def _report(
@@ -207,7 +244,7 @@ def _sources(toa: list[Path], atmospheres: list[_AtmosphereNodes]) -> dict[str, 
 def _atmospheres(
     rasters, maps: tuple[np.ndarray, np.ndarray]
 ) -> tuple[list[_AtmosphereNodes], _AtmosphereNodes, np.ndarray]:
-    """Return the air over the pixels of each pair of reflectance and terrain, that at 60 m, and the elevation there.
+    """Return the atmosphere over the pixels of each pair of rasters, that at 60 m, and the elevation there (m).
 
     Rasters whose nodes lie at the same places share what is computed for them.
     """
@@ -292,7 +329,7 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
 
 
 def _invert(
-    rows: slice, rasters: tuple[Path, Path, Path], atmosphere: _AtmosphereNodes, fields: dict[str, tuple], kind: Kind
+    rows: slice, rasters: tuple[Path, Path, Path], atmosphere: _AtmosphereNodes, fields: dict[str, _Field], kind: Kind
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the surface reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     toa, terrain, wvp = rasters
@@ -307,8 +344,8 @@ def _invert(
         excess = _excess(atmosphere, thin, column, rows.start)
     boa, counts = np.empty(stored.shape, kind.dtype), np.empty((*stored.shape[:2], 3), np.int64)
     ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
-    for k, (nodes, around) in enumerate(fields.values()):
-        invert(stored[k], thin, excess, around, ratio, nodes, cell, rows.start, boa[k], counts[k])
+    for k, field in enumerate(fields.values()):
+        invert(stored[k], thin, excess, field.environment, ratio, field.nodes, cell, rows.start, boa[k], counts[k])
     return boa, counts.sum(axis=1)
 
 

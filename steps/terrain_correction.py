@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from steps.atmosphere.lut import LookUpTable, table_of
-from steps.atmosphere.scene import Mesh, evaluator, thinned
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, thinned
+from steps.atmosphere.scene import evaluator
+from steps.atmosphere.sky import sky_terms
 from steps.classification.classes import is_one_of
 from steps.core.cli import cli
-from steps.core.documents import write_document
+from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
 from steps.core.parallel import Backend, RunAll, workers
@@ -19,18 +21,20 @@ from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
-from steps.sentinel2.reports import CorrectedRaster, TerrainReport
+from steps.sentinel2.reports import CorrectedRaster, SceneMeans, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM
-from steps.terrain.illumination import correct_terrain
+from steps.terrain.correction import Light, correct_terrain
 
 logger = logging.getLogger(__name__)
 
-#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.scene.CELL`.
+#: Pixels between the nodes at which the atmosphere is computed, 1.92 km; see `steps.atmosphere.relief.CELL`.
 CELL = {10: 192, 20: 96, 60: 32}
 #: Slopes in view lie in a square of this side around a pixel, made of cells of this side, m.
 _AROUND = 1020
 _CELL = 60
+#: Least range of elevation between which the sky is taken to change linearly, km.
+_LEAST_RANGE = 0.2
 _GROUND = ("elevation", "slope", "cos_incidence", "sky_view", "cast_shadow")
 
 
@@ -42,6 +46,7 @@ def run(
     angles: Path,
     aot: Path,
     aerosol_model: Path,
+    scene_means: Path,
     corrected: list[Path],
     report: Path,
     correction: Literal["auto", "always"] = "auto",
@@ -65,6 +70,8 @@ def run(
         Scene classification at 20 m.
     metadata, angles, aot, aerosol_model
         The scene, its sun angles, its aerosol at 20 m, and its aerosol model.
+    scene_means
+        `SceneMeans`, means and ranges of the whole tile.
     corrected
         The reflectance rasters to write, in the order of `boa`.
     report
@@ -82,51 +89,80 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    inputs = classification, metadata, angles, aot, aerosol_model
+    rasters = list(zip(boa, terrain, corrected, strict=True))
+    chosen = [correction == "always" or tags_of(path, TERRAIN)["relief"] != "no" for path in terrain]
+    for path in terrain if correction == "always" else ():
+        if "dem" not in tags_of(path, TERRAIN):
+            raise StepError(
+                f"{path}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
+            )
+    tile = None
+    if any(chosen):
+        tile = _tile_of(classification, metadata, angles, aot, table_of(aerosol_model), scene_means)
     with workers(backend, threads, scheduler) as run_all:
-        reports = [
-            _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
-            for files in zip(boa, terrain, corrected, strict=True)
-        ]
-    write_document(report, TerrainReport(min_cos_incidence, tuple(reports)))
+        reports = tuple(
+            _corrected(*files, tile, min_cos_incidence, run_all) if tile and is_chosen else _rounded(files[0], files[2])
+            for files, is_chosen in zip(rasters, chosen, strict=True)
+        )
+    write_document(report, TerrainReport(min_cos_incidence, reports))
+
+
+class _Tile(NamedTuple):
+    """What the correction takes from a scene, whatever the pixel size.
+
+    Attributes
+    ----------
+    scene, angles, table
+        The scene, its angles, and the look-up table of its aerosol.
+    aot
+        Stored aerosol optical thickness at 20 m.
+    cloud, classified
+        Where clouds hide the ground, and the grid of that.
+    sky
+        See `_sky_over`.
+    """
+
+    scene: Scene
+    angles: AngleGrid
+    table: LookUpTable
+    aot: np.ndarray
+    cloud: np.ndarray
+    classified: Grid
+    sky: tuple[float, float, tuple[float, float]]
+
+
+def _tile_of(
+    classification: Path, metadata: Path, angles: Path, aot: Path, table: LookUpTable, scene_means: Path
+) -> _Tile:
+    scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
+    return _Tile(
+        scene,
+        angle_grid,
+        table,
+        read(aot, AOT, AOT.name),
+        is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH)),
+        grid_of(classification, CLASSIFICATION),
+        _sky_over(scene, angle_grid, read_document(scene_means, SceneMeans)),
+    )
 
 
 def _corrected(
-    boa: Path,
-    terrain: Path,
-    corrected: Path,
-    classification: Path,
-    metadata: Path,
-    angles: Path,
-    aot: Path,
-    aerosol_model: Path,
-    correction: str,
-    limit: float,
-    run_all: RunAll,
+    boa: Path, terrain: Path, corrected: Path, tile: _Tile, limit: float, run_all: RunAll
 ) -> CorrectedRaster:
     """Correct one raster; return what there is to tell."""
-    tags, grid = tags_of(terrain, TERRAIN), grid_of(boa, BOA)
+    grid = grid_of(boa, BOA)
     resolution = round(grid.resolution)
-    if correction == "always" and "dem" not in tags:
-        raise StepError(
-            f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
-        )
-    if correction == "auto" and tags["relief"] == "no":
-        logger.info("no relief: reflectance stays as it is")
-        _round(boa, corrected, grid)
-        return CorrectedRaster(resolution, applied=False)
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
-    mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
-    table, scene = table_of(aerosol_model), Scene.read(metadata)
-    elevation_nodes, aerosol = _atmosphere_nodes(mesh, terrain, aot)
+    mesh = Mesh(grid, CELL[resolution])
+    atmosphere = _atmosphere_nodes(mesh, terrain, tile.aot)
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
-    counts = []
-    fields = list(run_all(_field, bands, boa, mesh, angle_grid, elevation_nodes, aerosol, table, scene))
+    parts = run_all(_field, bands, boa, mesh, tile.angles, atmosphere, tile.sky, tile.table, tile.scene)
+    nodes, sky, around = (np.stack(part) for part in zip(*parts, strict=True))
+    light = Light(nodes, CELL[resolution], sky, around, _CELL // resolution)
+    in_classes, counts = nearest_indices(tile.cloud.shape, *tile.classified.positions(grid)), []
     with create(corrected, BOA, grid, bands) as raster:
-        cloud = is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH))
-        in_classes = nearest_indices(cloud.shape, *grid_of(classification, CLASSIFICATION).positions(grid))
-        results = run_all(_correct, blocks, boa, terrain, cloud, in_classes, resolution, fields, limit)
+        results = run_all(_correct, blocks, boa, terrain, tile.cloud, in_classes, light, limit)
         for rows, (block, count) in zip(blocks, results, strict=True):
             for band, values in zip(bands, block, strict=True):
                 raster.write(band, values, rows.start)
@@ -140,29 +176,52 @@ def _corrected(
     )
 
 
-def _round(boa: Path, corrected: Path, grid: Grid) -> None:
-    bands = bands_of(boa, BOA)
+def _rounded(boa: Path, corrected: Path) -> CorrectedRaster:
+    """Write reflectance as it is, rounded; return what there is to tell."""
+    logger.info("no relief: reflectance stays as it is")
+    bands, grid = bands_of(boa, BOA), grid_of(boa, BOA)
     with create(corrected, BOA, grid, bands) as raster:
         for rows in row_blocks(grid.height):
             for band, values in zip(bands, read_bands(boa, BOA, bands, rows), strict=True):
                 raster.write(band, values, rows.start)
+    return CorrectedRaster(round(grid.resolution), applied=False)
 
 
-def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
+def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
     relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
     low, high = relief.elevation_nodes[0], relief.elevation_nodes[-1]
     elevation_nodes = np.stack([low, (low + high) / 2, high])
-    aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
+    aerosol = mesh.at_sea_level(aot, 20, relief) * AOT.scale
     return elevation_nodes, thinned(aerosol, elevation_nodes)
 
 
+def _sky_over(scene: Scene, angles: AngleGrid, means: SceneMeans) -> tuple[float, float, tuple[float, float]]:
+    """Return the sun zenith, aerosol above sea level and range of elevation (km) for which a tile's sky is computed."""
+    tile = scene.whole
+    middle = tile.left + tile.width * tile.resolution / 2, tile.top - tile.height * tile.resolution / 2
+    sun_zenith, _ = angles.sun(*(np.array([[v]]) for v in middle))
+    at_sea_level = means.aot550.mean * np.exp(means.elevation_km.mean / SCALE_HEIGHT)
+    low, high = means.elevation_km.lowest, max(means.elevation_km.highest, means.elevation_km.lowest + _LEAST_RANGE)
+    return float(sun_zenith[0, 0]), float(at_sea_level), (low, high)
+
+
 def _field(
-    band: str, boa: Path, mesh: Mesh, angles: AngleGrid, elevation_nodes, aerosol, table: LookUpTable, scene: Scene
+    band: str,
+    boa: Path,
+    mesh: Mesh,
+    angles: AngleGrid,
+    atmosphere: tuple[np.ndarray, np.ndarray],
+    sky: tuple[float, float, tuple[float, float]],
+    table: LookUpTable,
+    scene: Scene,
 ):
-    """Return the nodes' numbers and the surroundings' reflectance of one band."""
-    nodes = _nodes(mesh, angles, elevation_nodes, aerosol, evaluator(table, scene, band))
-    return nodes, _surroundings(boa, band, round(mesh.grid.resolution))
+    """Return the nodes' numbers, the terms of the sky and the surroundings' reflectance of one band."""
+    nodes = _nodes(mesh, angles, *atmosphere, evaluator(table, scene, band))
+    low, high = sky_terms(table, scene.bands[band].response, *sky)
+    slope = (high - low) / (1000 * (sky[2][1] - sky[2][0]))
+    terms = np.array([low - slope * 1000 * sky[2][0], slope], "f4")
+    return nodes, terms, _surroundings(boa, band, round(mesh.grid.resolution))
 
 
 def _nodes(
@@ -175,10 +234,10 @@ def _nodes(
     low, middle, high = elevation_nodes * 1000
     step = middle - low
     for a, b, c in (atmosphere.transmittance_down, atmosphere.direct_down, atmosphere.spherical_albedo):
-        # The parabola through the values at the three levels, in powers of the elevation.
+        # The parabola through the values at the three elevations, in powers of the elevation.
         slope, bend = (c - a) / (2 * step), (a + c - 2 * b) / (2 * step**2)
         terms += [b - slope * middle + bend * middle**2, slope - 2 * bend * middle, bend]
-    return np.stack(terms).astype("f4")
+    return np.stack(terms, axis=-1).astype("f4")
 
 
 def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
@@ -192,19 +251,15 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
     return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
 
 
-def _correct(
-    rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, resolution: int, fields, limit: float
-):
+def _correct(rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, light: Light, limit: float):
     """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
     level, ground = (
         read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
-        tuple(read_bands(terrain, TERRAIN, _GROUND, rows)),
+        read_bands(terrain, TERRAIN, _GROUND, rows),
     )
-    result, counts = np.empty(level.shape, BOA.dtype), np.zeros((*level.shape[:2], 3), np.int64)
-    cell, ratio = CELL[resolution], _CELL // resolution
+    result, counts = np.empty(level.shape, BOA.dtype), np.empty((*level.shape[:2], 3), np.int64)
     cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
-    for k, (nodes, around) in enumerate(fields):
-        correct_terrain(level[k], ground, cloudy, rows.start, nodes, cell, around, ratio, limit, result[k], counts[k])
+    correct_terrain(level, ground, cloudy, rows.start, light, limit, result, counts)
     return result, counts.sum(axis=1)
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,15 +13,16 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
-from steps.atmosphere.scene import CELL, Mesh, WholeTile, filled
-from steps.atmosphere.uncertainty import INPUTS, changes, noise_variance, spans, variance_nodes
+from steps.atmosphere.relief import CELL, Mesh, filled
+from steps.atmosphere.scene import WholeTile
+from steps.atmosphere.uncertainty import INPUTS, InputUncertainties, changes, noise_variance, spans, variance_nodes
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments, interpolate, nearest
-from steps.core.rasters import create, grid_of, read, row_blocks, tags_of, values
+from steps.core.rasters import Grid, create, grid_of, read, row_blocks, tags_of, values
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import OUTPUT_BANDS, native_bands
@@ -45,6 +46,32 @@ logger = logging.getLogger(__name__)
 _ROWS = 1536
 
 
+class _State(NamedTuple):
+    """The state of the atmosphere at the nodes of a mesh, and how well it is known.
+
+    Attributes
+    ----------
+    mesh
+        Of the nodes.
+    elevation_km, aot550, water_vapour
+        At the nodes; water vapour in g/cm2.
+    ranges
+        Values that span the elevations, aerosol and water vapour of the tile, and their uncertainty.
+    with_dem
+        Whether the elevation is that of a DEM.
+    inputs
+        Uncertainty of these and of all else.
+    """
+
+    mesh: Mesh
+    elevation_km: np.ndarray
+    aot550: np.ndarray
+    water_vapour: np.ndarray
+    ranges: tuple[np.ndarray, ...]
+    with_dem: bool
+    inputs: InputUncertainties
+
+
 def run(
     boa: list[Path],
     classification: Path,
@@ -64,27 +91,48 @@ def run(
 ) -> None:
     """Compute the standard uncertainty (k = 1) of surface reflectance, of each band where its pixels are finest.
 
-    It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the
-    choice of the aerosol model through the inversion over flat terrain. BOA are the rasters of reflectance before
-    terrain correction, and UNCERTAINTY those to write, in the same order; CLASSIFICATION is of the whole tile;
-    TERRAIN, AOT and WVP are those of 20 m; AOT_UNCERTAINTY tells in cells of the whole tile how well the aerosol is
-    known. AEROSOL_MODEL names that of the inversion; of the look-up tables OTHER_LUTS that of the model to compare
-    with is taken. SCENE_MEANS are means and ranges of the whole tile. --adjacency and ADJACENCY_KM as for the
-    reflectance.
+    It propagates noise and calibration of the L1C product, aerosol thickness, water vapour, elevation and the choice of
+    the aerosol model through the inversion over flat terrain.
+
+    Parameters
+    ----------
+    boa
+        Surface reflectance before terrain correction, a raster for each pixel size.
+    classification
+        Scene classification of the whole tile, of any pixel size; clouds do not count as surroundings.
+    terrain, aot, wvp
+        Terrain, aerosol optical thickness and water vapour at 20 m.
+    metadata, angles, aerosol_model
+        The scene, its angles, and its aerosol model.
+    aot_uncertainty
+        How well the aerosol is known, in cells of the whole tile.
+    other_luts
+        Look-up tables of aerosol models, that of the model to compare with among them.
+    scene_means
+        `SceneMeans`, means and ranges of the whole tile.
+    uncertainty
+        Outputs: standard uncertainty, in the order of `boa`.
+    adjacency, adjacency_km
+        As for the reflectance.
+    threads
+        Workers.
+
+    Raises
+    ------
+    StepError
+        If the grids differ, a look-up table is missing, an input cannot be read or an output cannot be written.
     """
     scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
-    tile, other_tile = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
+    tile, other = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
-    cells = grid_of(aot_uncertainty, AOT_UNCERTAINTY)
     inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
-    ground, air = read(terrain, TERRAIN, "elevation"), (read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name))
+    ground, thickness, column = read(terrain, TERRAIN, "elevation"), read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
-    classified = grid_of(classification, CLASSIFICATION)
-    models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other_tile.table.aerosol}
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
     )
+    models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other.table.aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
     for source, target in zip(boa, uncertainty, strict=True):
         grid = grid_of(source, BOA)
@@ -92,31 +140,42 @@ def run(
             raise StepError(
                 f"{terrain}: its pixels are not those of {source} at 20 m; delete both and run their stages again"
             )
-        resolution, around_clear = round(grid.resolution), None
+        mesh, around_clear = Mesh(grid, CELL[round(grid.resolution)]), None
         if clear is not None:
-            around_clear = nearest(clear, *classified.positions(grid.at(ENVIRONMENT)))
-        mesh = Mesh(grid, CELL[resolution])
-        state = (
+            around_clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
+        at_nodes = replace(inputs, aot550=(_in_cells(known, grid_of(aot_uncertainty, AOT_UNCERTAINTY), mesh), 0.0))
+        state = _State(
+            mesh,
             _at_nodes(ground, TERRAIN.nodata, mesh) * 1e-3,
-            _at_nodes(air[0], AOT.nodata, mesh) * AOT.scale,
-            _at_nodes(air[1], WVP.nodata, mesh) * WVP.scale,
+            _at_nodes(thickness, AOT.nodata, mesh) * AOT.scale,
+            _at_nodes(column, WVP.nodata, mesh) * WVP.scale,
+            (elevations, aots, columns),
+            with_dem,
+            at_nodes,
         )
-        in_cells = ((v / cells.resolution - 0.5) for v in (cells.top - mesh.y, mesh.x - cells.left))
-        at_nodes = replace(inputs, aot550=(interpolate(known, *in_cells), 0.0))
-        bands = [band for band in native_bands(resolution) if band in OUTPUT_BANDS[resolution]]
+        bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
-                stored = read(source, BOA, band)
-                ours, other = (t.over(band, mesh.x, mesh.y, (elevations, aots, columns)) for t in (tile, other_tile))
-                around = None
+                stored, around = read(source, BOA, band), None
                 if around_clear is not None:
                     around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
-                noise = noise_variance(
-                    band, scene.bands[band], angle_grid.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun
-                )
-                terms = changes(ours.at, other.at, *state, with_dem=with_dem, inputs=at_nodes)
-                nodes = variance_nodes(*terms, noise, adjacency=around is not None)
+                nodes = _nodes(band, state, tile, other, adjacency=around is not None)
                 _write_band(output, band, stored, around, nodes, mesh, pool)
+
+
+def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> np.ndarray:
+    """Return the nodes' numbers of one band, under the aerosol model of the inversion and another one."""
+    mesh, scene = state.mesh, tile.scene
+    ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
+    noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
+    values_at = state.elevation_km, state.aot550, state.water_vapour
+    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=state.inputs)
+    return variance_nodes(*terms, noise, adjacency=adjacency)
+
+
+def _in_cells(known: np.ndarray, cells: Grid, mesh: Mesh) -> np.ndarray:
+    """Return the numbers of a raster of cells at the nodes."""
+    return interpolate(known, *((v / cells.resolution - 0.5) for v in (cells.top - mesh.y, mesh.x - cells.left)))
 
 
 def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:

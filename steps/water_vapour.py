@@ -2,23 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable, table_of
-from steps.atmosphere.scene import (
-    SCALE_HEIGHT,
-    Mesh,
-    SceneAtmosphere,
-    evaluator,
-    flat_elevation,
-    inversion_nodes,
-    lagrange,
-    thinned,
-)
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
+from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
 from steps.classification.classes import clear_ground, is_one_of
 from steps.core.cli import cli
 from steps.core.documents import write_document
@@ -27,7 +20,7 @@ from steps.core.parallel import Backend, workers
 from steps.core.rasters import bands_of, grid_of, read
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
-from steps.sentinel2.reports import SceneMeans, Span, WaterVapourReport
+from steps.sentinel2.reports import SceneMeans, Span, WaterVapourMethod, WaterVapourReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, SNOW, SOIL, VEGETATION
 
@@ -119,17 +112,18 @@ def run(
     classes = read(classification, CLASSIFICATION, "SCL")
     elevation = read(terrain, TERRAIN, "elevation")
     heights, thickness = elevation * np.float32(1e-3), read(aot, AOT, AOT.name)
-    facts: dict[str, Any] = {"method": "FIXED", "valid_percentage": 0.0, "defaults": []}
-    field = None
+    source: WaterVapourMethod = "FIXED"
+    defaults: tuple[str, ...] = ()
+    field, percent = None, 0.0
     if method == "auto":
         mesh = Mesh(grid, round(_CELL / grid.resolution))
         retrieved = _retrieve(scene, AngleGrid(angles), table_of(aerosol_model), stack, mesh, elevation, thickness)
         retrieved[~is_one_of(classes, _LAND)] = np.nan
-        field = _filled(
-            retrieved * np.exp(heights / SCALE_HEIGHT), int(np.count_nonzero(classes)), grid.resolution, facts
-        )
+        valid = int(np.count_nonzero(classes))
+        percent = 100 * int(np.count_nonzero(np.isfinite(retrieved))) / max(valid, 1)
+        field, source = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), valid, grid.resolution), "B09"
         if field is None:
-            column = _stand_in(scene, column, facts)
+            column, source, defaults = _stand_in(scene, column)
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)
     write_document(scene_means, _scene_means(stack, classes, heights, thickness, thinned(field, heights)))
@@ -138,22 +132,19 @@ def run(
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
         mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all)
-    result = WaterVapourReport(**facts, mean_water_vapour=float(column if mean is None else mean))
+    result = WaterVapourReport(source, float(column if mean is None else mean), percent, defaults)
     for sentence in result.defaults:
         logger.warning("%s", sentence)
     logger.info("mean water vapour %.2f g/cm2, method %s", result.mean_water_vapour, result.method)
     write_document(report, result)
 
 
-def _stand_in(scene: Scene, column: float, facts: dict) -> float:
-    """Return the column for want of a retrieved one, and record where it is from."""
+def _stand_in(scene: Scene, column: float) -> tuple[float, WaterVapourMethod, tuple[str, ...]]:
+    """Return the column (g/cm2) for want of a retrieved one, where it is from, and a sentence that says so."""
     lack = "Too little bright land for water vapour from B09"
     if scene.auxiliary.water_vapour is None:
-        facts["defaults"].append(f"{lack} and no ECMWF forecast: {column:g} g/cm2 was assumed.")
-        return column
-    facts["method"] = "ECMWF"
-    facts["defaults"].append(f"{lack}: the mean of the ECMWF forecast was taken.")
-    return scene.auxiliary.water_vapour
+        return column, "FIXED", (f"{lack} and no ECMWF forecast: {column:g} g/cm2 was assumed.",)
+    return scene.auxiliary.water_vapour, "ECMWF", (f"{lack}: the mean of the ECMWF forecast was taken.",)
 
 
 def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> SceneMeans:
@@ -234,16 +225,13 @@ def _retrieve(
     return result
 
 
-def _filled(retrieved: np.ndarray, valid: int, pixel: float, facts: dict) -> np.ndarray | None:
+def _filled(retrieved: np.ndarray, valid: int, pixel: float) -> np.ndarray | None:
     """Return a smooth map without gaps of columns above sea level; None if too few are known of `valid` pixels."""
     from scipy.ndimage import gaussian_filter
 
     known = np.isfinite(retrieved)
-    count = int(np.count_nonzero(known))
-    facts["valid_percentage"] = 100 * count / max(valid, 1)
-    if count < max(_LEAST_AREA / pixel**2, _LEAST_SHARE * valid):
+    if np.count_nonzero(known) < max(_LEAST_AREA / pixel**2, _LEAST_SHARE * valid):
         return None
-    facts["method"] = "B09"
     cell = round(_FILL_CELL / pixel)
     moments = cell_moments(np.where(known, np.rint(retrieved * 1000), 0).astype("u2"), cell, 0)
     number, total = moments[0], moments[0] * moments[3] / 1000

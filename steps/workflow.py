@@ -13,6 +13,8 @@ from steps.core.documents import atomic
 from steps.core.errors import StepError
 from steps.core.product_list import distinct, is_list, read_list
 from steps.core.provenance import fingerprint
+from steps.core.transfer import Store
+from steps.l1c.addresses import is_elsewhere, product_at
 from steps.sentinel2.names import l2a_name
 from steps.simulation.demo_scene import DEMO_PRODUCT
 
@@ -97,16 +99,18 @@ def recorded_parameters(params: Mapping, places: Mapping[str, str]) -> dict[str,
     return recorded
 
 
-def product_of(path: str) -> str:
-    """Return the name of the Level-2A product that is made of an input."""
+def product_of(path: str, store: Store = Store()) -> str:  # noqa: B008  (it is never changed)
+    """Return the name of the Level-2A product that is made of an input; `store` tells how addresses are reached."""
     if path == "demo":
         return l2a_name(DEMO_PRODUCT)
+    if is_elsewhere(path):
+        return l2a_name(product_at(path, store))
     from steps.l1c.formats import product_name
 
     return l2a_name(product_name(Path(path)))
 
 
-def l1c_products(given: str, demo: str) -> tuple[dict[str, str], dict[str, str]]:
+def l1c_products(given: str, demo: str, store: Store = Store()) -> tuple[dict[str, str], dict[str, str]]:  # noqa: B008
     """Return the L1C product of each Level-2A product by its name, and what is wrong with others of a table by path.
 
     Parameters
@@ -115,15 +119,20 @@ def l1c_products(given: str, demo: str) -> tuple[dict[str, str], dict[str, str]]
         The setting `input`.
     demo
         Path of the demo product, which the word `demo` stands for.
+    store
+        How addresses are reached.
 
     Raises
     ------
     StepError
         If no product is left.
     """
-    if not is_list(given):
-        return {product_of(given): demo if given == "demo" else given}, {}
-    products, set_aside = distinct(read_list(given), product_of)
+    from steps.l1c.formats import products_in
+
+    paths = [path for one in (read_list(given) if is_list(given) else [given]) for path in products_in(one)]
+    if len(paths) == 1 and not is_list(given):
+        return {product_of(given, store): demo if given == "demo" else given}, {}
+    products, set_aside = distinct(paths, lambda path: product_of(path, store))
     if not products:
         raise StepError(next(iter(set_aside.values())))
     return {name: demo if path == "demo" else path for name, path in products.items()}, set_aside
@@ -173,7 +182,8 @@ def parts_of(roi, products: Mapping[str, str], demo: str) -> tuple[dict, dict[st
     products
         L1C product by name.
     demo
-        Path of the demo product, which may not be there yet; its import tells whether it is touched.
+        Path of the demo product, which may not be there yet, nor are those that are fetched; the import of such a
+        product tells whether it is touched.
 
     Returns
     -------
@@ -193,7 +203,7 @@ def parts_of(roi, products: Mapping[str, str], demo: str) -> tuple[dict, dict[st
 
     parts, set_aside = {}, {}
     for name, path in products.items():
-        if path == demo:
+        if path == demo or is_elsewhere(path):
             continue
         try:
             grid = tile_grid(open_product(Path(path)))

@@ -18,15 +18,15 @@ from test_scene_classification import make_scene
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert
 from steps.atmosphere.lut import load_table, write_table
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
+from steps.classification.classify import BANDS, classify, fill_maps, find_displaced
 from steps.classification.images import Bands, reflectance
 from steps.classification.improved import IMPROVEMENTS, Refinements
 from steps.core.rasters import Grid, write
-from steps.scene_classification import BANDS, _displaced, classify, fill_maps
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, MASK, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
 SIDE, CELL, CLASSIFIED = 10980, 128, 5490
@@ -153,7 +153,7 @@ def _classify(stored, improvements):
         if improvements:
             nodata = np.zeros((CLASSIFIED, CLASSIFIED), np.bool_)
             read = lambda rows: [reflectance(stored[b][rows], nodata[rows]) for b in ("B07", "B8A", "B8A")]  # noqa: E731
-            displaced = _displaced(read, nodata.shape, 2)
+            displaced = find_displaced(read, nodata.shape, 2)
             refinements = Refinements(
                 improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0, 60
             )

@@ -28,23 +28,29 @@ def adjacent_reflectance(toa: np.ndarray, atmosphere: BandAtmosphere, environmen
     return (x * (1 - a.spherical_albedo * environment) - diffuse_up * environment) / a.direct_up
 
 
+#: Terms of a sky that is equally bright everywhere.
+UNIFORM_SKY = (0.0, 0.0, -0.5, 0.0, 0.0, 0.0)
+
+
 def illumination(
     atmosphere: BandAtmosphere,
     environment: np.ndarray,
     *,
     cos_incidence: np.ndarray,
+    cos_slope: np.ndarray,
     sun_cosine: np.ndarray,
     sky_view: np.ndarray,
     lit: np.ndarray,
     terrain: np.ndarray,
+    sky: tuple[float, ...] = UNIFORM_SKY,
 ) -> np.ndarray:
     """Return the irradiance of inclined ground as a share of the sunlight on flat ground above the atmosphere.
 
-    E = b t_dir c + t_dif [b k c + (1 - b k) V] + (t_dir + t_dif) rho_t (1 - V),  c = cos i / mu_s
-    t_dif = T_d - t_dir + T_d S rho_e / (1 - S rho_e),  k = t_dir
+    E = b t_dir c + (T_d - t_dir) [k b c + V / V_0 (1 - k + P)] + (G - T_d) V + G rho_t (1 - V),  c = cos i / mu_s
+    G = T_d / (1 - S rho_e),  V_0 = (1 + cos s) / 2,  P = b1 u + b2 v + b3 u^2 + b4 u v + b5 v^2
 
-    direct sunlight, the sky's light of which the share k comes from around the sun (Hay 1979), and light from the
-    slopes in view. On flat ground (c = V = b = 1) it is T_d / (1 - S rho_e).
+    direct sunlight, the sky's light of which the share k comes from around the sun, light that ground and sky throw
+    back and forth, and light from the slopes in view. On flat ground (c = V = b = 1) it is G.
 
     Parameters
     ----------
@@ -52,23 +58,31 @@ def illumination(
         From `band_atmosphere`.
     environment
         Mean reflectance rho_e of the surroundings.
-    cos_incidence, sun_cosine
-        Cosine of the sun's incidence on the slope (`b` makes it count as 0 if negative) and on flat ground.
+    cos_incidence, cos_slope, sun_cosine
+        Cosine of the sun's incidence on the slope (`b` makes it count as 0 if negative), of the slope, and of the sun's
+        incidence on flat ground.
     sky_view
         V, share of the sky's hemisphere that is seen.
     lit
         b, 1 in the sun and 0 in cast shadow.
     terrain
         Mean reflectance rho_t of the slopes in view.
+    sky
+        k, b1 ... b5; see `steps.atmosphere.sky`.
     """
-    a = atmosphere
-    b = np.where(cos_incidence > 0, lit, 0)
-    tilt = cos_incidence / sun_cosine
-    reflected = a.spherical_albedo * environment
-    diffuse = a.transmittance_down - a.direct_down + a.transmittance_down * reflected / (1 - reflected)
-    around_sun = b * a.direct_down
-    sky = diffuse * (around_sun * tilt + (1 - around_sun) * sky_view)
-    return b * a.direct_down * tilt + sky + (a.direct_down + diffuse) * terrain * (1 - sky_view)
+    a, (near, b1, b2, b3, b4, b5) = atmosphere, sky
+    sun = np.where(cos_incidence > 0, lit, 0) * cos_incidence / sun_cosine
+    u, v = cos_incidence - cos_slope * sun_cosine, 1 - cos_slope
+    total = a.transmittance_down / (1 - a.spherical_albedo * environment)
+    smooth = 1 - near + b1 * u + b2 * v + b3 * u**2 + b4 * u * v + b5 * v**2
+    seen = near * sun + sky_view / ((1 + cos_slope) / 2) * np.maximum(smooth, 0)
+    thrown_back = (total - a.transmittance_down) * sky_view
+    return (
+        a.direct_down * sun
+        + (a.transmittance_down - a.direct_down) * seen
+        + thrown_back
+        + total * terrain * (1 - sky_view)
+    )
 
 
 def terrain_toa_reflectance(

@@ -9,7 +9,6 @@ from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import toa_reflectance
 from steps.atmosphere.lut import LookUpTable, load_table, write_table
 from steps.atmosphere.models import lut_path
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.scene import geometry
 from steps.atmosphere.table import build_table
 from steps.core.documents import write_document
@@ -18,6 +17,7 @@ from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.kinds import ANGLES, AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
 from steps.sentinel2.reports import ChosenAerosol, SceneMeans, Span
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Auxiliary, Band, Scene
 
 OZONE = 0.3

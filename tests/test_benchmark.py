@@ -1,5 +1,6 @@
 """The commands that measure: what they write is complete, and every variant of the kernels gives the same result."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,10 +8,11 @@ import pandas as pd
 import pytest
 from synthetic import SyntheticScene
 
+from steps import __version__
 from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import sample_means
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
-from steps.benchmark import stages, study, variants
+from steps.benchmark import routes, stages, study, variants
 from steps.benchmark.measure import Cost, measure
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments
@@ -141,3 +143,23 @@ def test_costs_of_stages_by_release(tmp_path, monkeypatch):
     assert "| stage | 1.0 | 1.1 |" in lines
     assert "| import_l1c (decode) | 2.00 | **3.00** |" in lines
     assert "| aerosol (copy) | 300 | 300 |" in lines
+
+
+def test_each_route_is_measured(tmp_path, monkeypatch):
+    """Once unmeasured with the demo, then with the product; without and with an elevation model."""
+    runs = []
+
+    def measured(snakefile, l1c, work, settings, threads):
+        runs.append((l1c, settings))
+        return Cost(1.0, 2.0, 3.0), 4.0
+
+    monkeypatch.setattr(routes, "_measured", measured)
+    routes.run(tmp_path / "Snakefile", "product.SAFE", tmp_path, "dem.tif", 2)
+    assert [l1c for l1c, _ in runs] == ["demo", "product.SAFE"] * 2 * len(routes.ROUTES)
+    assert runs[2][1] == ("formats=cog", "dem=dem.tif")
+    lines = (tmp_path / "routes.csv").read_text().splitlines()
+    assert lines[:3] == ["route,elevation model,wall s,CPU s,peak MB,product MB", "COG,no,1,2,3,4", "COG,yes,1,2,3,4"]
+    stamp = json.loads((tmp_path / "stamp.json").read_text())
+    assert stamp["command"] == "snakemake --cores 2 benchmark_routes --config input=product.SAFE dem=dem.tif"
+    assert stamp["version"] == __version__
+    assert stamp["date"].startswith("20")

@@ -51,7 +51,7 @@ def test_step_error_is_one_line_and_exit_code_2(step, tmp_path):
     assert "image.jp2" in log.read_text()
 
 
-def test_unwritable_output_names_the_mend(step, tmp_path):
+def test_unwritable_output_names_the_remedy(step, tmp_path):
     (tmp_path / "file").touch()
     done = step("--out", tmp_path / "file/o.txt", "--names", "x")
     assert done.returncode == 2

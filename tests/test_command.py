@@ -150,7 +150,7 @@ def test_check_tells_good_from_bad(tmp_path, capsys):
 def test_doctor_is_content(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "_packages", lambda: "packages")  # they may be those of an older installation
     assert doctor.examine(tmp_path / "not/yet") == 0
-    assert "MEND" not in capsys.readouterr().out
+    assert "FIX" not in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,11 +173,11 @@ def test_where_a_point_is_follows_from_the_ellipsoid():
         ("requires", lambda name: ["numpy<1", "no-such-package>=2"], "numpy<1 (2."),
     ],
 )
-def test_doctor_says_what_to_mend(tmp_path, capsys, monkeypatch, attribute, value, words):
+def test_doctor_says_what_to_fix(tmp_path, capsys, monkeypatch, attribute, value, words):
     monkeypatch.setattr(doctor, attribute, value)
     assert doctor.examine(tmp_path) == 1
-    mend = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MEND")]
-    assert any(words in line for line in mend)
+    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FIX")]
+    assert any(words in line for line in wrong)
 
 
 # --- the wheel -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from steps.core.errors import StepError
 from steps.core.rasters import Grid, create, grid_of, read, tags_of, values
 from steps.dem import run
 from steps.sentinel2.kinds import ANGLES, TERRAIN
-from steps.sentinel2.scene import Scene
+from steps.sentinel2.scene import Band, Scene, SpectralResponse
 from steps.terrain.elevation import elevation_model
 
 #: 12 km at 46 N 15 E (the central meridian of the zone, where grid north is true north).
@@ -54,9 +54,9 @@ def write_scene(folder, grid=GRID, zenith=50.0, azimuth=160.0):
     """Write the metadata and the sun angles of a scene; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata, angles = folder / "metadata.json", folder / "angles.tif"
-    Scene("S2A_MSIL1C_X", "S2A", "T33TVM", "2020-01-01T10:00:00Z", "05.00", 1e4, 1.0, grid, zenith, azimuth, {}).write(
-        metadata
-    )
+    bands = {name: Band(0.0, 1000.0, SpectralResponse(800.0, 1.0, (1.0,))) for name in ("B02", "B08", "B8A")}
+    time = "2020-01-01T10:00:00Z"
+    Scene("S2A_MSIL1C_X", "S2A", "T33TVM", time, "05.00", 1e4, 1.0, grid, zenith, azimuth, bands).write(metadata)
     nodes = Grid(grid.epsg, grid.left - 2500, grid.top + 2500, 5000, *[n // 500 + 2 for n in (grid.width, grid.height)])
     with create(angles, ANGLES, nodes, ["sun_zenith", "sun_azimuth"]) as raster:
         for band, value in (("sun_zenith", zenith), ("sun_azimuth", azimuth)):

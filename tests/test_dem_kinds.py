@@ -53,7 +53,7 @@ def assert_right(dem, within=1.5, notes=""):
     return names
 
 
-def refused(dem, match):
+def assert_refused(dem, match):
     with pytest.raises(StepError, match=match) as error:
         read_elevation(dem, SCENE)
     assert "\n" not in str(error.value)
@@ -103,8 +103,8 @@ def test_names_in_which_other_words_come_first_are_elevation(tmp_path):
 
 @pytest.mark.parametrize("name", ["hillshade.tif", "dem_slope.tif", "area_water_mask.tif"])
 def test_model_that_is_another_thing_by_its_name_is_refused(tmp_path, name):
-    refused(write_raster(tmp_path / name, pixels()), name)
-    refused(tmp_path, name)
+    assert_refused(write_raster(tmp_path / name, pixels()), name)
+    assert_refused(tmp_path, name)
 
 
 def test_raster_that_cannot_be_elevation_is_left_out_and_told(tmp_path):
@@ -121,15 +121,15 @@ def test_raster_that_cannot_be_elevation_is_left_out_and_told(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "complex64"])
 def test_model_of_impossible_numbers_is_refused(tmp_path, dtype):
-    refused(write_raster(tmp_path / "alone.tif", pixels() / 10, dtype=dtype), f"alone.tif: {dtype}")
+    assert_refused(write_raster(tmp_path / "alone.tif", pixels() / 10, dtype=dtype), f"alone.tif: {dtype}")
 
 
 def test_raster_that_disagrees_is_refused(tmp_path):
     write_raster(tmp_path / "a.tif", pixels())
     write_raster(tmp_path / "x.tif", pixels() * 0 + 12, dtype="int16")
-    assert "overlap" in refused(tmp_path, r"x.tif: differs by 1\d\d\d m")
+    assert "overlap" in assert_refused(tmp_path, r"x.tif: differs by 1\d\d\d m")
     write_raster(tmp_path / "x.tif", pixels() + 1000)
-    refused(tmp_path, r"x.tif: differs by 1000 m")
+    assert_refused(tmp_path, r"x.tif: differs by 1000 m")
     write_raster(tmp_path / "x.tif", pixels() + 8, dtype="int16")  # canopy, datum
     assert read_elevation(tmp_path, SCENE)[1] == ["a.tif", "x.tif"]
 
@@ -139,7 +139,7 @@ def test_neighbours_that_disagree_are_refused(tmp_path):
     write_raster(tmp_path / "a.tif", pixels()[:, :300])
     right = from_origin(LEFT + 9000, TOP, STEP, STEP)
     write_raster(tmp_path / "b.tif", pixels()[:, 300:] / 0.3048, transform=right)
-    assert "meet" in refused(tmp_path, r"b.tif: differs by 3\d\d\d m")
+    assert "meet" in assert_refused(tmp_path, r"b.tif: differs by 3\d\d\d m")
     write_raster(tmp_path / "b.tif", pixels()[:, 300:] / 0.3048, transform=right, units=("ft",))
     assert_right(tmp_path)
 
@@ -180,25 +180,27 @@ def test_projection_in_feet_without_a_unit_is_told(tmp_path):
 
 @pytest.mark.parametrize("factor", [100, 1000])
 def test_centimetres_by_their_range_are_refused(tmp_path, factor):
-    refused(write_raster(tmp_path / "x.tif", pixels() * factor), "x.tif: has heights from .* other units than metres")
+    assert_refused(
+        write_raster(tmp_path / "x.tif", pixels() * factor), "x.tif: has heights from .* other units than metres"
+    )
 
 
 def test_what_is_too_steep_is_refused(tmp_path):
     """Decimetres of a steep landscape are below 9000, and noise is no landscape."""
-    refused(
+    assert_refused(
         write_raster(tmp_path / "dm.tif", pixels(lambda x, y: 5000 + 2000 * np.sin(x / 300) * np.cos(y / 300))),
         "dm.tif: most of it is steeper than 45 degrees",
     )
     noise = np.random.default_rng(0).uniform(0, 9000, (SIZE, SIZE))
-    refused(write_raster(tmp_path / "noise.tif", noise), "noise.tif: most of it is steeper")
+    assert_refused(write_raster(tmp_path / "noise.tif", noise), "noise.tif: most of it is steeper")
 
 
 def test_bands(tmp_path):
     both = np.stack([pixels() * 0 + 3, pixels()])
     assert_right(write_raster(tmp_path / "named.tif", both, descriptions=("number of images", "elevation")))
     assert_right(write_raster(tmp_path / "count.tif".replace("count", "x"), both, descriptions=("count", None)))
-    assert "2 bands" in refused(write_raster(tmp_path / "two.tif", both), "two.tif")
-    refused(write_raster(tmp_path / "picture.tif", np.stack([pixels() / 10] * 3), dtype="uint8"), "picture.tif")
+    assert "2 bands" in assert_refused(write_raster(tmp_path / "two.tif", both), "two.tif")
+    assert_refused(write_raster(tmp_path / "picture.tif", np.stack([pixels() / 10] * 3), dtype="uint8"), "picture.tif")
 
 
 # ---------------------------------------------------------------------------------------------------- voids
@@ -266,7 +268,7 @@ def test_many_small_voids(tmp_path):
 
 
 def test_large_void_inland_is_refused(tmp_path):
-    refused(write_raster(tmp_path / "x.tif", holed(np.nan, 3500)), "x.tif: .* of the scene has no elevation")
+    assert_refused(write_raster(tmp_path / "x.tif", holed(np.nan, 3500)), "x.tif: .* of the scene has no elevation")
 
 
 @pytest.mark.parametrize("undeclared", [False, True])
@@ -274,7 +276,7 @@ def test_model_that_ends_inland_is_refused(tmp_path, undeclared):
     half = pixels()[:, :300]
     if undeclared:  # as a warp leaves it
         half = np.hstack([half, half * 0])
-    message = refused(write_raster(tmp_path / "x.tif", half), "x.tif: .* % of the scene has no elevation")
+    message = assert_refused(write_raster(tmp_path / "x.tif", half), "x.tif: .* % of the scene has no elevation")
     assert float(message.split()[1]) == pytest.approx(50, abs=1)
 
 
@@ -325,7 +327,7 @@ def test_part_that_the_model_covers_needs_no_more(tmp_path):
         pixels(size=60, left=part.left - 300, top=part.top + 300),
         transform=from_origin(part.left - 300, part.top + 300, STEP, STEP),
     )
-    refused(dem, "has no elevation")
+    assert_refused(dem, "has no elevation")
     with elevation_model(dem, SCENE, 0, part) as model:
         np.testing.assert_allclose(model.read(part), truth(part), atol=1.5)
         assert not model.notes
@@ -356,9 +358,9 @@ def test_rotated_model(tmp_path):
 
 
 def test_other_projection_than_the_numbers_say(tmp_path):
-    refused(write_raster(tmp_path / "x.tif", pixels(), crs="EPSG:32733"), r"x.tif lies at .* in EPSG:32733")
-    refused(write_raster(tmp_path / "y.tif", pixels(), crs="EPSG:4326"), "does not touch")
-    refused(write_raster(tmp_path / "z.tif", pixels(), crs="EPSG:2263"), "does not touch")
+    assert_refused(write_raster(tmp_path / "x.tif", pixels(), crs="EPSG:32733"), r"x.tif lies at .* in EPSG:32733")
+    assert_refused(write_raster(tmp_path / "y.tif", pixels(), crs="EPSG:4326"), "does not touch")
+    assert_refused(write_raster(tmp_path / "z.tif", pixels(), crs="EPSG:2263"), "does not touch")
 
 
 def test_tiles_of_different_projections(tmp_path):
@@ -395,7 +397,7 @@ def test_longitudes_from_0_to_360(tmp_path):
 def test_text_is_no_raster(tmp_path, content):
     write_raster(tmp_path / "a.tif", pixels())
     (tmp_path / "b.tif").write_text(content)
-    refused(tmp_path, "b.tif: ")
+    assert_refused(tmp_path, "b.tif: ")
     (tmp_path / "b.tif").rename(tmp_path / "._b.tif")
     assert_right(tmp_path)
 
@@ -403,7 +405,7 @@ def test_text_is_no_raster(tmp_path, content):
 def test_truncated_tile(tmp_path):
     dem = write_raster(tmp_path / "x.tif", pixels())
     dem.write_bytes(dem.read_bytes()[:200_000])
-    refused(dem, "x.tif: cannot be read")
+    assert_refused(dem, "x.tif: cannot be read")
 
 
 def virtual(source, more=""):
@@ -427,9 +429,9 @@ def test_virtual_raster(tmp_path):
 )
 def test_virtual_raster_never_goes_to_the_network(tmp_path, source):
     (tmp_path / "x.vrt").write_text(virtual(source))
-    refused(tmp_path / "x.vrt", "refers to .*nothing is downloaded")
+    assert_refused(tmp_path / "x.vrt", "refers to .*nothing is downloaded")
     (tmp_path / "y.vrt").write_text(virtual("x.vrt"))
-    refused(tmp_path / "y.vrt", "x.vrt: refers to")
+    assert_refused(tmp_path / "y.vrt", "x.vrt: refers to")
 
 
 def test_virtual_raster_runs_no_code(tmp_path, monkeypatch):
@@ -441,7 +443,7 @@ def test_virtual_raster_runs_no_code(tmp_path, monkeypatch):
     )
     text = virtual("a.tif", ' subClass="VRTDerivedRasterBand"').replace("<SimpleSource>", f"{code}<SimpleSource>")
     (tmp_path / "x.vrt").write_text(text)
-    refused(tmp_path / "x.vrt", "Python")
+    assert_refused(tmp_path / "x.vrt", "Python")
     assert not (tmp_path / "evil").exists()
 
 

@@ -64,6 +64,7 @@ PARAMETERS_OF_SEN2COR = {
 
 HEAD = """# From Sen2Cor's settings
 
+<!-- not run: the file is an example; tests/test_gipp.py translates some -->
 ```bash
 python -m steps.core.translate_gipp L2A_GIPP.xml > mine.yaml
 snakemake --cores 8 --configfile mine.yaml --config input=... output=...

@@ -16,7 +16,7 @@ from steps.l1c.safe import Safe
 from steps.l2a.masks import write_masks
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene
-from steps.simulation import l1c_xml
+from steps.simulation import l1c_tile_xml, l1c_xml
 from steps.simulation.demo_scene import DEMO
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -71,7 +71,7 @@ def polygons(tmp_path_factory):
     masks = []
     for band in (*BANDS, "B00"):
         for kind in ("DEFECT", "DETFOO", "NODATA", "SATURA", "TECQUA") if band != "B00" else ("CLOUDS",):
-            document = l1c_xml.mask(DEMO, kind, band, TILE.epsg, POLYGONS.get((kind, band), ()))
+            document = l1c_tile_xml.mask(DEMO, kind, band, TILE.epsg, POLYGONS.get((kind, band), ()))
             (folder / f"{kind}_{band}.gml").write_bytes(l1c_xml.serialise(document))
             masks.append(Mask(f"MSK_{kind}", None if band == "B00" else band, f"{kind}_{band}.gml"))
     return Safe(folder), masks

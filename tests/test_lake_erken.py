@@ -11,7 +11,7 @@ from synthetic import table
 
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance
-from steps.atmosphere.responses import reference_response
+from steps.sentinel2.responses import reference_response
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 PAIRS = SHARED / "data/lake_erken_pairs.csv"

@@ -89,7 +89,7 @@ def outputs(scene, folder, threads, backend):
         aot=aot,
         corrected=[folder / "corrected.tif"],
         report=folder / "terrain.json",
-        **{key: inputs[key] for key in ("classification", "metadata", "angles", "aerosol_model")},
+        **{key: inputs[key] for key in ("classification", "metadata", "angles", "aerosol_model", "scene_means")},
         **options,
     )
     return {path.name: path.read_bytes() for path in folder.iterdir()}

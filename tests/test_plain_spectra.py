@@ -16,10 +16,10 @@ from synthetic import table
 from steps.atmosphere.aerosol_fit import Thickness, log_evidence
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.surface_prior import BANDS, log_density, surface_prior
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.responses import reference_response
 from steps.water_vapour import CONTINUUM, CONTINUUM_CONSTANT
 
 DARK, _, VEGETATION, SOIL, WATER, UNCLASSIFIED, _, HIGH, CIRRUS, SNOW = range(2, 12)

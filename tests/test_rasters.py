@@ -1,11 +1,13 @@
 """Rasters and documents between the stages."""
 
+import resource
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.shutil import copy
 
 from steps.core import documents, rasters
 from steps.core.errors import StepError
@@ -87,6 +89,34 @@ def test_full_disk_is_said_before_writing(tmp_path):
     with pytest.raises(StepError, match="disk is full"), rasters.create(tmp_path / "x.tif", TOA, huge, ["B02"]):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0.02, 0.094, 0.8, 0.98])
+def test_a_disk_that_fills_while_a_file_is_copied_is_an_error_of_that_file(tmp_path, numbers, share):
+    """GDAL tells of it by errors of its own, by one without a message (at 9 %), and at the very end by none."""
+    source, path = tmp_path / "toa.tif", tmp_path / "cog.tif"
+    rasters.write(source, TOA, GRID, {"B02": numbers})
+
+    @rasters.writing(path, 1)
+    def copied():
+        copy(source, path, driver="COG")
+        with rasterio.open(path) as file:
+            file.read()
+
+    copied()
+    limit, before = int(share * path.stat().st_size), resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.unlink()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(StepError, match=r"cog.tif: cannot be written"):
+            copied()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_other_errors_are_passed_on():
+    with pytest.raises(ZeroDivisionError), rasters.raster_errors_as(lambda _: StepError("not this")):
+        _ = 1 / 0
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"core"},
     {"sentinel2"},
-    {"l1c", "atmosphere", "classification", "terrain"},
-    {"l2a"},  # its documents are made of those of the L1C product
+    {"l1c", "atmosphere", "terrain"},
+    {"classification", "l2a"},  # by what water vapour lets through; documents made of those of the L1C product
     {"simulation"},
     {"stages"},
     {"benchmark", "command"},

@@ -9,8 +9,7 @@ import rasterio
 import real_scenes
 from scipy import ndimage
 
-import steps.scene_classification as step
-from steps.atmosphere.responses import reference_response
+import steps.classification.classify as core
 from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
@@ -20,6 +19,7 @@ from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene, run
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import CLASSIFICATION, MASK, MASK_DEFECTIVE, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -200,7 +200,7 @@ def twin(toa, resolution, sun_zenith, sun_azimuth, maps):
 
 @pytest.mark.parametrize("mode", ["classic", pytest.param("improved", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CASES or [NO_CASE], ids=lambda path: path.stem)
-def test_reference_case(path, mode):
+def test_reference_case(path, mode, record_property):
     """Improved mode without any of its improvements has the same classes, and probabilities of its own."""
     case = np.load(path)
     toa = {str(b): case["toa_dn"][i].astype("f4") / F(10000) for i, b in enumerate(case["bands"])}
@@ -208,6 +208,7 @@ def test_reference_case(path, mode):
     angles = float(case["sun_zenith"]), float(case["sun_azimuth"])
     options = {"snow_possible": bool(case["snow_possible"]), "threads": 2, "mode": mode, "improvements": ()}
     scl, cloud, snow = classify_scene(toa, int(case["resolution"]), *angles, **options, **aux)
+    record_property("share of the pixels", float((scl == case["scl"]).mean()))
     assert (scl == case["scl"]).mean() >= 0.9995
     if mode == "classic":
         assert (np.abs(cloud.astype(int) - case["cld"]) <= 1).mean() >= 0.9995
@@ -219,17 +220,18 @@ OPERATIONAL = {"scl_2016-12-12": 0.95, "scl_2017-01-01": 0.93, "scl_2017-01-11":
 
 
 @pytest.mark.parametrize("name", OPERATIONAL)
-def test_operational_classes_of_slovenia(name):
+def test_operational_classes_of_slovenia(name, record_property):
     path = SHARED / "data/slovenia_patches" / f"{name}.npz"
     if not path.exists():
         pytest.skip(f"{path} is not there")
     toa, sun, _, expected = real_scenes.patch(path)
     scl, *_ = classify_scene(toa, 20, *sun)
     valid = (scl != 0) & (expected != 0)
+    record_property(f"share of the pixels, {name[4:]}", float((scl == expected)[valid].mean()))
     assert (scl == expected)[valid].mean() >= OPERATIONAL[name]
 
 
-def test_operational_classes_of_the_alps():
+def test_operational_classes_of_the_alps(record_property):
     """Dense vegetation that is darker in blue than in B11, which rule 5.1 would have, is vegetation to ESA as well."""
     path = SHARED / "data/barbellino_20170703.npz"
     if not path.exists():
@@ -238,6 +240,7 @@ def test_operational_classes_of_the_alps():
     toa = {str(b): real_scenes.averaged(image) for b, image in zip(data["toa_bands"], data["toa"], strict=True)}
     toa["B8A"] = toa["B08"]
     scl, *_ = classify_scene(toa, 20, float(data["sun_zenith"]), float(data["sun_azimuth"]))
+    record_property("share of the pixels", float((scl == data["scl"]).mean()))
     assert (scl == data["scl"]).mean() >= 0.9
     ndvi = (toa["B8A"] - toa["B04"]) / (toa["B8A"] + toa["B04"])
     dense = (ndvi > 0.42) & (toa["B02"] < 0.15) & (toa["B02"] < 0.7 * toa["B11"])
@@ -278,7 +281,7 @@ def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, resolution, m
     expected = classify_scene(toa, resolution, 40, 150, **options, **maps)
     assert len(np.unique(expected[0])) >= 9
     for threads, rows in ((1, 16), (1, 37), (2, 64), (4, 37), (4, 139), (2, 1000)):
-        monkeypatch.setattr(step, "ROWS", rows)
+        monkeypatch.setattr(core, "ROWS", rows)
         got = classify_scene(toa, resolution, 40, 150, threads=threads, **options, **maps)
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -9,17 +9,18 @@ import real_scenes
 import yaml
 from scipy import ndimage
 
+import steps.classification.classify as core
 import steps.scene_classification as step
-from steps.atmosphere.responses import reference_response
+from steps.classification import cloud_heights, parallax
 from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
-from steps.classification import parallax
 from steps.classification import signs as looks
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, CLASSIFICATION, MASK, MASK_SATURATED, TERRAIN, TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Band, Scene
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -114,7 +115,7 @@ def test_block_mean_and_surroundings():
     mean = np.where(count, np.nansum(expected, 2) / np.maximum(count, 1), np.nan)
     got = shadows.block_mean(image, valid, 3)
     np.testing.assert_allclose(got, mean, rtol=1e-5)
-    around = shadows.surroundings(got, 2)
+    around = cloud_heights.surroundings(got, 2)
     assert around[0, 0] == pytest.approx(np.nanmean(mean[:3, :3]), rel=1e-5)
     assert around[3, 5] == pytest.approx(np.nanmean(mean[1:6, 3:8]), rel=1e-5)
 
@@ -128,7 +129,7 @@ def test_shadow_evidence():
     count, heights = labels.max(), np.array([5.0, 14.0, 33.0])
     moves = rng.normal(size=(count, 2))
     clouds, rims = shadows._by_label(labels, count), shadows._by_label(rim, count)
-    found = shadows.shadow_evidence(*clouds, *rims, darkness, moves, heights, 60)
+    found = cloud_heights.shadow_evidence(*clouds, *rims, darkness, moves, heights, 60)
     known = []
     for c, k in np.ndindex(found.shape):
         down, right = np.rint(heights[k] * moves[c]).astype(int)
@@ -137,7 +138,7 @@ def test_shadow_evidence():
         inside, outside = (a[np.isfinite(a)] for a in (inside, outside))
         known.append(min(inside.size, outside.size) >= 4)
         if known[-1]:
-            spread = shadows.SPREAD * np.sqrt(9 * (1 / inside.size + 1 / outside.size))
+            spread = cloud_heights.SPREAD * np.sqrt(9 * (1 / inside.size + 1 / outside.size))
             assert found[c, k] == pytest.approx((inside.mean() - outside.mean()) / spread, abs=1e-5)
         else:
             assert found[c, k] == 0
@@ -152,7 +153,7 @@ def test_correlation():
     ground *= known
     edges, heights = (np.array([0, 12, 30]), np.array([0, 25, 40])), np.array([1.0, 9.0, 60.0])
     moves = rng.normal(size=(2, 2, 2))
-    product, power = shadows.correlation(cloud, ground, known, edges, moves, heights)
+    product, power = cloud_heights.correlation(cloud, ground, known, edges, moves, heights)
     for a, b, k in np.ndindex(2, 2, 3):
         down, right = np.rint(heights[k] * moves[a, b]).astype(int)
         expected = np.zeros(2)
@@ -521,7 +522,7 @@ def test_probabilities_agree_with_classes():
 def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
     toa, *_ = scene_with_clouds(2)
     expected = classify(toa, cloud_buffer=40)
-    monkeypatch.setattr(step, "ROWS", 77)
+    monkeypatch.setattr(core, "ROWS", 77)
     for a, b in zip(classify(toa, cloud_buffer=40, threads=threads), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 

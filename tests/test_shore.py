@@ -30,7 +30,7 @@ def bands_of(spectra):
 
 @pytest.mark.parametrize("land", [FIELD, DARK_FOREST])
 @pytest.mark.parametrize("water", [LAKE, FLOOD])
-def test_water_is_found_up_to_its_shore(land, water):
+def test_water_is_found_up_to_its_shore(land, water, record_property):
     """A landscape of lakes and islands, of which each pixel holds a share that is counted in 8x8 parts of it."""
     rng = np.random.default_rng(4)
     height = ndimage.gaussian_filter(rng.normal(size=(960, 960)), 40)
@@ -39,6 +39,8 @@ def test_water_is_found_up_to_its_shore(land, water):
     spectra *= rng.lognormal(0, 0.02, (120, 120, 1)) * rng.lognormal(0, 0.005, (120, 120, 12))
     scl = classify_scene(bands_of(spectra), 20, *SUN, mode="improved", **VIEW)[0]
     wet = scl == 6
+    record_property("more than half water: found, share", float(wet[share > 0.5].mean()))
+    record_property("less than half water: false, share", float(wet[share < 0.5].mean()))
     assert wet[share > 0.5].mean() > 0.95
     assert wet[share < 0.5].mean() < 0.01
     mixed = (share > 0.7) & (share < 1)

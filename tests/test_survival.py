@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steps.atmosphere import lut
+from steps.atmosphere import lut, models
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.models import lut_path
+from steps.atmosphere.tables import DATA
 from steps.core import checksums, documents, rasters
 from steps.core.errors import StepError
 from steps.core.provenance import Provenance, fingerprint
@@ -77,7 +78,7 @@ def test_within_a_run_what_is_damaged_goes_so_that_the_same_command_makes_it_aga
 def test_what_the_run_itself_wrote_is_not_read_twice(raster, forgetful):
     forgetful.setenv(checksums.RUN, LONG_AGO)
     forgetful.setattr(checksums, "_check_once", lambda path: pytest.fail("read twice"))
-    rasters.read(raster, TOA, "B02")
+    assert rasters.read(raster, TOA, "B02").any()
 
 
 def test_documents_carry_their_checksum(tmp_path, forgetful):
@@ -134,8 +135,13 @@ def test_leftovers_of_processes_that_are_gone_go(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache folder with a sound table, and what building another gives at once."""
+    """A cache folder with a sound table, none of which is shipped, and what building another gives at once."""
     arrays = dict(np.load(lut_path("continental")))
+    facts = tmp_path / "facts"
+    facts.mkdir()
+    for path in DATA.glob("*.json"):
+        (facts / path.name).symlink_to(path)
+    monkeypatch.setattr(models, "_DATA", facts)
     monkeypatch.setenv("SEN2FLOW_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(lut, "build_table", lambda aerosol, threads: arrays | {"aerosol": np.array(aerosol)})
     write_table(lut_path("continental"), arrays)
@@ -171,6 +177,17 @@ def test_a_look_up_table_of_other_content_is_built_anew(cache, damage):
     np.testing.assert_array_equal(again.multiple, table.multiple)
     assert path.read_bytes() == sound
     assert [p.name for p in path.parent.iterdir() if ".part" in p.name] == []
+
+
+def test_a_damaged_table_that_is_shipped_is_told(tmp_path, monkeypatch):
+    path = tmp_path / lut_path("continental").name
+    path.write_bytes(lut_path("continental").read_bytes())
+    flip(path, 0.4)
+    damaged = path.read_bytes()
+    monkeypatch.setattr(lut, "DATA", tmp_path)
+    with pytest.raises(StepError, match=f"{path}: is damaged .* install Sen2Flow anew"):
+        lut.make_table("continental", path)
+    assert path.read_bytes() == damaged
 
 
 # --- compiled kernels ------------------------------------------------------------------------------------------------

@@ -16,18 +16,10 @@ from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable
-from steps.atmosphere.scene import (
-    SCALE_HEIGHT,
-    Coefficients,
-    Mesh,
-    SceneAtmosphere,
-    evaluator,
-    flat_elevation,
-    geometry,
-    inversion_nodes,
-    thinned,
-)
+from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
+from steps.atmosphere.scene import Coefficients, SceneAtmosphere, evaluator, geometry
 from steps.atmosphere.surface_prior import BANDS, SurfacePrior, surface_prior
 from steps.core.parallel import RunAll
 from steps.core.rasters import Grid, grid_of, read

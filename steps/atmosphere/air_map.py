@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steps.atmosphere.scene import thinned
+from steps.atmosphere.relief import thinned
 from steps.core.mesh import interpolate
 from steps.core.parallel import RunAll
 from steps.core.rasters import Grid, Kind, create, grid_of, read, row_blocks

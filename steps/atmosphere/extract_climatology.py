@@ -13,7 +13,7 @@ import numpy as np
 
 from steps.atmosphere.climatology import FILE, THICKNESS_UNIT
 from steps.atmosphere.extract import write_checksums
-from steps.atmosphere.scene import SCALE_HEIGHT
+from steps.atmosphere.relief import SCALE_HEIGHT
 from steps.core.cli import cli
 from steps.core.errors import StepError
 
@@ -44,7 +44,7 @@ def zonal_water_vapour(latitude: np.ndarray, month: int, elevation_km: np.ndarra
 
 
 def aerosol_thickness(linke: np.ndarray, water_vapour: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
-    """Return the aerosol thickness at 550 nm of a Linke turbidity at air mass 2.
+    """Return the aerosol thickness at 550 nm of a Linke turbidity at air mass 2, at elevations in km, of one shape.
 
     Ineichen 2008 (Solar Energy 82, 1095): with the pressure ratio p0 / p and the column w (g/cm2) it is
     3.91 exp(0.689 p0/p) aot550 + 0.376 ln w + 2 + 0.54 p0/p - 0.5 (p0/p)^2 + 0.16 (p0/p)^3.

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from steps.atmosphere.extract import write_checksums
-from steps.atmosphere.responses import cell_weights, reference_response
+from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.surface_prior import BANDS, FILE, SHIFT
 from steps.core.cli import cli
+from steps.sentinel2.responses import reference_response
 
 #: Spectra to draw, and distributions to fit.
 SPECTRA = 30_000
@@ -24,8 +25,8 @@ COMPONENTS = 30
 WAVELENGTH = np.arange(400, 2501.0)
 #: Kinds of pure ground, and how often a pixel of land is mostly of one and partly of another.
 KINDS = ("canopy", "soil", "dry", "built", "water")
-MOSTLY = (0.40, 0.25, 0.20, 0.08, 0.07)
-BESIDES = (0.58, 0.19, 0.12, 0.08, 0.03)
+MAIN_SHARES = (0.40, 0.25, 0.20, 0.08, 0.07)
+OTHER_SHARES = (0.58, 0.19, 0.12, 0.08, 0.03)
 #: Share of water among all pixels, and of land that is mixed.
 OF_WATER = 0.15
 MIXED = 0.75
@@ -40,7 +41,7 @@ LEAST_SPREAD = 0.02
 
 
 def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
-    """Return the spectrum of a soil: between a dry and a wet one, more or less red, with iron or without."""
+    """Return the spectrum of a soil at `WAVELENGTH`: of a dry and a wet one, more or less red, with iron or without."""
     share = random.uniform()
     spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
     redness = random.uniform(-0.1, 1.3)
@@ -53,7 +54,7 @@ def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.nd
 
 
 def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.ndarray:
-    """Return the spectrum of a canopy of green or dry leaves over a ground."""
+    """Return the spectrum, reflectance at `WAVELENGTH`, of a canopy of green or dry leaves over a ground."""
     from prosail import run_prosail
 
     thin, dense = random.uniform(0.2, 2), random.uniform(1, 8)
@@ -143,7 +144,7 @@ def pixels(random: np.random.Generator, pure: dict[str, np.ndarray], number: int
         shares = np.ones(1)
         if random.uniform() < MIXED:
             shares = np.sort(random.dirichlet(np.full(random.integers(2, 5), 0.8)))[::-1]
-        parts = [one(MOSTLY if n == 0 else BESIDES) for n in range(shares.size)]
+        parts = [one(MAIN_SHARES if n == 0 else OTHER_SHARES) for n in range(shares.size)]
         result.append(random.uniform(0.55, 1.05) * (shares @ parts))
     return np.array(result)
 

@@ -93,4 +93,6 @@ def sample_means(values, kinds, number, size):
             if k:
                 mean[k - 1, i // size, j // size] += values[i, j]
                 count[k - 1, i // size, j // size] += 1
-    return np.where(count > 0, mean / np.maximum(count, 1), np.nan), count
+    for k, i, j in np.ndindex(shape):
+        mean[k, i, j] = mean[k, i, j] / count[k, i, j] if count[k, i, j] > 0 else np.nan
+    return mean, count

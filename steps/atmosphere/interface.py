@@ -8,7 +8,7 @@ from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance
 from steps.atmosphere.lut import LookUpTable, make_table
 from steps.atmosphere.models import lut_path
-from steps.atmosphere.responses import reference_response
+from steps.sentinel2.responses import reference_response
 
 
 @functools.cache

@@ -4,10 +4,10 @@ The reflectance that reaches the sensor is (Vermote et al. 1997, IEEE TGRS 35, 6
 
     toa = path + [direct * surface + diffuse * environment] / (1 - albedo * environment)
 
-with `path` that of the air alone, `direct` and `diffuse` the transmittances down and up, of light that comes straight
-from the pixel and of light that its surroundings (of reflectance `environment`) send and the air scatters into the line
-of sight, `total` both together, and `albedo` the spherical albedo. `signal` is toa - path. All may be given in any
-common unit: divided by the gases, by the way down, or as stored numbers.
+with `path` that of the atmosphere alone, `direct` and `diffuse` the transmittances down and up, of light that comes
+straight from the pixel and of light that its surroundings (of reflectance `environment`) send and the atmosphere
+scatters into the line of sight, `total` both together, and `albedo` the spherical albedo. `signal` is toa - path. All
+may be given in any common unit: divided by the gases, by the way down, or as stored numbers.
 
 Each equation is one function of scalars, which compiled kernels call for each pixel, and other code with arrays.
 """
@@ -28,7 +28,7 @@ _HALF = np.float32(0.5)  # does not turn a kernel's numbers into double precisio
 
 @formula
 def ground_signal(surface, environment, direct, diffuse, albedo):
-    """Return what the ground adds to the path: the signal of a pixel in its surroundings."""
+    """Return what the ground adds to the path: the signal of a pixel in its surroundings (all may be arrays)."""
     return (direct * surface + diffuse * environment) / (1 - albedo * environment)
 
 
@@ -100,6 +100,6 @@ def aerosol_environment(radius_km: np.ndarray) -> np.ndarray:
 
 
 def environment_share(radius_km: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
-    """Return F(r) = (t_A F_A + t_R F_R) / (t_A + t_R), weighted with the diffuse upward transmittances."""
+    """Return F(r), 0 to 1, of the radius: (t_A F_A + t_R F_R) / (t_A + t_R), t the diffuse upward transmittances."""
     r, a = atmosphere.rayleigh_diffuse_up, atmosphere.aerosol_diffuse_up
     return (a * aerosol_environment(radius_km) + r * rayleigh_environment(radius_km)) / (a + r)

@@ -17,10 +17,12 @@ with the relative change of 1 / total, and that of the path over total (which is
 is brightened with everything else).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from steps.atmosphere.inversion import contrast, uniform_surface
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Powers of the density factor in the polynomials of a node, in order: path (a stored number), total, root of 1 /
@@ -58,6 +60,34 @@ _WHOLE = (np.float32(0),)
 _FUSED = {"contract"}
 
 
+class _Block(NamedTuple):
+    """The pixels to invert, as `invert` takes them, and the upsampled rows of their surroundings."""
+
+    toa: np.ndarray
+    density: np.ndarray | None
+    excess: np.ndarray | None
+    surroundings: np.ndarray | None
+
+
+class _Middle(NamedTuple):
+    """The nodes' numbers in the middle of rows that share them.
+
+    Attributes
+    ----------
+    line, slope
+        Numbers at the left edge of each cell, and their change per pixel.
+    cell
+        Pixels per cell.
+    ramp
+        Distances of the pixels' centres from a cell's left edge, pixels.
+    """
+
+    line: np.ndarray
+    slope: np.ndarray
+    cell: int
+    ramp: np.ndarray
+
+
 def density_factor(elevation: np.ndarray) -> np.ndarray:
     """Return the stored density factor of the air (uint16) at elevations in m (int16)."""
     metres = np.arange(-32768, 32768)
@@ -84,7 +114,8 @@ def upsample_row(coarse, ratio, fine):
         For another ratio.
     """
     first = ratio // 2  # pixel at or after the first cell's centre
-    fine[:first] = coarse[0]
+    for j in range(first):
+        fine[j] = coarse[0]
     if ratio == 6:
         _between(coarse, fine[first:], _SIXTHS)
     elif ratio == 3:
@@ -110,7 +141,7 @@ def _between(coarse, fine, weights):
         fine[j] = coarse[cell] + step * weights[j % len(weights)]
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _bracket(coarse, row, ratio, buffers, held):
     # The numbers of the buffers with the upsampled coarse rows, as stored numbers, above and below the centre of `row`,
     # and the weight of the second. An upsampled row stays in its buffer while it is wanted (four rows of pixels lie
@@ -131,7 +162,7 @@ def rows_together(cell):
     return min(4, max(1, cell // 8))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _interpolated(nodes, row, cell, line, slope):
     # The nodes' numbers at a vertical position (pixels from the first node), and their change per pixel to the right.
     above = int(row) // cell
@@ -155,7 +186,7 @@ def column_excess(water_vapour, density, column, cell, first_row, excess):
         As for `invert`.
     column
         At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of density factor 1
-        (sea level), or over level ground (`air` None) above that.
+        (sea level), or over level ground (`density` None) above that.
     excess
         Output, int16, in `EXCESS_UNIT`, shape of `water_vapour`.
     """
@@ -188,7 +219,7 @@ def _at(numbers, t):
     return c[0] + d[0] * t, c[1] + d[1] * t, c[2] + d[2] * t, c[3] + d[3] * t, c[4] + d[4] * t
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _middle(line, g, k):
     # A number in the middle of a cell: what changes with the excess of water vapour is small, one does for the cell.
     return (line[g, k] + line[g + 1, k]) * _HALF
@@ -199,12 +230,12 @@ def _middles(line, g, k):
     return _middle(line, g, k), _middle(line, g, k + 1), _middle(line, g, k + 2)
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _polynomial(c, x):
     return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _thin(density, rows, j):
     if density is None:
         return _NONE, _NONE, _NONE, _NONE
@@ -212,7 +243,7 @@ def _thin(density, rows, j):
     return np.float32(density[a, j]), np.float32(density[b, j]), np.float32(density[c, j]), np.float32(density[d, j])
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _five(density, c, x):
     # A polynomial of five powers in four rows; over level ground it is constant.
     if density is None:
@@ -220,7 +251,7 @@ def _five(density, c, x):
     return _polynomial(c, x[0]), _polynomial(c, x[1]), _polynomial(c, x[2]), _polynomial(c, x[3])
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _three(density, c, x):
     if density is None:
         return c[0], c[0], c[0], c[0]
@@ -232,7 +263,7 @@ def _three(density, c, x):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _signal(toa, excess, i, j, path, change, path_change, curves):
     stored = np.float32(toa[i, j])
     signal = stored - path
@@ -242,7 +273,7 @@ def _signal(toa, excess, i, j, path, change, path_change, curves):
     return signal
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
     # The formula, in stored numbers of the type of `like`: integers cut off what is below 1, so they want a half more.
     black = _BLACK + _HALF - np.float32(type(like)(0.5))
@@ -257,12 +288,14 @@ def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(toa, density, excess, surroundings, near, rows, line, slope, cell, ramp, like, boa):
-    # Four rows of pixels; `line` and `slope` are the nodes' numbers in their middle, `near` what `_bracket` gives for
-    # each, `ramp` the pixel centres' distances from a cell's left edge. Scalars and unsigned indices (never counted
-    # from the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
+def _rows(block, near, rows, middle, boa):
+    # Four rows of pixels; `near` is what `_bracket` gives for each. Scalars and unsigned indices (never counted from
+    # the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
     # references to them takes as long as the pixels. One polynomial after the other, for all rows: fewer coefficients
     # have to be at hand at a time.
+    toa, density, excess, surroundings = block
+    line, slope, cell, ramp = middle
+    like = boa.dtype.type(0)
     a, b, c, d = rows
     for g in range(line.shape[0] - 1):
         start, stop = np.uint64(g * cell), np.uint64(min((g + 1) * cell, toa.shape[1]))
@@ -289,7 +322,7 @@ def _rows(toa, density, excess, surroundings, near, rows, line, slope, cell, ram
             boa[a, j], boa[b, j], boa[c, j] = one, two, three
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _count(boa, counts):
     none, below, total = np.uint16(0), np.uint16(0), np.uint32(0)  # narrow: more of them in a vector
     half = boa.dtype.type(0.5)  # 0 of integers
@@ -337,7 +370,7 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
     buffers, held = np.empty((8, toa.shape[1]), np.float32), np.full(8, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
     none = np.uint64(0), np.uint64(0), _ONE_F
-    together, like = rows_together(cell), boa.dtype.type(0)
+    together, middle = rows_together(cell), _Middle(line, slope, cell, ramp)
     for i in range(0, toa.shape[0], together):
         last = min(i + together, toa.shape[0]) - 1  # it comes again if there are fewer than four, as at 60 m
         a, b, c, d = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
@@ -345,7 +378,7 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
         _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
             near = none, none, none, none
-            _rows(toa, density, excess, None, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(_Block(toa, density, excess, None), near, rows, middle, boa)
         else:
             near = (
                 _bracket(environment, first_row + a, ratio, buffers, held),
@@ -353,6 +386,6 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
                 _bracket(environment, first_row + c, ratio, buffers, held),
                 _bracket(environment, first_row + d, ratio, buffers, held),
             )
-            _rows(toa, density, excess, buffers, near, rows, line, slope, cell, ramp, like, boa)
+            _rows(_Block(toa, density, excess, buffers), near, rows, middle, boa)
         for k in range(i, last + 1):
             _count(boa[k], counts[k])

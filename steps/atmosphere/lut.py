@@ -14,6 +14,7 @@ import numpy as np
 
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path
 from steps.atmosphere.table import build_table
+from steps.atmosphere.tables import DATA
 from steps.core.checksums import damaged
 from steps.core.documents import atomic, read_document
 from steps.core.errors import StepError
@@ -74,12 +75,12 @@ def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
     """Write the arrays of a look-up table and their checksum, atomically and with the same bytes every time."""
     arrays: dict[str, Any] = {name: values for name, values in table.items() if name != "checksum"}
     with atomic(path) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, **arrays, checksum=np.array(_checksum(arrays)))
+        np.savez_compressed(stream, **arrays, checksum=np.array(table_checksum(arrays)))
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    # The name holds a digest of the code: a table that other code has made is not this one.
-    digest = hashlib.blake2b(lut_path(str(arrays["aerosol"])).name.encode(), digest_size=16)
+def table_checksum(arrays: dict[str, np.ndarray]) -> str:
+    """Return the checksum of the arrays of a look-up table, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
     for name, values in sorted(arrays.items()):
         digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
@@ -90,10 +91,17 @@ def make_table(aerosol: str, path: Path, threads: int = 1) -> LookUpTable:
     """Read the look-up table of an aerosol model, and build it first if it is missing, damaged or that of another.
 
     Of several processes one builds it, and the others wait.
+
+    Raises
+    ------
+    StepError
+        If a shipped table is damaged.
     """
-    table, _ = _sound(path, aerosol)
+    table, error = _sound(path, aerosol)
     if table:
         return table
+    if path.parent == DATA:
+        raise StepError(f"{path}: is damaged ({error}); install Sen2Flow anew, or let git restore the file")
     with _alone(path):
         table, error = _sound(path, aerosol)  # another process may have built it meanwhile
         if table:
@@ -161,7 +169,7 @@ def table_of(aerosol_model: Path) -> LookUpTable:
 def _read(path: Path) -> LookUpTable:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
-    if str(arrays.pop("checksum")) != _checksum(arrays):
+    if str(arrays.pop("checksum")) != table_checksum(arrays):
         raise ValueError("its checksum is another")
     axes = ("pressure", "aot", "sun", "view")
     knots = tuple(arrays.pop(f"knots_{axis}") for axis in axes)

@@ -32,10 +32,13 @@ def other_aerosol_model(aerosol: str) -> str:
 
 
 def lut_path(aerosol: str) -> Path:
-    """Return where the look-up table of an aerosol model belongs in the cache folder.
+    """Return where the look-up table of an aerosol model is: shipped, or else in the cache folder once it is built.
 
-    The name holds a digest of the code and the facts that it is made from.
+    The name of a shipped one holds a digest of its content, that of another one of the code and facts it is made from.
     """
     check_model(aerosol)
+    shipped = next(_DATA.glob(f"lut_{aerosol}_{'[0-9a-f]' * 12}.npz"), None)
+    if shipped:
+        return shipped
     digest = code_digest("steps.atmosphere.table", _DATA / "profile.json", _DATA / f"aerosol_{aerosol}.json")
     return cache_folder() / f"lut_{aerosol}_{digest}.npz"

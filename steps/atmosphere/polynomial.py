@@ -1,9 +1,9 @@
 """Polynomials of third degree that change linearly along a row of pixels from one node to the next."""
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@helper(cache=True, nogil=True, fastmath={"contract"})
 def along_cell(left, right, k, step):
     """Return four coefficients at a cell's left edge and their change per pixel, as scalars.
 
@@ -29,8 +29,8 @@ def along_cell(left, right, k, step):
     )
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@helper(cache=True, nogil=True, fastmath={"contract"})
 def value_at(polynomial, t, x):
-    """Return the value of a polynomial of `along_cell` at `x`, `t` pixels from the cell's left edge."""
+    """Return the value of a polynomial of `along_cell` at the number `x`, `t` pixels from the cell's left edge."""
     c, d = polynomial
     return (c[0] + d[0] * t) + x * ((c[1] + d[1] * t) + x * ((c[2] + d[2] * t) + x * (c[3] + d[3] * t)))

@@ -13,7 +13,7 @@ from math import cos, exp, pi, sqrt
 import numpy as np
 
 from steps.atmosphere.scattering import DIPOLE, HEIGHT_RATIO, delta_m
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 #: Orders of scattering at most, and the largest increment of any result that is neglected.
 MAX_ORDER = 200
@@ -33,12 +33,17 @@ class Solution:
         Direct and diffuse, for each sun and each view direction.
     spherical_albedo
         Share of isotropic light from the ground that the atmosphere sends back.
+    sky
+        Shape (modes, Gauss angles, suns): Fourier coefficients of the radiance of the sky at the ground, in the order
+        of NumPy's Gauss quadrature over the cosine of the zenith angle from 0 to 1; the radiance is the sum over m of
+        sky[m] cos(m azimuth from the sun). The forward peak that delta-M takes away is not in it.
     """
 
     multiple: np.ndarray
     transmittance_down: np.ndarray
     transmittance_up: np.ndarray
     spherical_albedo: float
+    sky: np.ndarray
 
 
 def solve(
@@ -88,14 +93,15 @@ def _solve(rayleigh, aerosol, moments, suns, views, dipole, modes, layers):
     x, w = np.polynomial.legendre.leggauss(moments.size // 2)
     gauss, weights = 0.5 * (x + 1), 0.5 * w
     tau, share = _levels(rayleigh, aerosol, layers)
-    multiple = np.empty((modes, views.size, suns.size))
+    multiple, sky = np.empty((modes, views.size, suns.size)), np.empty((modes, gauss.size, suns.size))
     beams = np.concatenate([suns, views])
-    multiple[0], flux = _orders(0, tau, share, moments, dipole, gauss, weights, views, beams, suns.size)
+    multiple[0], flux, sky[0] = _orders(0, tau, share, moments, dipole, gauss, weights, views, beams, suns.size)
     for m in range(1, modes):
-        multiple[m], _ = _orders(m, tau, share, moments, dipole, gauss, weights, views, suns, suns.size)
+        multiple[m], _, sky[m] = _orders(m, tau, share, moments, dipole, gauss, weights, views, suns, suns.size)
     multiple[1:] *= 2
+    sky[1:] *= 2
     transmittance = np.exp(-tau[-1] / beams) + flux[:-1]
-    return multiple, transmittance[: suns.size], transmittance[suns.size :], flux[-1]
+    return multiple, transmittance[: suns.size], transmittance[suns.size :], flux[-1], sky
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +129,7 @@ def _levels(rayleigh, aerosol, layers):
     return tau, share
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _legendre(m, degree, x):
     """Return sqrt((l-m)! / (l+m)!) P_l^m(x) for l = 0 ... degree, by the usual recurrence in l."""
     p = np.zeros(degree + 1)
@@ -162,7 +168,7 @@ def _rayleigh_terms(m, mu, dipole):
     return terms
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _phase_terms(m, moments, dipole, directions):
     """Return for each direction the aerosol's Legendre functions and the Rayleigh terms of mode m."""
     polynomials, terms = np.empty((directions.size, moments.size)), np.empty((directions.size, 2, 3))
@@ -172,7 +178,7 @@ def _phase_terms(m, moments, dipole, directions):
     return polynomials, terms
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _phase_matrix(moments, outgoing, incoming):
     """Return the Fourier mode of the aerosol's phase function, sum over l of b_l P_l(mu) P_l(mu')."""
     matrix = np.empty((outgoing.shape[0], incoming.shape[0]))
@@ -182,7 +188,7 @@ def _phase_matrix(moments, outgoing, incoming):
     return matrix
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _layer_weights(tau, directions):
     """Return the weights of `_integrate` for each direction and layer, shape (directions, 3, layers).
 
@@ -199,7 +205,7 @@ def _layer_weights(tau, directions):
     return weights
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _integrate(upward, weights, source, radiance):
     """Integrate a source along a line through all layers; `source` and `radiance` have shape (levels, columns).
 
@@ -215,7 +221,7 @@ def _integrate(upward, weights, source, radiance):
             radiance[k, c] = radiance[last, c] * attenuation + near * source[k, c] + far * source[last, c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _sum_products(factors, fields, out):
     """Set out = sum of factors[j] * fields[j] over all factors, the number of which is a multiple of 4."""
     out[:] = 0.0
@@ -226,7 +232,7 @@ def _sum_products(factors, fields, out):
             out[c] += f0 * r0[c] + f1 * r1[c] + f2 * r2[c] + f3 * r3[c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _excite(radiance, terms, weights, excited):
     """Project radiance on the terms of the Rayleigh phase matrix: excited[k] = sum over directions of w t_k . L."""
     part = np.empty_like(excited[0])
@@ -238,7 +244,7 @@ def _excite(radiance, terms, weights, excited):
             excited[k] += part
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _mix(share, terms, excited, source):
     """Mix the aerosol's source, given in `source`, with that of the molecules, at all levels."""
     for k in range(share.size):
@@ -247,7 +253,7 @@ def _mix(share, terms, excited, source):
             source[k, c] = f * source[k, c] + d0 * excited[0, k, c] + d1 * excited[1, k, c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _sunlight(tau, beams, terms, aerosol, excited, source):
     """Set what direct sunlight excites, and the aerosol's source function, of shape (directions, levels, columns)."""
     for c in range(beams.size):
@@ -257,7 +263,7 @@ def _sunlight(tau, beams, terms, aerosol, excited, source):
             source[i, :, c] = aerosol[i, c] * light
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _propagate(directions, share, terms, layer_weights, excited, source, scattered):
     """Turn the aerosol's source function into radiance, all directions and Stokes components.
 
@@ -293,9 +299,9 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
 
     Returns
     -------
-    reflectance, flux
-        Shapes (views, suns) and (columns,): order 2 and more, upward at the top; all orders, downward at the ground, as
-        a share of the illumination.
+    reflectance, flux, sky
+        Shapes (views, suns), (columns,) and (gauss, suns): order 2 and more, upward at the top; all orders, downward at
+        the ground, as a share of the illumination; all orders, radiance of the sky at the angles of `gauss`.
     """
     half, nodes, columns = gauss.size, 2 * gauss.size, beams.size + (1 if m == 0 else 0)
     directions = np.concatenate((gauss, -gauss, views))
@@ -311,12 +317,13 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
     _sunlight(tau, beams, terms_sun, _phase_matrix(moments, polynomials, polynomials_sun), excited, source)
     if m == 0:
         scattered[0, :half, -1, -1] = 1.0
-    reflectance, flux = np.zeros((views.size, suns)), np.zeros(columns)
+    reflectance, flux, sky = np.zeros((views.size, suns)), np.zeros(columns), np.zeros((half, suns))
     for order in range(1, MAX_ORDER):
         _propagate(directions, share, terms, layer_weights, excited, source, scattered)
         down = np.zeros(columns)
         for i in range(half):
             down += 2 * weights[i] * gauss[i] * scattered[0, half + i, -1]
+            sky[i] += scattered[0, half + i, -1, :suns]
         flux += down
         if order > 1:
             reflectance += scattered[0, nodes:, 0, :suns]
@@ -327,4 +334,4 @@ def _orders(m, tau, share, moments, dipole, gauss, weights, views, beams, suns):
         _excite(radiance, terms, half_weights, excited)
         for i in range(directions.size):
             _sum_products(aerosol[i], radiance[0].reshape(directions.size, -1), source[i].reshape(-1))
-    return reflectance, flux
+    return reflectance, flux, sky

@@ -98,7 +98,7 @@ def _profile() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pressure(elevation_km: np.ndarray) -> np.ndarray:
-    """Return the pressure in hPa at an elevation in km: US62, log-linear between whole km, extrapolated outside 0-9."""
+    """Return the pressure (hPa, same shape) at elevations in km: US62, log-linear between whole km."""
     altitude, log_pressure = _profile()
     z = np.asarray(elevation_km, float)
     i = np.clip(np.floor(z).astype(int), 0, altitude.size - 2)

@@ -93,7 +93,7 @@ def noise_variance(name: str, band: Band, sun_zenith: np.ndarray, earth_sun: flo
     name, band
         Of the band.
     sun_zenith
-        Degrees.
+        Degrees, of any shape, which is that of the results.
     earth_sun
         `Scene.earth_sun`; reflectance = pi radiance / (earth_sun * irradiance * cos(sun_zenith)).
     """
@@ -138,7 +138,10 @@ def changes(
 
 
 def spans(elevation_km, aot550, water_vapour, *, with_dem: bool, inputs: InputUncertainties = INPUTS) -> list[tuple]:
-    """Return more, less and share (see `Change`) of aerosol thickness, water vapour and elevation, in this order."""
+    """Return more, less and share (see `Change`) of aerosol thickness, water vapour and elevation, in this order.
+
+    The inputs, of any shape: elevation in km, aerosol thickness at 550 nm, water vapour in g/cm2.
+    """
     result = []
     for name, value in (("aot550", aot550), ("water_vapour", water_vapour)):
         absolute, relative = getattr(inputs, name)

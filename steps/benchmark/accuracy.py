@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from steps import simulate
+from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.core.code import ROOT
 from steps.core.errors import StepError
@@ -61,7 +62,7 @@ def run(
     settings: list[str] | None = None,
     threads: int = 2,
 ) -> None:
-    """Simulate the scenes that are not there yet, process them, and write `accuracy.md` and `accuracy.csv`.
+    """Simulate the scenes that are not there yet, process them, and write the tables `accuracy.*` and their stamp.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def run(
     simulate.run(folder / "scenes/products.csv", scenes, names, threads)
     wanted = names or list(read_recipes(scenes))
     products = {name: simulate.facts_of(folder / "scenes" / name)["product"] for name in wanted}
-    _process(folder, products, settings or [], threads)
+    process(folder, products, settings or [], threads)
     rows = [row for name in wanted for row in compared(folder, name, products[name])]
     with (folder / "accuracy.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -90,6 +91,7 @@ def run(
         writer.writerows(rows)
     table = markdown(rows)
     (folder / "accuracy.md").write_text(table, encoding="utf-8")
+    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_accuracy")
     sys.stdout.write(table)
 
 
@@ -101,7 +103,7 @@ def _run(command: list[str], folder: Path) -> None:
         raise StepError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
-def _process(folder: Path, products: Mapping[str, str], settings: list[str], threads: int) -> None:
+def process(folder: Path, products: Mapping[str, str], settings: list[str], threads: int) -> None:
     """Process the products; scenes with an elevation model apart, since it is a setting of a whole run."""
     groups: dict[str, list[str]] = {}
     for name in products:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from steps import demo
 from steps.benchmark.measure import Cost, measure
+from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.simulation import demo_pixels
 from steps.simulation.demo_scene import DEMO_PRODUCT
@@ -62,6 +63,7 @@ def run(
     table = pd.DataFrame(rows)
     table.to_csv(folder / "scaling.csv", index=False, float_format="%.4g")
     _write(table[: len(sizes)], table[len(sizes) :], folder)
+    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_scaling")
 
 
 def _row(snakefile: Path, work: Path, size: int, count: int, threads: int) -> dict:

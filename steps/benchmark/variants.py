@@ -27,7 +27,7 @@ from steps.core import mesh
 from steps.core.cli import cli
 
 # After our kernels, which say where compiled code is kept.
-from steps.core.compiled import njit, prange, set_num_threads
+from steps.core.compiled import helper, njit, prange, set_num_threads
 from steps.core.mesh import cell_moments, interpolate
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import VEGETATION
@@ -39,15 +39,15 @@ SINGLE = ("numpy", "numba")
 _ROWS = 64
 
 
-def numpy_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
-    """Do what `steps.atmosphere.inversion_kernel.invert` does."""
+def numpy_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+    """Do what `steps.atmosphere.inversion_kernel.invert` does, with arguments as there."""
     columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
     nodes, ends = np.moveaxis(nodes, -1, 0), np.cumsum((0, *POWERS))
     for start in range(0, toa.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
         stored = toa[part]
         rows = first_row + start + np.arange(stored.shape[0], dtype="f4")
-        thin = None if air is None else air[part].astype("f4")
+        thin = None if density is None else density[part].astype("f4")
         together = rows_together(cell)  # rows share the coefficients of the line in their middle
         lines = rows // together * together + together / 2
 
@@ -91,7 +91,7 @@ def _cells(values, size, fill):
 
 
 def numpy_sample_means(values, kinds, number, size):
-    """Do what `steps.atmosphere.ground_samples.sample_means` does."""
+    """Do what `steps.atmosphere.ground_samples.sample_means` does, with arguments as there."""
     pixels, of_kind = _cells(values, size, 0), _cells(kinds, size, 0)
     chosen = [of_kind == kind + 1 for kind in range(number)]
     count = np.stack([c.sum(axis=2) for c in chosen])
@@ -100,7 +100,7 @@ def numpy_sample_means(values, kinds, number, size):
 
 
 def numpy_cell_moments(values, size, nodata):
-    """Do what `steps.core.mesh.cell_moments` does."""
+    """Do what `steps.core.mesh.cell_moments` does, with arguments as there."""
     pixels = _cells(values, size, nodata).astype("i8")
     valid = pixels != nodata
     count = valid.sum(axis=2)
@@ -115,7 +115,7 @@ def numpy_cell_moments(values, size, nodata):
 
 
 def numpy_dark_vegetation(red, nir, swir, classes, near_cloud, ratio, cos_incidence, result):
-    """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does."""
+    """Do what `steps.atmosphere.dark_vegetation.dark_vegetation` does, with arguments as there."""
     r, n, s = map(rules._reflectance, (red, nir, swir))
     near = near_cloud.repeat(ratio, 0).repeat(ratio, 1)[: red.shape[0], : red.shape[1]]
     dark = (classes == VEGETATION) & (swir > 0) & (s > rules._SWIR_LOWEST) & (s < rules.SWIR_LIMITS[2])
@@ -132,19 +132,19 @@ _NUMPY: dict[str, Callable] = {
 }
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _rows_of(values, first, last):
     return None if values is None else values[first:last]
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def prange_invert(toa, air, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def prange_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
     """Do what `steps.atmosphere.inversion_kernel.invert` does, block by block."""
     for block in prange(-(-toa.shape[0] // _ROWS)):
         i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
         invert(
             toa[i:j],
-            _rows_of(air, i, j),
+            _rows_of(density, i, j),
             _rows_of(excess, i, j),
             environment,
             ratio,

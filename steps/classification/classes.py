@@ -11,7 +11,7 @@ _LEAST_CLEAR = 0.05
 
 
 def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
-    """Return which pixels are of one of the wanted classes: `numpy.isin`, twenty times as fast for a few of them."""
+    """Return which pixels (bool) are of wanted classes: `numpy.isin`, twenty times as fast for a few of them."""
     result = np.zeros(classes.shape, np.bool_)
     for value in wanted:
         result |= classes == value
@@ -19,12 +19,12 @@ def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
 
 
 def clear_ground(classes: np.ndarray) -> np.ndarray | None:
-    """Return which pixels of a scene show ground, or None where hardly any does."""
+    """Return which pixels (bool) of a map of scene classes show ground, or None where hardly any does."""
     clear = ~is_one_of(classes, COVERED)
     return clear if np.count_nonzero(clear) > _LEAST_CLEAR * np.count_nonzero(classes) else None
 
 
 def any_of_nine(mask: np.ndarray) -> np.ndarray:
-    """Return in which blocks of 3 x 3 pixels any is in a mask; rows and columns are multiples of three."""
+    """Return in which blocks of 3 x 3 pixels any is in a mask (bool); rows and columns are multiples of three."""
     rows = mask[0::3] | mask[1::3] | mask[2::3]
     return rows[:, 0::3] | rows[:, 1::3] | rows[:, 2::3]

@@ -12,6 +12,7 @@ import numpy as np
 
 from steps.classification import rules as rules
 from steps.classification.rules import OPEN, SHADOW_T, SNOW_T1, T_B02_B12, F, rule
+from steps.core.compiled import helper
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import CIRRUS, NO_DATA, SNOW
 
@@ -56,7 +57,7 @@ Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 @rule
 def dilate(mask, times):
-    """Grow a mask (0, 1) by a cross of one pixel, `times` times: pixels up to that city-block distance join it."""
+    """Grow a mask (uint8: 0, 1) by a cross, `times` times: pixels up to that city-block distance join it."""
     rows, columns = mask.shape
     for _ in range(times):
         grown = mask.copy()
@@ -73,7 +74,7 @@ def dilate(mask, times):
     return mask
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _first_rules(bands, maps, snow_possible):
     """Rules 0-2 and the snow rules: class, cloud and snow confidence."""
     shape = bands.b02.shape
@@ -94,7 +95,7 @@ def _first_rules(bands, maps, snow_possible):
     return scl, cloud, snow
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _no_cloud_at_snow(scl, cloud, b12):
     """S5: no cloud on snow, nor in a ring around it that is dark in B12."""
     snow = (scl == SNOW).astype(np.uint8)
@@ -107,7 +108,7 @@ def _no_cloud_at_snow(scl, cloud, b12):
                 cloud[i, j] = 0
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _cloud_rules(bands, maps, scl, cloud):
     """Rules 3-7, in place."""
     for i in range(scl.shape[0]):
@@ -123,7 +124,7 @@ def _cloud_rules(bands, maps, scl, cloud):
             scl[i, j], cloud[i, j] = NO_DATA if bands.nodata[i, j] else c, p
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _casts_shadow(cloud):
     """Cloud confidence that casts a shadow: its 3x3 median above 0.33, grown by one pixel."""
     rows, columns = cloud.shape
@@ -159,7 +160,7 @@ def evidence(bands, maps, snow_possible):
     return scl, _percent(cloud), _percent(snow), _casts_shadow(cloud)
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _percent(confidence):
     result = np.empty(confidence.shape, np.uint8)
     for i in range(confidence.shape[0]):
@@ -168,7 +169,7 @@ def _percent(confidence):
     return result
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _shadow_distances(bands):
     """Distance of every pixel from the spectrum of a shadow, and whether it is darker in all bands."""
     distance, below = np.empty(bands.b02.shape, np.float32), np.empty(bands.b02.shape, np.uint8)
@@ -180,7 +181,7 @@ def _shadow_distances(bands):
     return distance, below
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _radiometric_shadow(distance, below, i, j, near):
     """How much the 3x3 surroundings of a pixel look like a shadow, 0-1; `near` is room for nine numbers."""
     rows, columns = distance.shape
@@ -201,7 +202,7 @@ def _radiometric_shadow(distance, below, i, j, near):
     return F(1) - near[4] if close >= 5 else F(0)
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _recovery_rules(bands, maps, scl, shadow):
     """Cloud shadow and rules 12-15 and 17; returns the new classes."""
     result, near = scl.copy(), np.empty(9, np.float32)
@@ -256,7 +257,7 @@ def recover(bands, maps, scl, shadow):
 
 @rule
 def image_ratio(a, b):
-    """Return a / b of two images."""
+    """Return a / b of two images of reflectance, float32, of one shape."""
     result = np.empty(a.shape, np.float32)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -295,7 +296,7 @@ def hillshade(slope, aspect, sun_zenith, sun_azimuth):
 
 @rule
 def median_3x3(classes):
-    """Return the median of each block of 3x3 pixels: a 3x3 median filter, then the nearest pixel."""
+    """Return the median of each block of 3x3 pixels of classes (uint8): a 3x3 median filter, then the nearest pixel."""
     result = np.empty((classes.shape[0] // 3, classes.shape[1] // 3), np.uint8)
     counts = np.zeros(SNOW + 1, np.uint8)
     for i in range(result.shape[0]):
@@ -314,7 +315,7 @@ def median_3x3(classes):
 
 @rule
 def mean_3x3(percent):
-    """Return the mean of each block of 3x3 pixels, rounded half up."""
+    """Return the mean of each block of 3x3 pixels of percentages (uint8), rounded half up."""
     result = np.empty((percent.shape[0] // 3, percent.shape[1] // 3), np.uint8)
     for i in range(result.shape[0]):
         for j in range(result.shape[1]):

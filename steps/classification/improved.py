@@ -356,7 +356,10 @@ def ground_by_vapour(
 
 
 def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
-    """Let medium and high probability clouds grow by a distance, in place; what they cover becomes medium."""
+    """Let medium and high probability clouds grow by a distance, in pixels; what they cover becomes medium.
+
+    `scl` (uint8 classes) is changed in place.
+    """
     from scipy import ndimage
 
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
@@ -374,7 +377,7 @@ def buffer_clouds(scl: np.ndarray, pixels: float) -> None:
 
 
 def cast_shadow_is_dark(scl: np.ndarray, cast_shadow: np.ndarray) -> None:
-    """Turn what terrain shades and looks like water, shadow or nothing into dark features, in place."""
+    """Turn what terrain shades (`cast_shadow` 1) and looks like water, shadow or nothing into class 2, in place."""
     shaded = np.nonzero(cast_shadow == 1)
     classes = scl[shaded]
     scl[shaded] = np.where(np.isin(classes, (WATER, SHADOW, OPEN, UNCLASSIFIED)), DARK, classes)

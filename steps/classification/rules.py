@@ -79,39 +79,39 @@ _TINY = F(1e-6)
 
 @rule
 def clip(x, low, high):
-    """Limit `x` to `low` ... `high`."""
+    """Limit a number `x` to `low` ... `high`."""
     return low if x < low else high if x > high else x
 
 
 @rule
 def ramp(x, thresholds):
-    """Return 0 below the first threshold, 1 above the second, linear between."""
+    """Return 0 for a number below the first threshold, 1 above the second, linear between."""
     low, high, width = thresholds
     return (clip(x, low, high) - low) / width
 
 
 @rule
 def ratio(a, b):
-    """Return a / b, with a guard against division by zero."""
+    """Return a / b of two reflectances, with a guard against division by zero."""
     return a / max(b, _TINY)
 
 
 @rule
 def normalised_difference(a, b):
-    """Return (a - b) / (a + b)."""
+    """Return (a - b) / (a + b) of two reflectances."""
     return (a - b) / max(a + b, _TINY)
 
 
 @rule
 def line(x, limit):
-    """Limit on B02 that moves with a band ratio."""
+    """Return the limit on B02 that moves with a band ratio `x`."""
     slope, offset, low, high = limit
     return clip(slope * x + offset, low, high)
 
 
 @rule
 def brightness(b04, b8a):
-    """1a: red tells clouds; what is dark in red and near infrared is a dark feature."""
+    """Apply rule 1a: red tells clouds; what is dark in red and near infrared is a dark feature."""
     if b04 < F(0.1) and F(0.04) < b8a < F(0.15):
         return DARK, _ZERO
     confidence = ramp(b04, B04)
@@ -120,14 +120,14 @@ def brightness(b04, b8a):
 
 @rule
 def not_green_in_swir(scl, cloud, ndsi):
-    """1b: clouds reflect as much in green (B03) as in the short-wave infrared (B11)."""
+    """Apply rule 1b: clouds reflect as much in green (B03) as in the short-wave infrared (B11)."""
     f = ramp(ndsi, NDSI_CLD)
     return OPEN if f == 0 else scl, cloud * f
 
 
 @rule
 def snow_confidence(cloud, ndsi, b02, b04, b05, b8a):
-    """S1-S4: bright in blue and near infrared, dark in the short-wave infrared, white in the visible."""
+    """Apply rules S1-S4: snow is bright in blue and near infrared, dark in the short-wave, white in the visible."""
     if cloud == 0 or ratio(b05, b8a) < R_B05_B8A_SNOW:
         return _ZERO
     return ramp(ndsi, NDSI_SNW) * ramp(b8a, B8A) * ramp(b02, B02) * ramp(ratio(b02, b04), R_B02_B04)
@@ -135,7 +135,7 @@ def snow_confidence(cloud, ndsi, b02, b04, b05, b8a):
 
 @rule
 def vegetation(scl, cloud, ndvi, b02):
-    """3: dense vegetation is no cloud."""
+    """Apply rule 3: dense vegetation is no cloud."""
     n = ramp(ndvi, NDVI)
     if n == 1:
         return VEGETATION if scl == OPEN and b02 < F(0.15) else scl, cloud
@@ -144,7 +144,7 @@ def vegetation(scl, cloud, ndvi, b02):
 
 @rule
 def soil(scl, cloud, b02, b11):
-    """5.1: bare soil is darker in blue than in the short-wave infrared."""
+    """Apply rule 5.1: bare soil is darker in blue than in the short-wave infrared."""
     r = clip(ratio(b02, b11), F(0), F(100))
     if scl != OPEN or b02 >= line(r, LIMIT_SOIL):
         return scl, cloud
@@ -157,7 +157,7 @@ def soil(scl, cloud, b02, b11):
 
 @rule
 def water(scl, cloud, b02, b04, b8a, b11, b12):
-    """5.2: water is dark in the infrared, blue in the visible."""
+    """Apply rule 5.2: water is dark in the infrared, blue in the visible."""
     if not (b8a < b04 and b02 < F(0.2)):
         return scl, cloud
     r = clip(ratio(b02, b11), F(0), F(100))
@@ -173,7 +173,7 @@ def water(scl, cloud, b02, b04, b8a, b11, b12):
 
 @rule
 def rock_and_sand(scl, cloud, b02, b8a, b11):
-    """6: rock and sand are brighter in the short-wave than in the near infrared."""
+    """Apply rule 6: rock and sand are brighter in the short-wave than in the near infrared."""
     r = clip(ratio(b8a, b11), F(0), F(100))
     if b02 >= line(r, LIMIT_ROCK):
         return scl, cloud
@@ -186,7 +186,7 @@ def rock_and_sand(scl, cloud, b02, b8a, b11):
 
 @rule
 def too_red_for_cloud(scl, cloud, b04, b11):
-    """6bis: no cloud is three to six times brighter in red than in the short-wave infrared."""
+    """Apply rule 6bis: no cloud is three to six times brighter in red than in the short-wave infrared."""
     m = ramp(ratio(b04, b11), R_B04_B11)
     if m < 1:
         return scl, cloud * (_ONE - m)
@@ -195,7 +195,7 @@ def too_red_for_cloud(scl, cloud, b04, b11):
 
 @rule
 def clouds(scl, cloud, b02, b10, elevation):
-    """7: what is open and has cloud confidence is cloud; B10 shows cirrus over any class."""
+    """Apply rule 7: what is open with cloud confidence is cloud; B10 shows cirrus over any class. Elevation in m."""
     if scl == OPEN and cloud > 0:
         scl = UNCLASSIFIED if cloud < CLOUD_MP else CLOUD_MEDIUM if cloud < CLOUD_HP else CLOUD_HIGH
     if b10 >= B10_T2:
@@ -207,7 +207,7 @@ def clouds(scl, cloud, b02, b10, elevation):
 
 @rule
 def shadow_distance(b02, b03, b04, b8a, b11, b12):
-    """Mean distance from the spectrum of a shadow, and whether all six bands are below it."""
+    """Return the mean distance from the spectrum of a shadow, and whether all six bands are below it."""
     s = SHADOW_SPECTRUM
     visible = abs(b02 - s[0]) + abs(b03 - s[1]) + abs(b04 - s[2])
     distance = (visible + abs(b8a - s[3]) + abs(b11 - s[4]) + abs(b12 - s[5])) / F(6)
@@ -223,7 +223,7 @@ def shadow(scl, b02, b11):
 
 @rule
 def dark_vegetation(scl, ndvi, b03, b8a):
-    """Recovery 12: dark or open pixels that are green are vegetation."""
+    """Apply recovery 12: dark or open pixels that are green are vegetation."""
     if scl in (DARK, OPEN) and (ndvi > NDVI[1] or ratio(b8a, b03) > R_B8A_B03_VEGETATION):
         return VEGETATION
     return scl
@@ -231,7 +231,7 @@ def dark_vegetation(scl, ndvi, b03, b8a):
 
 @rule
 def dark_water(scl, b02, b04, b8a, b11):
-    """Recovery 13: dark or open pixels that are blue are water."""
+    """Apply recovery 13: dark or open pixels that are blue are water."""
     if ratio(b02, b11) > R_B02_B11_WATER[1] and b8a < b04 and (scl == DARK or (scl == OPEN and b8a < F(0.3))):
         return WATER
     return scl
@@ -239,15 +239,16 @@ def dark_water(scl, b02, b04, b8a, b11):
 
 @rule
 def mapped_water(scl, water_body):
-    """Recovery 14: the map of water bodies (2 = water) settles dark, shadowed, open and low-confidence pixels."""
+    """Apply recovery 14: a map of water bodies (2 = water) settles dark, shadowed, open and low-confidence pixels."""
     return WATER if water_body == 2 and scl in (DARK, SHADOW, OPEN, UNCLASSIFIED) else scl
 
 
 @rule
 def shaded_slope(scl, b02, b04, b8a, slope, hillshade, water_body):
-    """Rule 15: on slopes turned from the sun, water and cloud shadow are topographic shadow.
+    """Apply rule 15: on slopes turned from the sun, water and cloud shadow are topographic shadow.
 
-    With a map of water bodies (`water_body` 255 = there is none) also blue-white pixels: snow in the shade.
+    Slope in degrees, hillshade 0-255. With a map of water bodies (`water_body` 255 = there is none) also blue-white
+    pixels: snow in the shade.
     """
     if scl == WATER and hillshade < 128 and slope > 15:
         return DARK
@@ -261,5 +262,5 @@ def shaded_slope(scl, b02, b04, b8a, slope, hillshade, water_body):
 
 @rule
 def dark_soil(scl, b02, b11):
-    """Recovery 17: dark pixels with little blue are soil."""
+    """Apply recovery 17: dark pixels with little blue are soil."""
     return SOIL if scl == DARK and ratio(b02, b11) < R_B02_B11_DARK_SOIL else scl

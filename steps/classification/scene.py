@@ -139,7 +139,7 @@ def _pixels_at(mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
 def bright_ground(
     scl: np.ndarray, b10: np.ndarray, b09_to_b8a: np.ndarray, land_cover: np.ndarray, resolution: int
 ) -> None:
-    """Rule 18, in place: clouds that look in B10 and B09 like the scene's ground are bare ground.
+    """Apply rule 18, in place: clouds that look in B10 and B09 like the scene's ground are bare ground.
 
     Clouds are bright in B10, and so is what lies above most of the water vapour in B09 / B8A.
 
@@ -176,7 +176,7 @@ def _cloud_limit(b10: np.ndarray, ground: np.float32, cloud: np.ndarray, valid: 
 
 
 def cirrus_over_ground(scl: np.ndarray, b10: np.ndarray, elevation: np.ndarray) -> None:
-    """Rule 19, in place: vegetation, soil and water that are bright in B10 lie under cirrus.
+    """Apply rule 19, in place: vegetation, soil and water that are bright in B10 lie under cirrus.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def cirrus_over_ground(scl: np.ndarray, b10: np.ndarray, elevation: np.ndarray) 
 
 
 def doubtful_over_bright_ground(scl: np.ndarray, land_cover: np.ndarray) -> None:
-    """Rule 20, in place: over urban and bare ground, open pixels and isolated doubtful clouds are soil.
+    """Apply rule 20, in place: over urban and bare ground, open pixels and isolated doubtful clouds are soil.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ scenes do. Never is it less, since cirrus only brightens B10.
 
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,10 @@ import numpy as np
 from steps.classification.cloud_shadow import MATCHED, block_mean
 from steps.classification.images import Bands, Maps, Reader
 from steps.core.compiled import njit
-from steps.core.rasters import BLOCK, row_blocks
+from steps.core.mesh import nearest_indices
+from steps.core.rasters import BLOCK, Grid, grid_of, row_blocks, values
+from steps.sentinel2.kinds import WVP
+from steps.sentinel2.scene import Scene
 
 #: The bands that `clear_columns` needs.
 BANDS = frozenset(("B02", "B03", "B04", "B8A", "B09", "B10", "B11"))
@@ -85,6 +89,13 @@ class Vapour(NamedTuple):
     log_column: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
+
+
+def read_vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:
+    """Read the whole tile's water vapour for the pixels of a grid."""
+    column = values(path, WVP, "water_vapour")
+    at = nearest_indices(column.shape, *grid_of(path, WVP).positions(grid))
+    return Vapour(np.log(column * np.float32(air_mass(scene.sun_zenith))), *at)
 
 
 def air_mass(sun_zenith: float) -> float:
@@ -259,7 +270,7 @@ def _spread(cells: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def b10_excess(b8a, b11, elevation, vapour, first_row, absorption):
+def b10_excess(b8a, b11, elevation, vapour, first_row, absorption, margin=MARGIN, room=ROOM):
     """Return by how much clear ground may be brighter in B10 than the rules leave room for.
 
     Parameters
@@ -272,6 +283,8 @@ def b10_excess(b8a, b11, elevation, vapour, first_row, absorption):
         Of the block in the scene.
     absorption
         `Absorption`.
+    margin, room
+        See `MARGIN` and `ROOM`; with 1 and 0 it is how bright the ground is likely to be.
     """
     result = np.zeros(b8a.shape, np.float32)
     for i in range(b8a.shape[0]):
@@ -280,7 +293,7 @@ def b10_excess(b8a, b11, elevation, vapour, first_row, absorption):
             if vapour.columns[j] != x or elevation[i, j] != height:
                 x, height = vapour.columns[j], elevation[i, j]
                 column = vapour.log_column[y, x] - max(height, 0.0) / SCALE_HEIGHT
-                excess = MARGIN * _transmittance(absorption.b10, absorption, column, height) - ROOM
+                excess = margin * _transmittance(absorption.b10, absorption, column, height) - room
             if excess > 0:
                 result[i, j] = _ground(b8a[i, j], b11[i, j]) * excess
     return result

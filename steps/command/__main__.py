@@ -15,7 +15,7 @@ from steps.core.errors import StepError
 _DEMO = "Process the scene of 10 km that comes with Sen2Flow."
 _RUN = "Make Level-2A products from Level-1C products: SAFE folders, zips, or a table (.csv) with the column `input`."
 _CHECK = "Tell whether products are complete and undamaged, without processing them."
-_DOCTOR = "Look at what Sen2Flow needs of this machine, and say what to mend."
+_DOCTOR = "Look at what Sen2Flow needs of this machine, and say what to fix."
 #: Settings that have an argument of their own here.
 _OWN = ("input", "output", "roi")
 

@@ -1,4 +1,4 @@
-"""What Sen2Flow needs of a machine: each examination is a line, with what to mend where something is wrong."""
+"""What Sen2Flow needs of a machine: each examination is a line, with what to do where something is wrong."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ _NORTHING = 4982950.4
 
 
 def examine(output: Path) -> int:
-    """Print a line on each thing that is needed, and return 0, or 1 if something has to be mended.
+    """Print a line on each thing that is needed, and return 0, or 1 if something has to be done.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def examine(output: Path) -> int:
             print(f"good  {examination()}")  # noqa: T201
         except StepError as error:
             failed = 1
-            print(f"MEND  {error.line}")  # noqa: T201
+            print(f"FIX   {error.line}")  # noqa: T201
     return failed
 
 

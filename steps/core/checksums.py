@@ -41,7 +41,7 @@ def damaged(path: Path, error: object) -> StepError:
 
 
 def seal(path: Path) -> None:
-    """Append the length and the checksum of a file to it."""
+    """Add the length and the checksum of a file at its end."""
     trailer = _TRAILER.pack(_MAGIC, path.stat().st_size, _checksum(path))
     with path.open("ab") as stream:
         stream.write(trailer)

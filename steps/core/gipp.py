@@ -322,7 +322,9 @@ PARAMETERS = (
         "Cirrus_Correction",
         ("FALSE",),
         _BOOLEAN,
-        "Thin cirrus is classified, not corrected.",
+        "The same; how bright cirrus is relative to B10 follows from all ground of the scene.",
+        ("cirrus_correction",),
+        lambda gipp: {"cirrus_correction": gipp.values["Cirrus_Correction"] == "TRUE"},
     ),
     Parameter(
         "DEM_Terrain_Correction",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from steps.core.errors import StepError
+from steps.core.transfer import is_address
 
 _COLUMN = "input"
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -74,6 +75,8 @@ def _no_list(path: str, error) -> StepError:
 
 
 def _located(name: str, folder: Path) -> str:
+    if is_address(name):
+        return name
     path = Path(name).expanduser()
     if path.is_absolute() or path.exists() or not (folder / path).exists():
         return str(path)
@@ -81,7 +84,10 @@ def _located(name: str, folder: Path) -> str:
 
 
 def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the products by the names that `name_of` gives, and what is wrong with each of the others by its path."""
+    """Return the products by the names that `name_of` gives, and what is wrong with each of the others by its path.
+
+    What `name_of` raises for a path (`StepError`) is what is wrong with it.
+    """
     products: dict[str, str] = {}
     set_aside: dict[str, str] = {}
     for path in paths:

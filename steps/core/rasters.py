@@ -7,14 +7,12 @@ handed a wrong or an old file says so instead of computing nonsense. Each file c
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
@@ -23,8 +21,6 @@ from steps.core import checksums
 from steps.core.documents import atomic
 from steps.core.errors import StepError
 
-#: What rasterio raises; closing and copying a dataset raise GDAL's own errors, which have no public name.
-RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 #: Rows that a stage reads, computes and writes at a time are a multiple of this (the height of a file's tiles).
 BLOCK = 512
 
@@ -117,6 +113,34 @@ def check_space(path: Path, size: float) -> None:
         )
 
 
+@contextlib.contextmanager
+def raster_errors_as(explain: Callable[[Exception], StepError]) -> Iterator[None]:
+    """Raise what `explain` makes of an error that rasterio raises in the block.
+
+    Closing, copying and warping raise GDAL's own errors, which in rasterio 1.4 have neither a public name nor a public
+    base class, so an error is told by the package that defines it. A copy that GDAL gives up without a message, as a
+    fifth of COGs on a disk that fills, is a `SystemError`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, SystemError) or type(error).__module__.partition(".")[0] == "rasterio":
+            raise explain(error) from error
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: Path, size: float) -> Iterator[None]:
+    """Raise `StepError` where rasterio cannot write `path` in the block, for which `size` bytes are enough."""
+
+    def explain(error: Exception) -> StepError:
+        check_space(path, size)
+        return StepError(f"{path}: cannot be written ({error}); check the output folder and its disk")
+
+    with raster_errors_as(explain):
+        yield
+
+
 class RasterWriter:
     """An open raster to write rows or whole bands to; made by `create`."""
 
@@ -174,29 +198,21 @@ def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress
     else:
         check_space(path, size)
     with atomic(path) as part:
-        try:
-            with rasterio.open(part, "w", **profile) as dataset:
-                dataset.descriptions = tuple(bands)
-                dataset.scales = tuple(_scale(kind, band) for band in bands)
-                dataset.offsets = (kind.offset,) * len(bands)
-                dataset.update_tags(ARTEFACT=kind.name, SOFTWARE=f"Sen2Flow {__version__}", **tags)
-                yield RasterWriter(dataset, bands, kind.dtype)
-        except RASTER_ERRORS as error:
-            check_space(path, size)
-            raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
-        if not _complete(part):
-            raise StepError(f"{path}: only part of it could be written; free some disk space")
+        with writing(path, size), rasterio.open(part, "w", **profile) as dataset:
+            dataset.descriptions = tuple(bands)
+            dataset.scales = tuple(_scale(kind, band) for band in bands)
+            dataset.offsets = (kind.offset,) * len(bands)
+            dataset.update_tags(ARTEFACT=kind.name, SOFTWARE=f"Sen2Flow {__version__}", **tags)
+            yield RasterWriter(dataset, bands, kind.dtype)
+        _check_complete(path, part)
         checksums.seal(part)
 
 
-def _complete(path: Path) -> bool:
-    # GDAL may close a file on a full disk without a word; the last tile is written last.
-    try:
-        with rasterio.open(path) as dataset:
-            dataset.read(dataset.count, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
-    except RASTER_ERRORS:
-        return False
-    return True
+def _check_complete(path: Path, part: Path) -> None:
+    """Raise `StepError` if GDAL closed the file on a full disk without a word; the last tile is written last."""
+    incomplete = StepError(f"{path}: only part of it could be written; free some disk space")
+    with raster_errors_as(lambda _: incomplete), rasterio.open(part) as dataset:
+        dataset.read(dataset.count, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
 
 
 def write(path: Path, kind: Kind, grid: Grid, bands: Mapping[str, np.ndarray], **options) -> None:
@@ -217,13 +233,10 @@ def _check_kind(path: Path, kind: Kind, found: str | None) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, kind: Kind):
-    try:
-        with rasterio.open(path) as dataset:
-            _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
-            checksums.check(path)
-            yield dataset
-    except RASTER_ERRORS as error:
-        raise checksums.damaged(path, error) from error
+    with raster_errors_as(lambda error: checksums.damaged(path, error)), rasterio.open(path) as dataset:
+        _check_kind(path, kind, dataset.tags().get("ARTEFACT"))
+        checksums.check(path)
+        yield dataset
 
 
 def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
@@ -238,7 +251,7 @@ def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.nda
 
 
 def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None = None) -> np.ndarray:
-    """Read several bands as `read` does: shape (bands, rows, width)."""
+    """Read several bands as `read` does: shape (bands, rows, width). Errors are those of `read`."""
     with _opened(path, kind) as dataset:
         lacking = set(bands) - set(dataset.descriptions)
         if lacking:

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from steps.core.errors import StepError
+from steps.core.transfer import is_address
 
 #: Settings that are paths.
 _PATHS = (
-    *("input", "output", "dem", "cache", "roi"),
+    *("input", "output", "dem", "cache", "roi", "scratch"),
     *("classification.water_bodies", "classification.land_cover", "classification.snow_condition"),
 )
 #: These are made, or their absence is told elsewhere.
-_MADE = ("input", "output", "cache", "roi")
+_MADE = ("input", "output", "cache", "roi", "scratch")
+#: What stands in place of a path.
+_WORDS = ("demo", "copernicus_30", "copernicus_90")
 #: What stands for no value on a command line, where all is text.
 _NOTHING = ("", "null", "none")
 #: What a text stands for, by the type that a setting may have.
@@ -141,7 +144,7 @@ def _path(name: str, value: str) -> str:
     if any(ord(character) < 32 for character in value):
         raise StepError(f"{name}: {value!r} has a control character; choose another path")
     path = Path(value).expanduser()
-    if name not in _MADE and not path.exists():
+    if name not in _MADE and value not in _WORDS and not path.exists():
         raise StepError(f"{name}: {value} does not exist; correct the path or leave it out")
     # A path that begins with a dash would be taken for an option.
     return f"./{value}" if value.startswith("-") else str(path) if value.startswith("~") else value
@@ -158,15 +161,19 @@ def _check_output(output: str) -> None:
 
 
 def absolute(settings: Mapping, prefix: str = "") -> dict:
-    """Return settings whose paths hold from any folder; the word `demo` and addresses (`scheme://`) are no paths."""
+    """Return settings whose paths hold from any folder; words such as `demo`, addresses and variables are none."""
     result = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             value = absolute(value, f"{prefix}{name}.")
-        elif prefix + name in _PATHS and isinstance(value, str) and value != "demo" and "://" not in value:
+        elif prefix + name in _PATHS and isinstance(value, str) and not _is_no_path(value):
             value = str(Path(value).expanduser().absolute())
         result[name] = value
     return result
+
+
+def _is_no_path(value: str) -> bool:
+    return value in _WORDS or is_address(value) or value.startswith("$")
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:

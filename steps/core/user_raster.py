@@ -10,7 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from steps.core.errors import StepError
-from steps.core.rasters import RASTER_ERRORS
+from steps.core.rasters import raster_errors_as
 
 #: Elements of a virtual raster that name a file.
 _FILE_ELEMENTS = ("SourceFilename", "SourceDataset", "CutlineDS")
@@ -20,7 +20,7 @@ _PYTHON = "runs Python code, which Sen2Flow does not; convert it to a GeoTIFF wi
 
 @contextlib.contextmanager
 def opened(path: Path, remedy: str) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster of the user for the block, in which problems of reading become a `StepError`, too.
+    """Open a raster of the user for the block, in which errors of reading become a `StepError`, too.
 
     Parameters
     ----------
@@ -37,16 +37,14 @@ def opened(path: Path, remedy: str) -> Iterator[rasterio.DatasetReader]:
     if not path.is_file():
         raise StepError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}; {remedy}")
     _check_all_references(path, remedy)
-    try:
-        with (
-            rasterio.Env(GDAL_VRT_ENABLE_PYTHON="NO", CPL_VSIL_CURL_ALLOWED_EXTENSIONS=".none"),
-            rasterio.open(path) as dataset,
-        ):
-            if dataset.crs is None or dataset.transform.is_identity or dataset.transform.is_degenerate:
-                raise StepError(f"{path}: has no map projection or position; assign them with gdal_translate")
-            yield dataset
-    except RASTER_ERRORS as error:
-        raise StepError(f"{path}: cannot be read ({error}); {remedy}") from error
+    with (
+        raster_errors_as(lambda error: StepError(f"{path}: cannot be read ({error}); {remedy}")),
+        rasterio.Env(GDAL_VRT_ENABLE_PYTHON="NO", CPL_VSIL_CURL_ALLOWED_EXTENSIONS=".none"),
+        rasterio.open(path) as dataset,
+    ):
+        if dataset.crs is None or dataset.transform.is_identity or dataset.transform.is_degenerate:
+            raise StepError(f"{path}: has no map projection or position; assign them with gdal_translate")
+        yield dataset
 
 
 @functools.cache

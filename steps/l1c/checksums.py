@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Container, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from lxml import etree
@@ -94,6 +94,16 @@ class Checksums:
 def digest_of(content: bytes) -> Callable[[str], str]:
     """Return the function that computes the checksum of a content by an algorithm of `hashlib`."""
     return lambda algorithm: hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+
+
+def digest_file(path: Path) -> Callable[[str], str]:
+    """Return the function that computes the checksum of a file by an algorithm of `hashlib`."""
+
+    def digest(algorithm: str) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+    return digest
 
 
 def _some(names: set[str]) -> str:

@@ -1,17 +1,40 @@
-"""XML documents of a product: parsed without side effects, and read so that what is wrong is named with its file."""
+"""Documents of a product, XML and JSON: parsed without side effects, and what is wrong is named with its file."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from lxml import etree
 
 from steps.core.errors import StepError
 from steps.sentinel2.bands import BANDS
 
+#: Bytes that no file of metadata reaches; those of real products have a few hundred thousand.
+_LARGEST = 50e6
 AGAIN = "download the product again"
 #: Namespace of a document: the number of its product specification, and the name of its schema.
 _NAMESPACE = re.compile(r"https://psd-(\d+)(?:\.\d+)?\.sentinel2\.eo\.esa\.int/PSD/([\w-]+\.xsd)", re.ASCII)
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object.
+
+    Raises
+    ------
+    StepError
+        If the file cannot be read, is far too large, or holds something else.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is far too large")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise StepError(f"{path}: cannot be read ({error!s:.200}); {AGAIN}") from error
+    return document
 
 
 def parse(content: bytes, label: str) -> etree._Element:

@@ -12,8 +12,8 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product, Window
 from steps.l1c.metadata import Mask
+from steps.l1c.protocol import Product, Window
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
 

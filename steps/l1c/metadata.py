@@ -14,10 +14,11 @@ from steps.core.rasters import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product
+from steps.l1c.protocol import Product
 from steps.l1c.safe import PRODUCT_XML, name_in, product_metadata
-from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
+from steps.l1c.validation import check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
+from steps.sentinel2.baselines import NEWEST_BASELINE
 from steps.sentinel2.satellites import code_of
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
@@ -94,7 +95,7 @@ def read_l1c(safe: Product, ozone: float) -> L1C:
         If a file or an element is missing, broken or implausible, or two of them contradict each other.
     """
     product, images, granule, tile = _documents(safe)
-    grid = _grid(tile)
+    grid = read_grid(tile)
     angles, nodes, (sun_zenith, sun_azimuth), angle_defaults = read_angles(tile, grid)
     special = _special_values(product)
     nodata, saturated = special.get("NODATA", 0), special.get("SATURATED", 65535)
@@ -138,7 +139,7 @@ def internal_numbers(product: L1C, band: str, dn: np.ndarray, size: int) -> tupl
 
 def tile_grid(safe: Product) -> Grid:
     """Return the grid at 10 m of a product; errors as of `read_l1c`."""
-    return _grid(_documents(safe)[-1])
+    return read_grid(_documents(safe)[-1])
 
 
 def granule_of(safe: Product) -> PurePosixPath:
@@ -226,8 +227,8 @@ def _bands(product: Xml) -> dict[str, Band]:
     return bands
 
 
-def _grid(tile: Xml) -> Grid:
-    """Return the grid at 10 m; those at 20 and 60 m must cover the same area."""
+def read_grid(tile: Xml) -> Grid:
+    """Return the grid at 10 m that tile metadata tell of; those at 20 and 60 m must cover the same area."""
     code = tile.text(".//{*}HORIZONTAL_CS_CODE")
     epsg = tile.parse(int, code.upper().removeprefix("EPSG:"), "HORIZONTAL_CS_CODE")
     if not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760):

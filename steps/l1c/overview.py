@@ -58,7 +58,7 @@ def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
 
 
 def any_within(flags: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Return which pixels of the overview's grid hold a finer pixel, of the given grid, whose flag is not 0."""
+    """Return which pixels (bool) of the overview's grid hold a finer pixel, of the given grid, whose flag is not 0."""
     result = np.zeros(target.shape, np.bool_)
     at = (np.clip(np.rint(p).astype(int), 0, n - 1) for p, n in zip(target.positions(grid), target.shape, strict=True))
     result[tuple(index[i] for index, i in zip(at, np.nonzero(flags), strict=True))] = True

@@ -1,17 +1,12 @@
-"""The files of an L1C product, in a SAFE folder or a zip, and which product it is.
+"""The files of an L1C product, in a SAFE folder, a zip or a tar, and which product it is.
 
 Nothing heavy is imported here: a workflow asks for many products' names before its first job runs.
 """
 
 import functools
-import hashlib
 import mmap
-import os
 import re
-import stat
 import threading
-import zipfile
-import zlib
 from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,9 +14,11 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from steps.core.errors import StepError
-from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_of, listed
+from steps.l1c import files
+from steps.l1c.checksums import MANIFEST, Checksums, Setting, digest_file, digest_of, listed
 from steps.l1c.documents import parse
-from steps.sentinel2.satellites import CODE
+from steps.l1c.files import AGAIN
+from steps.sentinel2.names import product_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
     from steps.l1c.grib import Message
 
 PRODUCT_XML = "MTD_MSIL1C.xml"
-_NAME = re.compile(rf"{CODE}_MSIL1C_\d{{8}}T\d{{6}}_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}}_\d{{8}}T\d{{6}}", re.ASCII)
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-#: Bytes of a zip's directory that no product reaches; its reader would take all of it into memory.
-_DIRECTORY_LIMIT = 4 * 2**20
 #: Bytes that no file reaches, by its name: several times those of the largest known ones. Images are measured by their
 #: grid, too (`jp2.check`).
 _SIZE_LIMITS = (
@@ -43,13 +36,7 @@ _SIZE_LIMITS = (
 )
 #: Elements and attributes of an XML file that no product reaches; each takes a hundred bytes of memory.
 _XML_LIMIT = 4_000_000
-#: Bytes that are asked of a zip at a time, because a compressed piece may become thousands of times as long.
-_PIECE = 2**16
-_OLD_FORMAT = (
-    "is in the old format with many granules (before December 2016), which is not supported; "
-    "get the same acquisition in the compact format (reprocessed Collection-1, baseline 05.00)"
-)
-_AGAIN = "download the product again"
+_OLD_FORMAT = "is in the old format with many granules (before December 2016); give its folder, unpacked"
 
 
 class Safe:
@@ -58,7 +45,7 @@ class Safe:
     Parameters
     ----------
     path
-        The SAFE folder, or a zip that holds it at any depth and under any name.
+        The SAFE folder, or a zip or tar that holds it at any depth and under any name.
     checksums
         What to do with a file that does not fit its checksum in `manifest.safe` when it is read.
 
@@ -70,57 +57,30 @@ class Safe:
 
     def __init__(self, path: Path, checksums: Setting = "ignore"):
         self.path = Path(path)
-        if not self.path.exists():
-            raise StepError(f"{path}: does not exist; give the path of an L1C SAFE folder or zip")
         self.checksums = checksums
-        self._zipped = not self.path.is_dir()
-        self._folder = PurePosixPath(".")
         self._lock, self._lock_of_manifest = threading.Lock(), threading.Lock()
-        try:
-            names = self._archive.namelist() if self._zipped else [p.name for p in self.path.iterdir()]
-        except OSError as error:
-            raise StepError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-        _check_format(self.path, names)
-        if self._zipped:
-            found = {PurePosixPath(n).parent for n in names if PurePosixPath(n).name == PRODUCT_XML}
-            if len(found) > 1:
-                raise StepError(f"{path}: holds {len(found)} products; unpack it and give their folders, one by one")
-            self._folder = found.pop()
+        self._files = self._opened()
+
+    def _opened(self) -> files.Files:
+        found = files.opened(self.path)
+        _check_format(self.path, found.listing)
+        if not self.path.is_dir():
+            folders = {PurePosixPath(n).parent for n in found.listing if PurePosixPath(n).name == PRODUCT_XML}
+            if len(folders) > 1:
+                raise StepError(
+                    f"{self.path}: holds {len(folders)} products; unpack it and give their folders, one by one"
+                )
+            found.enter(folders.pop())
+        return found
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Tell whether a path is a folder or a zip."""
-        return path.is_dir() or path.suffix.lower() == ".zip"
-
-    @functools.cached_property
-    def _archive(self) -> zipfile.ZipFile:
-        if not self.path.is_file() or not (self.path.suffix.lower() == ".zip" or zipfile.is_zipfile(self.path)):
-            raise StepError(f"{self.path}: is neither a SAFE folder nor a zip; give the path of an L1C product")
-        if _directory_size(self.path) > _DIRECTORY_LIMIT:
-            raise StepError(f"{self.path}: holds far more files than a product; {_AGAIN}")
-        try:
-            return zipfile.ZipFile(self.path)
-        except _BROKEN_ZIP as error:
-            raise StepError(f"{self.path}: the zip is broken ({error}); {_AGAIN}") from error
-
-    @functools.cached_property
-    def _members(self) -> dict[str, zipfile.ZipInfo]:
-        """The regular files of a zip inside the product's folder, by their path in it."""
-        members: dict[str, zipfile.ZipInfo] = {}
-        for info in self._archive.infolist():
-            path = PurePosixPath(info.filename)
-            regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-            if not regular or ".." in path.parts or not path.is_relative_to(self._folder):
-                continue
-            name = str(path.relative_to(self._folder))
-            if name in members:
-                raise StepError(f"{self.label(name)}: is twice in the zip; {_AGAIN}")
-            members[name] = info
-        return members
+        """Tell whether a path is a folder, a zip or a tar."""
+        return path.is_dir() or path.suffix.lower() in (".zip", ".tar")
 
     def label(self, name: str) -> str:
         """Return how a file is called in messages."""
-        return str(self.path / self._folder / name)
+        return self._files.label(name)
 
     def names(self) -> list[str]:
         """Return the paths of all files, sorted; those with unprintable characters are no product's and left out.
@@ -134,25 +94,11 @@ class Safe:
 
     @functools.cached_property
     def _names(self) -> tuple[str, ...]:
-        if self._zipped:
-            return tuple(sorted(filter(str.isprintable, self._members)))
-        names = []
-        for folder, folders, files in os.walk(self.path):
-            for path in map(Path(folder).joinpath, folders):
-                if path.is_symlink():
-                    raise StepError(f"{path}: is a link to a folder; put the folder in its place (cp -rL)")
-            found = (Path(folder, file).relative_to(self.path).as_posix() for file in files)
-            names += [name for name in found if name.isprintable() and self.exists(name)]
-        for name in names:
-            self._path_of(name)
-        return tuple(sorted(names))
+        return tuple(sorted(filter(str.isprintable, self._files.names())))
 
     def exists(self, name: str) -> bool:
         """Tell whether the product has a file; one outside of its folder it has not."""
-        if self._zipped:
-            return name in self._members
-        path = PurePosixPath(name)
-        return not path.is_absolute() and ".." not in path.parts and _is_file(self.path / name)
+        return self._files.exists(name)
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes.
@@ -163,23 +109,12 @@ class Safe:
             If the product has no such file, or it is larger than such files can be.
         """
         if not self.exists(name):
-            raise StepError(f"{self.label(name)}: is missing; {_AGAIN}")
-        size = self._members[name].file_size if self._zipped else self._path_of(name).stat().st_size
+            raise StepError(f"{self.label(name)}: is missing; {AGAIN}")
+        size = self._files.size(name)
         limit = next(limit for pattern, limit in _SIZE_LIMITS if pattern.fullmatch(PurePosixPath(name).name))
         if size > limit:
-            raise StepError(f"{self.label(name)}: has {size / 1e6:.0f} MB, more than any such file; {_AGAIN}")
+            raise StepError(f"{self.label(name)}: has {size / 1e6:.0f} MB, more than any such file; {AGAIN}")
         return size
-
-    def _path_of(self, name: str) -> Path:
-        """Return the path of a file in a folder; raise `StepError` if it is a link that leads out of it."""
-        path = self.path / name
-        if not path.resolve().is_relative_to(self._resolved):
-            raise StepError(f"{path}: is a link that leads out of the product; put the file in its place (cp -rL)")
-        return path
-
-    @functools.cached_property
-    def _resolved(self) -> Path:
-        return self.path.resolve()
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.
@@ -192,13 +127,9 @@ class Safe:
         """
         self.size(name)
         try:
-            if not self._zipped:
-                content = self._path_of(name).read_bytes()
-            else:
-                with self._archive.open(self._members[name]) as file:
-                    content = b"".join(iter(lambda: file.read(_PIECE), b""))
-        except (OSError, *_BROKEN_ZIP) as error:
-            raise StepError(f"{self.label(name)}: cannot be read ({error}); {_AGAIN}") from error
+            content = self._files.read(name)
+        except (OSError, *files.BROKEN) as error:
+            raise StepError(f"{self.label(name)}: cannot be read ({error}); {AGAIN}") from error
         if self.checksums != "ignore" and name != MANIFEST:
             self._checks.check(name, self.label(name), digest_of(content))
         return content
@@ -208,14 +139,13 @@ class Safe:
         self.size(name)
         if self.checksums == "ignore":
             return
-        if self._zipped:
+        if (path := self._files.place(name)) is None:
             self.source(name)
             return
         try:
-            with self._path_of(name).open("rb") as file:
-                self._checks.check(name, self.label(name), lambda kind: hashlib.file_digest(file, kind).hexdigest())
+            self._checks.check(name, self.label(name), digest_file(path))
         except OSError as error:
-            raise StepError(f"{self.label(name)}: cannot be read ({error}); {_AGAIN}") from error
+            raise StepError(f"{self.label(name)}: cannot be read ({error}); {AGAIN}") from error
 
     @property
     def _checks(self) -> Checksums:
@@ -224,7 +154,10 @@ class Safe:
 
     @functools.cached_property
     def _manifest(self) -> Checksums:
-        return Checksums(listed(self.xml(MANIFEST)) if self.exists(MANIFEST) else None, self.checksums)
+        return Checksums(self._listed(), self.checksums)
+
+    def _listed(self) -> dict[str, tuple[str, str]] | None:
+        return listed(self.xml(MANIFEST)) if self.exists(MANIFEST) else None
 
     def unverified(self) -> tuple[str, ...]:
         """Return a sentence for each kind of file that has been read without its checksum being verified."""
@@ -234,16 +167,17 @@ class Safe:
 
     def view(self, name: str) -> bytes | mmap.mmap:
         """Return the content of a file to look at here and there, without reading all of it where possible."""
-        if self._zipped:
+        size = self.size(name)
+        if (path := self._files.place(name)) is None:
             return self._unpacked(name)
-        if not self.size(name):
+        if not size:
             return b""
-        with self._path_of(name).open("rb") as file:
+        with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def source(self, name: str) -> Path | bytes:
-        """Return what a raster library opens: the file's path, or its content if it is in a zip."""
-        return self._unpacked(name) if self._zipped else self._path_of(name)
+        """Return what a raster library opens: the file's path, or its content if it is in a package."""
+        return self._files.place(name) or self._unpacked(name)
 
     def _unpacked(self, name: str) -> bytes:
         """Return the content of a file; those of the few asked for last are kept, as a band is read in many pieces."""
@@ -264,7 +198,7 @@ class Safe:
         """
         content = self.read(name)
         if content.count(b"<") + content.count(b"=") > _XML_LIMIT:
-            raise StepError(f"{self.label(name)}: has more elements than any product's; {_AGAIN}")
+            raise StepError(f"{self.label(name)}: has more elements than any product's; {AGAIN}")
         return parse(content, self.label(name))
 
     # Images: what needs rasterio is imported when it is needed, since a workflow that asks for names needs none of it.
@@ -326,22 +260,6 @@ class Safe:
         return [] if PurePosixPath(name).suffix and content[:4] != b"GRIB" else grib.messages(content)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _directory_size(path: Path) -> int:
-    """Return the bytes of a zip's directory as the record at its end tells them, 0 without one."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - 2**16 - 22, 0))
-        end = file.read()
-    place = end.rfind(b"PK\5\6")
-    return int.from_bytes(end[place + 12 : place + 16], "little") if place >= 0 else 0
-
-
 def _check_format(path: Path, names: list[str]) -> None:
     """Raise `StepError` unless a compact L1C product is among the files, and say what was found instead."""
     files = {PurePosixPath(name).name for name in names}
@@ -352,10 +270,7 @@ def _check_format(path: Path, names: list[str]) -> None:
     if any(re.fullmatch(r"S2._OPER_(PRD_MSIL1C|MTD_SAFL1C).*", f) for f in files):
         raise StepError(f"{path}: {_OLD_FORMAT}")
     if {"metadata.xml", "tileInfo.json"} <= files:
-        raise StepError(
-            f"{path}: is a tile in the AWS layout, without the product metadata ({PRODUCT_XML}: offsets, spectral "
-            "responses, irradiance); rebuild the SAFE folder from it (eodag: build_safe) or get the SAFE"
-        )
+        raise StepError(f"{path}: is a tile in the AWS layout, packed; unpack it and give its folder")
     raise StepError(f"{path}: is not a Sentinel-2 L1C product: it has no {PRODUCT_XML}; give its SAFE folder or zip")
 
 
@@ -380,9 +295,9 @@ def product_metadata(safe) -> etree._Element:
 def name_in(safe, root: etree._Element) -> str:
     """Return the product's name, without `.SAFE`, from the root of its XML."""
     name = (root.findtext(".//{*}PRODUCT_URI") or "").strip().removesuffix(".SAFE")
-    if not _NAME.fullmatch(name):
+    if not product_parts(name):
         raise StepError(
             f"{safe.label(PRODUCT_XML)}: PRODUCT_URI is '{name}', which is no name of an L1C product in the compact "
-            f"format; {_AGAIN}"
+            f"format; {AGAIN}"
         )
     return name

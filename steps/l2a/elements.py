@@ -137,13 +137,13 @@ def l2a_root(l1c_root: etree._Element) -> etree._Element:
 
 
 def add_section(root: etree._Element, l1c_section: etree._Element, *parts: Part) -> None:
-    """Append the section that corresponds to one of the L1C document, filled with parts."""
+    """Add the section that corresponds to one of the L1C document to the root, filled with parts."""
     tag = f"{{{etree.QName(root).namespace}}}{etree.QName(l1c_section).localname}"
     fill(etree.SubElement(root, tag, dict(l1c_section.attrib)), l1c_section, *parts)
 
 
 def fill(target: etree._Element, source: etree._Element, *parts: Part) -> etree._Element:
-    """Append parts in their order: an element as it is, a name as copies of the source's children of that name."""
+    """Add parts in their order: an element as it is, a name as copies of the source's children of that name."""
     for part in parts:
         target.extend(copy.deepcopy(source.findall(part)) if isinstance(part, str) else [part])
     return target

@@ -16,7 +16,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from steps.core.errors import StepError
-from steps.core.rasters import RASTER_ERRORS, Grid, check_space
+from steps.core.rasters import Grid, check_space, writing
 from steps.sentinel2.bands import TILE_SIZE
 
 #: How code-blocks are encoded.
@@ -227,11 +227,8 @@ def write_mask(path: Path, grid: Grid, count: int, layers: Sequence[tuple[int, n
 @contextlib.contextmanager
 def _checked(path: Path, grid: Grid) -> Iterator[None]:
     """Raise `StepError` if what the block writes cannot be written or is incomplete."""
-    try:
+    with writing(path, grid.width * grid.height):
         yield
-    except RASTER_ERRORS as error:
-        check_space(path, grid.width * grid.height)
-        raise StepError(f"{path}: cannot be written ({error}); check the output folder and its disk") from error
     if not _complete(path):
         check_space(path, grid.width * grid.height)
         raise StepError(f"{path}: only part of it could be written; free some disk space")

@@ -63,7 +63,7 @@ def kernels(sun_zenith: np.ndarray, view_zenith: np.ndarray, azimuth: np.ndarray
 
 
 def c_factor(band: str, sun_zenith: np.ndarray, view_zenith: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
-    """Return by what reflectance is multiplied to be that seen from the zenith; angles as for `kernels`.
+    """Return by what reflectance is multiplied to be that seen from the zenith, of the shape of the angles (`kernels`).
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ class AngleGrid:
         return self._direction([(f"view_zenith_{band}", f"view_azimuth_{band}")], x, y)
 
     def mean_view(self, bands: Sequence[str], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return zenith and azimuth of the mean direction to the sensor of some bands, as `view` of one."""
+        """Return zenith and azimuth (degrees) of the mean direction to the sensor of some bands, as `view` of one."""
         return self._direction([(f"view_zenith_{band}", f"view_azimuth_{band}") for band in bands], x, y)
 
     def _direction(self, names: Sequence[tuple[str, str]], x, y):

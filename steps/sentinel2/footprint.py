@@ -55,7 +55,7 @@ def _hull(valid: np.ndarray) -> np.ndarray:
 
 
 def west_of(ring: np.ndarray, meridian: float) -> np.ndarray:
-    """Return the part of a ring, shape (corners, 2), where x <= `meridian` (Sutherland and Hodgman 1974)."""
+    """Return the part of a ring, shape (corners, 2), degrees, where x <= `meridian` (Sutherland and Hodgman 1974)."""
     end = np.roll(ring, -1, axis=0)
     inside = ring[:, 0] <= meridian
     crosses = inside != np.roll(inside, -1)

@@ -107,7 +107,7 @@ class Swath:
         self._x, self._y, self._heading = x, y, np.radians(heading)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the distance from the ground track in m, positive on its left (east on a descending pass)."""
+        """Return how far (m) map coordinates are from the ground track, positive on its left (east when descending)."""
         return (y - self._y) * np.sin(self._heading) - (x - self._x) * np.cos(self._heading)
 
     def easting(self, distance: float, y: float) -> float:
@@ -115,7 +115,7 @@ class Swath:
         return self._x + ((y - self._y) * np.sin(self._heading) - distance) / np.cos(self._heading)
 
     def detectors(self, x: np.ndarray, y: np.ndarray) -> list[int]:
-        """Return the detectors (1-12) that see any of the points, in ascending order."""
+        """Return the detectors (1-12) that see any of the points, map coordinates in m, in ascending order."""
         return [d for d in range(1, 13) if self.seen_by(d, x, y).any()]
 
     def edges(self, detector: int) -> tuple[float, float]:
@@ -124,7 +124,7 @@ class Swath:
         return near - DETECTOR_OVERLAP, near + DETECTOR_WIDTH + DETECTOR_OVERLAP
 
     def seen_by(self, detector: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return whether points lie in the footprint of a detector."""
+        """Return whether points, map coordinates in m, lie in the footprint of a detector (bool, of their shape)."""
         first, last = self.edges(detector)
         distance = self.distance(x, y)
         return (first <= distance) & (distance <= last)

@@ -15,6 +15,11 @@ BASELINE = "99.01"
 CENTRE = "S2FL"
 
 _PRODUCT = re.compile(rf"({CODE})_MSIL1C_(\d{{8}}T\d{{6}})_(?:N\d{{4}}_)?(R\d{{3}})_(T\w{{5}})_(\d{{8}}T\d{{6}})")
+_COMPACT = re.compile(
+    rf"(?P<satellite>{CODE})_MSIL1C_(?P<datatake>\d{{8}}T\d{{6}})_N(?P<baseline>\d{{4}})_R(?P<relative_orbit>\d{{3}})"
+    r"_(?P<tile>T\d\d[A-Z]{3})_(?P<discriminator>\d{8}T\d{6})",
+    re.ASCII,
+)
 _IDENTIFIER = re.compile(
     rf"({CODE})_[A-Z]{{4}}_MSI_L1C_(TL|DS)_\w{{4}}_(\d{{8}}T\d{{6}})_(A\d{{6}}_T\w{{5}}|S\d{{8}}T\d{{6}})_N\d\d\.\d\d"
 )
@@ -28,6 +33,15 @@ def _product(l1c_product: str) -> re.Match:
             "give the product its own name again"
         )
     return match
+
+
+def product_parts(l1c_product: str) -> dict[str, str] | None:
+    """Return the parts of a Level-1C product's name in the compact format, None of any other text.
+
+    They are `satellite`, `datatake` and `discriminator` (times), `baseline`, `relative_orbit` (digits) and `tile`.
+    """
+    found = _COMPACT.fullmatch(l1c_product)
+    return found and found.groupdict()
 
 
 def l2a_name(l1c_product: str) -> str:

@@ -120,6 +120,28 @@ class WaterVapourReport:
 
 
 @dataclass(frozen=True)
+class CirrusReport:
+    """Tell what cirrus was taken out.
+
+    Attributes
+    ----------
+    percentage
+        Pixels of the tile with some, percent of the valid ones.
+    mean_reflectance
+        Mean of these of its reflectance in the visible.
+    ratios
+        Band to its reflectance relative to that in B10.
+    ratio_uncertainty
+        Standard uncertainty of the visible one.
+    """
+
+    percentage: float
+    mean_reflectance: float
+    ratios: dict[str, float]
+    ratio_uncertainty: float
+
+
+@dataclass(frozen=True)
 class BandFigures:
     """Count a band's valid pixels.
 
@@ -253,6 +275,8 @@ class QualityReport:
         A sentence for everything that was assumed because it was not given.
     aot_source
         As `source` in `AerosolReport`.
+    cirrus_correction
+        What cirrus was taken out, if that was wanted.
     """
 
     product: str
@@ -279,3 +303,4 @@ class QualityReport:
     terrain_corrected: bool
     defaults: tuple[str, ...]
     aot_source: str | None = None
+    cirrus_correction: CirrusReport | None = None

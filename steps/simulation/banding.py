@@ -38,7 +38,7 @@ class Sampled:
 
 
 def sample(response: SpectralResponse, wavelength: np.ndarray, irradiance: np.ndarray) -> Sampled:
-    """Weight the wavelengths of a band by its response, linear between its samples, and by the sun's irradiance."""
+    """Weight the wavelengths (um) of a band by its response, linear between samples, and by the sun's irradiance."""
     start = max(response.wavelength[0] - response.step, wavelength[0])
     end = min(response.wavelength[-1] + response.step, wavelength[-1])
     fine = np.arange(start, end + STEP / 2, STEP)
@@ -160,7 +160,7 @@ class BandAir:
         return float(direct), float(all_light - direct)
 
     def node_weights(self, nodes: np.ndarray) -> np.ndarray:
-        """Return the weights of wavelengths (um) in the band's mean of what is linear between them."""
+        """Return the weights, shape (nodes,), of wavelengths (um) in the band's mean of what is linear between them."""
         place = np.clip(np.searchsorted(nodes, self.sampled.wavelength / 1000) - 1, 0, nodes.size - 2)
         part = (self.sampled.wavelength / 1000 - nodes[place]) / (nodes[place + 1] - nodes[place])
         weights = np.zeros(nodes.size)

@@ -55,6 +55,6 @@ def read_band(source: Path, band: str, scene_grid: Grid) -> np.ndarray:
 
 
 def mirrored(values: np.ndarray, side: int) -> np.ndarray:
-    """Return a square of `side` pixels: the image cut at its lower and right edges, or mirrored there."""
+    """Return a square of `side` pixels: the image (any shape) cut at its lower and right edges, or mirrored there."""
     missing = [(0, max(side - n, 0)) for n in values.shape]
     return np.pad(values[:side, :side], missing, mode="symmetric")

@@ -57,7 +57,7 @@ def parcels(shape: tuple[int, int], size: float, rng: np.random.Generator) -> np
 
 
 def quantiles(field: np.ndarray) -> np.ndarray:
-    """Return the rank of each pixel, 0 to 1."""
+    """Return the rank of each pixel of a field, 0 to 1, of its shape."""
     order = np.empty(field.size, "i8")
     order[field.ravel().argsort(kind="stable")] = np.arange(field.size)
     return ((order + 0.5) / field.size).reshape(field.shape)

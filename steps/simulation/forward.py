@@ -36,7 +36,7 @@ class Nodes:
 
 
 def nodes_of(aot550: np.ndarray, water_vapour: np.ndarray, elevation: np.ndarray) -> Nodes:
-    """Return nodes that reach over all values of some fields."""
+    """Return nodes that reach over all values of some maps: aerosol thickness, water vapour (g/cm2), elevation (km)."""
     flat = np.ptp(elevation) < 1e-6
     return Nodes(
         _spread(aot550, 3, 0.02),
@@ -53,7 +53,7 @@ def _spread(values: np.ndarray, count: int, relative: float, absolute: float = 0
 
 
 def lagrange(nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the weights of nodes in the polynomial through them at some values, shape (nodes, *values.shape)."""
+    """Return the weights of nodes in the polynomial through them at some values, shape `(nodes, *values.shape)`."""
     weights = []
     for i, node in enumerate(nodes):
         others = np.delete(nodes, i)
@@ -126,7 +126,7 @@ def enlarge(maps: np.ndarray, factor: int) -> np.ndarray:
 
 
 def at_elevation(parts: dict[str, np.ndarray], factor: int, weights: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the parts at the pixels of a band, whose elevations have given weights of the nodes."""
+    """Return the parts, coarser maps, at the pixels of a band, whose elevations have given weights of the nodes."""
     return {
         name: np.sum([enlarge(one, factor) * w for one, w in zip(maps, weights, strict=True)], axis=0)
         for name, maps in parts.items()

@@ -40,7 +40,7 @@ class Gases:
     other: np.ndarray
 
     def vapour(self, elevation: int, column: np.ndarray) -> np.ndarray:
-        """Return the transmittance of water vapour for slant columns, shape (*column.shape, wavelengths)."""
+        """Return the transmittance of water vapour for slant columns, shape `(*column.shape, wavelengths)`."""
         # Absorption of a band goes with a power of the column, so its logarithm is nearly straight in the column's.
         depth = np.log(np.maximum(-np.log(np.clip(self.water_vapour[elevation], 1e-6, 1)), 1e-9))
         x, nodes = np.log(np.asarray(column)), np.log(self.column)

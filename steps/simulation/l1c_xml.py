@@ -1,24 +1,23 @@
-"""The XML documents of an L1C product that is made here.
+"""The XML documents of an L1C product that is made here, but for those of its tile (`steps.simulation.l1c_tile_xml`).
 
 They hold what a processor reads and what the schemas of the L2A product need.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from lxml import etree
 from lxml.builder import ElementMaker
 
-from steps.atmosphere.responses import reference_response
 from steps.core.rasters import Grid
-from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS
+from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.footprint import corners
-from steps.sentinel2.geometry import Swath, earth_sun_factor, sun_position
+from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
-from steps.simulation.acquisition import Acquisition, compact, utc
+from steps.sentinel2.responses import reference_response
+from steps.simulation.acquisition import Acquisition, utc
 
 #: Solar irradiance of Sentinel-2A's bands, W/m2/um, from its products.
 IRRADIANCE = {
@@ -52,12 +51,8 @@ _GAIN = {
     "B11": 35.111,
     "B12": 106.22,
 }
-#: Spacing of the angle grids, m.
-_STEP = 5000
 
-_E = ElementMaker()
-_GML = "http://www.opengis.net/gml/3.2"
-_EOP = "http://www.opengis.net/eop/2.0"
+E = ElementMaker()
 
 
 def serialise(element: etree._Element) -> bytes:
@@ -65,21 +60,15 @@ def serialise(element: etree._Element) -> bytes:
     return etree.tostring(element, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 
 
-def _element(tag: str, value, **attributes) -> etree._Element:
-    return _E(tag, str(value), attributes)
+def element(tag: str, value, **attributes) -> etree._Element:
+    """Return an element that holds a value as text."""
+    return E(tag, str(value), attributes)
 
 
-def _root(namespace: str, tag: str, *sections: etree._Element) -> etree._Element:
+def root(namespace: str, tag: str, *sections: etree._Element) -> etree._Element:
     """Make a root element; it and its sections are in the namespace, what they hold is not."""
     make = ElementMaker(namespace=namespace, nsmap={"n1": namespace})
     return make(tag, *(make(section.tag, *section, dict(section.attrib)) for section in sections))
-
-
-def _geographic(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from rasterio.warp import transform
-
-    longitude, latitude = transform(f"EPSG:{grid.epsg}", "EPSG:4326", x.ravel(), y.ravel())
-    return np.reshape(longitude, x.shape), np.reshape(latitude, x.shape)
 
 
 def _position_text(grid: Grid) -> str:
@@ -89,15 +78,15 @@ def _position_text(grid: Grid) -> str:
 def _spectral_information(scene: Acquisition, band: str) -> etree._Element:
     response = reference_response(scene.satellite, band)
     nanometres, values = response.wavelength, np.array(response.values)
-    return _E.Spectral_Information(
-        _element("RESOLUTION", PIXEL_SIZE[band]),
-        _E.Wavelength(
-            _element("MIN", f"{nanometres[0]:g}", unit="nm"),
-            _element("MAX", f"{nanometres[-1]:g}", unit="nm"),
-            _element("CENTRAL", f"{(nanometres * values).sum() / values.sum():.1f}", unit="nm"),
+    return E.Spectral_Information(
+        element("RESOLUTION", PIXEL_SIZE[band]),
+        E.Wavelength(
+            element("MIN", f"{nanometres[0]:g}", unit="nm"),
+            element("MAX", f"{nanometres[-1]:g}", unit="nm"),
+            element("CENTRAL", f"{(nanometres * values).sum() / values.sum():.1f}", unit="nm"),
         ),
-        _E.Spectral_Response(
-            _element("STEP", f"{response.step:g}", unit="nm"), _E.VALUES(" ".join(f"{v:.9g}" for v in values))
+        E.Spectral_Response(
+            element("STEP", f"{response.step:g}", unit="nm"), E.VALUES(" ".join(f"{v:.9g}" for v in values))
         ),
         bandId=str(BANDS.index(band)),
         physicalBand=band.replace("B0", "B"),
@@ -106,66 +95,66 @@ def _spectral_information(scene: Acquisition, band: str) -> etree._Element:
 
 def _datatake(scene: Acquisition) -> list[etree._Element]:
     return [
-        _E.SPACECRAFT_NAME(f"Sentinel-{scene.satellite[1:]}"),
-        _E.DATATAKE_TYPE("INS-NOBS"),
-        _E.DATATAKE_SENSING_START(utc(scene.datatake_start)),
-        _element("SENSING_ORBIT_NUMBER", scene.relative_orbit),
-        _E.SENSING_ORBIT_DIRECTION("DESCENDING"),
+        E.SPACECRAFT_NAME(f"Sentinel-{scene.satellite[1:]}"),
+        E.DATATAKE_TYPE("INS-NOBS"),
+        E.DATATAKE_SENSING_START(utc(scene.datatake_start)),
+        element("SENSING_ORBIT_NUMBER", scene.relative_orbit),
+        E.SENSING_ORBIT_DIRECTION("DESCENDING"),
     ]
 
 
 def _product_info(scene: Acquisition, uri: str) -> etree._Element:
-    images = [_E.IMAGE_FILE(scene.image_path(layer)) for layer in (*BANDS, "TCI")]
+    images = [E.IMAGE_FILE(scene.image_path(layer)) for layer in (*BANDS, "TCI")]
     identity = {"datastripIdentifier": scene.datastrip_id, "granuleIdentifier": scene.tile_id}
-    return _E.Product_Info(
-        _E.PRODUCT_START_TIME(utc(scene.datatake_start)),
-        _E.PRODUCT_STOP_TIME(utc(scene.datatake_start)),
-        _E.PRODUCT_URI(uri),
-        _E.PROCESSING_LEVEL("Level-1C"),
-        _E.PRODUCT_TYPE("S2MSI1C"),
-        _E.PROCESSING_BASELINE(scene.baseline),
-        _E.GENERATION_TIME(utc(scene.creation_time)),
-        _E.PREVIEW_IMAGE_URL("Not applicable"),
-        _E.PREVIEW_GEO_INFO("Not applicable"),
-        _E.Datatake(*_datatake(scene), datatakeIdentifier=scene.datatake_id),
-        _E.Query_Options(_E.PRODUCT_FORMAT("SAFE_COMPACT"), completeSingleTile="true"),
-        _E.Product_Organisation(_E.Granule_List(_E.Granule(*images, identity, imageFormat="JPEG2000"))),
+    return E.Product_Info(
+        E.PRODUCT_START_TIME(utc(scene.datatake_start)),
+        E.PRODUCT_STOP_TIME(utc(scene.datatake_start)),
+        E.PRODUCT_URI(uri),
+        E.PROCESSING_LEVEL("Level-1C"),
+        E.PRODUCT_TYPE("S2MSI1C"),
+        E.PROCESSING_BASELINE(scene.baseline),
+        E.GENERATION_TIME(utc(scene.creation_time)),
+        E.PREVIEW_IMAGE_URL("Not applicable"),
+        E.PREVIEW_GEO_INFO("Not applicable"),
+        E.Datatake(*_datatake(scene), datatakeIdentifier=scene.datatake_id),
+        E.Query_Options(E.PRODUCT_FORMAT("SAFE_COMPACT"), completeSingleTile="true"),
+        E.Product_Organisation(E.Granule_List(E.Granule(*images, identity, imageFormat="JPEG2000"))),
     )
 
 
 def _radiometry(scene: Acquisition) -> list[etree._Element]:
     """Make what the metadata of product and datastrip both have, in the order of the latter."""
     irradiance = [
-        _element("SOLAR_IRRADIANCE", IRRADIANCE[band], bandId=str(i), unit="W/m²/µm") for i, band in enumerate(BANDS)
+        element("SOLAR_IRRADIANCE", IRRADIANCE[band], bandId=str(i), unit="W/m²/µm") for i, band in enumerate(BANDS)
     ]
     return [
-        _E.Spectral_Information_List(*(_spectral_information(scene, band) for band in BANDS)),
-        _E.Image_Display_Order(_E.RED_CHANNEL("3"), _E.GREEN_CHANNEL("2"), _E.BLUE_CHANNEL("1")),
-        _element("QUANTIFICATION_VALUE", REFLECTANCE_ONE, unit="none"),
-        _E.Reflectance_Conversion(
-            _element("U", f"{earth_sun_factor(scene.datatake_start):.6f}"), _E.Solar_Irradiance_List(*irradiance)
+        E.Spectral_Information_List(*(_spectral_information(scene, band) for band in BANDS)),
+        E.Image_Display_Order(E.RED_CHANNEL("3"), E.GREEN_CHANNEL("2"), E.BLUE_CHANNEL("1")),
+        element("QUANTIFICATION_VALUE", REFLECTANCE_ONE, unit="none"),
+        E.Reflectance_Conversion(
+            element("U", f"{earth_sun_factor(scene.datatake_start):.6f}"), E.Solar_Irradiance_List(*irradiance)
         ),
     ]
 
 
 def _image_characteristics(scene: Acquisition) -> etree._Element:
     special = [
-        _E.Special_Values(_E.SPECIAL_VALUE_TEXT(name), _element("SPECIAL_VALUE_INDEX", number))
+        E.Special_Values(E.SPECIAL_VALUE_TEXT(name), element("SPECIAL_VALUE_INDEX", number))
         for name, number in (("NODATA", 0), ("SATURATED", 65535))
     ]
     spectral, *others = _radiometry(scene)
-    gains = [_element("PHYSICAL_GAINS", _GAIN[band], bandId=str(i)) for i, band in enumerate(BANDS)]
-    offsets = [_element("RADIO_ADD_OFFSET", -REFLECTANCE_ZERO, band_id=str(i)) for i in range(len(BANDS))]
-    adding = [_E.Radiometric_Offset_List(*offsets)] if scene.has_offset else []
-    return _E.Product_Image_Characteristics(*special, *others, *adding, spectral, *gains)
+    gains = [element("PHYSICAL_GAINS", _GAIN[band], bandId=str(i)) for i, band in enumerate(BANDS)]
+    offsets = [element("RADIO_ADD_OFFSET", -REFLECTANCE_ZERO, band_id=str(i)) for i in range(len(BANDS))]
+    adding = [E.Radiometric_Offset_List(*offsets)] if scene.has_offset else []
+    return E.Product_Image_Characteristics(*special, *others, *adding, spectral, *gains)
 
 
 def _auxiliary() -> list[etree._Element]:
     return [
-        _E.GIPP_List(_element("GIPP_FILENAME", "GIPP.tar", type="GIP_PROBAS", version="0204")),
-        _E.PRODUCTION_DEM_TYPE("None"),
-        _E.IERS_BULLETIN_FILENAME("None"),
-        _E.GRI_List(),
+        E.GIPP_List(element("GIPP_FILENAME", "GIPP.tar", type="GIP_PROBAS", version="0204")),
+        E.PRODUCTION_DEM_TYPE("None"),
+        E.IERS_BULLETIN_FILENAME("None"),
+        E.GRI_List(),
     ]
 
 
@@ -182,202 +171,55 @@ def product_metadata(scene: Acquisition, grid: Grid, uri: str) -> etree._Element
         Name of the product's folder.
     """
     # The two footprint elements of the same name, one in the other, are the format's.
-    extent = _E.Product_Footprint(_E.Global_Footprint(_E.EXT_POS_LIST(_position_text(grid))))
+    extent = E.Product_Footprint(E.Global_Footprint(E.EXT_POS_LIST(_position_text(grid))))
     checks = ("FORMAT_CORRECTNESS", "GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY", "SENSOR_QUALITY")
-    return _root(
+    return root(
         "https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-1C.xsd",
         "Level-1C_User_Product",
-        _E.General_Info(_product_info(scene, uri), _image_characteristics(scene)),
-        _E.Geometric_Info(
-            _E.Product_Footprint(extent, _E.RASTER_CS_TYPE("POINT"), _E.PIXEL_ORIGIN("1")),
-            _E.Coordinate_Reference_System(
-                _element("GEO_TABLES", "EPSG", version="1"), _E.HORIZONTAL_CS_TYPE("GEOGRAPHIC")
+        E.General_Info(_product_info(scene, uri), _image_characteristics(scene)),
+        E.Geometric_Info(
+            E.Product_Footprint(extent, E.RASTER_CS_TYPE("POINT"), E.PIXEL_ORIGIN("1")),
+            E.Coordinate_Reference_System(
+                element("GEO_TABLES", "EPSG", version="1"), E.HORIZONTAL_CS_TYPE("GEOGRAPHIC")
             ),
         ),
-        _E.Auxiliary_Data_Info(*_auxiliary()),
-        _E.Quality_Indicators_Info(
-            _E.Cloud_Coverage_Assessment("0.0"),
-            _E.Technical_Quality_Assessment(_E.DEGRADED_ANC_DATA_PERCENTAGE("0"), _E.DEGRADED_MSI_DATA_PERCENTAGE("0")),
-            _E.Quality_Control_Checks(
-                _E.Quality_Inspections(*(_element("quality_check", "PASSED", checkType=check) for check in checks)),
-                _E.Failed_Inspections(),
+        E.Auxiliary_Data_Info(*_auxiliary()),
+        E.Quality_Indicators_Info(
+            E.Cloud_Coverage_Assessment("0.0"),
+            E.Technical_Quality_Assessment(E.DEGRADED_ANC_DATA_PERCENTAGE("0"), E.DEGRADED_MSI_DATA_PERCENTAGE("0")),
+            E.Quality_Control_Checks(
+                E.Quality_Inspections(*(element("quality_check", "PASSED", checkType=check) for check in checks)),
+                E.Failed_Inspections(),
             ),
-        ),
-    )
-
-
-def _angle_values(tag: str, values: np.ndarray) -> etree._Element:
-    rows = [_E.VALUES(" ".join("NaN" if np.isnan(v) else f"{v:.6g}" for v in row)) for row in values]
-    return _E(tag, _element("COL_STEP", _STEP, unit="m"), _element("ROW_STEP", _STEP, unit="m"), _E.Values_List(*rows))
-
-
-def _mean_angle(tag: str, zenith: np.ndarray, azimuth: np.ndarray, **attributes) -> etree._Element:
-    """Average directions as vectors; NaN counts nothing."""
-    tangent, azimuth = np.tan(np.radians(zenith)), np.radians(azimuth)
-    east, north = np.nanmean(tangent * np.sin(azimuth)), np.nanmean(tangent * np.cos(azimuth))
-    zenith, azimuth = np.degrees(np.arctan(np.hypot(east, north))), np.degrees(np.arctan2(east, north)) % 360
-    return _E(
-        tag,
-        _element("ZENITH_ANGLE", f"{zenith:.6f}", unit="deg"),
-        _element("AZIMUTH_ANGLE", f"{azimuth:.6f}", unit="deg"),
-        attributes,
-    )
-
-
-def _tile_angles(scene: Acquisition, grid: Grid, swath: Swath, sun: tuple[float, float] | None) -> etree._Element:
-    columns, rows = (int(np.ceil(n * grid.resolution / _STEP)) + 1 for n in (grid.width, grid.height))
-    x, y = np.meshgrid(grid.left + _STEP * np.arange(columns), grid.top - _STEP * np.arange(rows))
-    if sun is None:
-        suns = sun_position(scene.sensing_time, *_geographic(grid, x, y))
-    else:
-        suns = np.full(x.shape, sun[0]), np.full(x.shape, sun[1])
-    grids, means = [], []
-    for number, band in enumerate(BANDS):
-        seen = {}
-        for detector in swath.detectors(x, y):
-            inside = swath.seen_by(detector, x, y)
-            seen[detector] = [np.where(inside, angle, np.nan) for angle in swath.view(band, detector, x, y)]
-        grids += [
-            _E.Viewing_Incidence_Angles_Grids(
-                _angle_values("Zenith", zenith),
-                _angle_values("Azimuth", azimuth),
-                bandId=str(number),
-                detectorId=str(detector),
-            )
-            for detector, (zenith, azimuth) in seen.items()
-        ]
-        zenith, azimuth = (np.stack(angles) for angles in zip(*seen.values(), strict=True))
-        means.append(_mean_angle("Mean_Viewing_Incidence_Angle", zenith, azimuth, bandId=str(number)))
-    return _E.Tile_Angles(
-        _E.Sun_Angles_Grid(_angle_values("Zenith", suns[0]), _angle_values("Azimuth", suns[1])),
-        _mean_angle("Mean_Sun_Angle", *suns),
-        *grids,
-        _E.Mean_Viewing_Incidence_Angle_List(*means),
-        metadataLevel="Standard",
-    )
-
-
-def _tile_geocoding(grid: Grid) -> etree._Element:
-    grids = [grid.at(resolution) for resolution in RESOLUTIONS]
-    sizes = [
-        _E.Size(_element("NROWS", g.height), _element("NCOLS", g.width), resolution=str(g.resolution)) for g in grids
-    ]
-    return _E.Tile_Geocoding(
-        _E.HORIZONTAL_CS_NAME(f"WGS84 / UTM zone {grid.epsg % 100}N"),
-        _E.HORIZONTAL_CS_CODE(f"EPSG:{grid.epsg}"),
-        *sizes,
-        *(
-            _E.Geoposition(
-                _element("ULX", g.left),
-                _element("ULY", g.top),
-                _element("XDIM", g.resolution),
-                _element("YDIM", -g.resolution),
-                resolution=str(g.resolution),
-            )
-            for g in grids
-        ),
-        metadataLevel="Brief",
-    )
-
-
-def tile_metadata(
-    scene: Acquisition, grid: Grid, swath: Swath, sun: tuple[float, float] | None = None
-) -> etree._Element:
-    """Build MTD_TL.xml of the tile on `grid` (10 m), seen in `swath`.
-
-    Where `sun`, its zenith and azimuth in degrees, is given, it stands there and not where it stood at that time.
-    """
-    masks = [
-        _element("MASK_FILENAME", path.format(band), bandId=str(number), type=f"MSK_{kind}")
-        for number, band in enumerate(BANDS)
-        for kind, path in scene.masks
-    ]
-    kind, path = scene.cloud_mask
-    masks.append(_element("MASK_FILENAME", path, type=f"MSK_{kind}"))
-    return _root(
-        "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Tile_Metadata.xsd",
-        "Level-1C_Tile_ID",
-        _E.General_Info(
-            _element("TILE_ID", scene.tile_id, metadataLevel="Brief"),
-            _element("DATASTRIP_ID", scene.datastrip_id, metadataLevel="Standard"),
-            _element("DOWNLINK_PRIORITY", "NOMINAL", metadataLevel="Standard"),
-            _element("SENSING_TIME", utc(scene.sensing_time), metadataLevel="Standard"),
-            _E.Archiving_Info(
-                _E.ARCHIVING_CENTRE("S2FL"),
-                _E.ARCHIVING_TIME(utc(scene.creation_time)),
-                metadataLevel="Expertise",
-            ),
-        ),
-        _E.Geometric_Info(_tile_geocoding(grid), _tile_angles(scene, grid, swath, sun)),
-        _E.Quality_Indicators_Info(
-            _E.Image_Content_QI(_E.CLOUDY_PIXEL_PERCENTAGE("0"), _E.DEGRADED_MSI_DATA_PERCENTAGE("0")),
-            _E.Pixel_Level_QI(*masks, geometry="FULL_RESOLUTION"),
-            _E.PVI_FILENAME(f"{scene.preview_path}.jp2"),
-            metadataLevel="Standard",
         ),
     )
 
 
 def datastrip_metadata(scene: Acquisition) -> etree._Element:
     """Build MTD_DS.xml, only with what is known: the schema's telemetry of satellite and camera is not."""
-    return _root(
+    return root(
         "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Datastrip_Metadata.xsd",
         "Level-1C_DataStrip_ID",
-        _E.General_Info(
-            _E.Datatake_Info(*_datatake(scene), datatakeIdentifier=scene.datatake_id, metadataLevel="Brief"),
-            _E.Datastrip_Time_Info(
-                _E.DATASTRIP_SENSING_START(utc(scene.sensing_time)),
-                _E.DATASTRIP_SENSING_STOP(utc(scene.sensing_time)),
+        E.General_Info(
+            E.Datatake_Info(*_datatake(scene), datatakeIdentifier=scene.datatake_id, metadataLevel="Brief"),
+            E.Datastrip_Time_Info(
+                E.DATASTRIP_SENSING_START(utc(scene.sensing_time)),
+                E.DATASTRIP_SENSING_STOP(utc(scene.sensing_time)),
                 metadataLevel="Brief",
             ),
-            _E.Processing_Info(
-                _E.PROCESSING_BASELINE(scene.baseline),
-                _E.PROCESSING_CENTER("S2FL"),
-                _E.UTC_DATE_TIME(f"{scene.creation_time:%Y-%m-%dT%H:%M:%SZ}"),
+            E.Processing_Info(
+                E.PROCESSING_BASELINE(scene.baseline),
+                E.PROCESSING_CENTER("S2FL"),
+                E.UTC_DATE_TIME(f"{scene.creation_time:%Y-%m-%dT%H:%M:%SZ}"),
                 metadataLevel="Expertise",
             ),
         ),
-        _E.Image_Data_Info(
-            _E.Tiles_Information(_E.Tile_List(_E.Tile(tileId=scene.tile_id)), metadataLevel="Standard"),
-            _E.Radiometric_Info(*_radiometry(scene), metadataLevel="Standard"),
+        E.Image_Data_Info(
+            E.Tiles_Information(E.Tile_List(E.Tile(tileId=scene.tile_id)), metadataLevel="Standard"),
+            E.Radiometric_Info(*_radiometry(scene), metadataLevel="Standard"),
         ),
-        _E.Auxiliary_Data_Info(*_auxiliary(), metadataLevel="Standard"),
+        E.Auxiliary_Data_Info(*_auxiliary(), metadataLevel="Standard"),
     )
-
-
-def mask(
-    scene: Acquisition,
-    kind: str,
-    band: str,
-    epsg: int,
-    polygons: Iterable[tuple[str, str, list[tuple[float, float]]]] = (),
-):
-    """Build one GML mask.
-
-    Parameters
-    ----------
-    scene
-        Of the product.
-    kind, band
-        `DETFOO`, `B01` and so on.
-    epsg
-        Projection of the coordinates.
-    polygons
-        Identifier, mask type and corners (map coordinates, closed) of each polygon.
-    """
-    eop, gml = (ElementMaker(namespace=n, nsmap={"eop": _EOP, "gml": _GML}) for n in (_EOP, _GML))
-    identifier = f"{{{_GML}}}id"
-    name = f"{scene.satellite}_USER_MSK_{kind}_{compact(scene.creation_time)}_{scene.tile}_{band}_MSIL1C"
-    members = eop.maskMembers()
-    for polygon, kind_of, ring in polygons:
-        position = gml.posList(" ".join(f"{x:.0f} {y:.0f} 0" for x, y in ring), srsDimension="3")
-        shape = gml.Polygon(
-            gml.exterior(gml.LinearRing(position)),
-            {identifier: f"{polygon}_Polygon", "srsName": f"urn:ogc:def:crs:EPSG:8.7:{epsg}"},
-        )
-        kind_element = eop.maskType(kind_of, codeSpace="urn:gs2:S2PDGS:maskType")
-        members.append(eop.MaskFeature(kind_element, eop.extentOf(shape), {identifier: polygon}))
-    return eop.Mask(gml.name(f"MSK_{kind} of {scene.granule}"), members, {identifier: name})
 
 
 def inspire(scene: Acquisition, grid: Grid, uri: str) -> etree._Element:
@@ -427,23 +269,23 @@ def manifest(scene: Acquisition, folder: Path, grid: Grid) -> etree._Element:
     safe, gml = (ElementMaker(namespace=n) for n in (safe_ns, gml_ns))
 
     def wrapped(identifier: str, content: etree._Element, category: str = "DMD", kind: str = "DESCRIPTION"):
-        wrap = _E.metadataWrap(_E.xmlData(content), mimeType="text/xml", vocabularyName="Sentinel-SAFE")
-        return _E.metadataObject(wrap, ID=identifier, category=category, classification=kind)
+        wrap = E.metadataWrap(E.xmlData(content), mimeType="text/xml", vocabularyName="Sentinel-SAFE")
+        return E.metadataObject(wrap, ID=identifier, category=category, classification=kind)
 
     units, objects = [], []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         identifier = re.sub(r"\W", "_", name)
-        unit = xfdu.contentUnit(_E.dataObjectPointer(dataObjectID=identifier), ID=f"{identifier}_Unit")
+        unit = xfdu.contentUnit(E.dataObjectPointer(dataObjectID=identifier), ID=f"{identifier}_Unit")
         units.append(unit)
         content = path.read_bytes()
-        stream = _E.byteStream(
-            _E.fileLocation(href=f"./{name}", locatorType="URL"),
-            _element("checksum", hashlib.sha3_256(content).hexdigest(), checksumName="SHA3-256"),
+        stream = E.byteStream(
+            E.fileLocation(href=f"./{name}", locatorType="URL"),
+            element("checksum", hashlib.sha3_256(content).hexdigest(), checksumName="SHA3-256"),
             mimeType="application/octet-stream" if path.suffix == ".jp2" else "text/xml",
             size=str(len(content)),
         )
-        objects.append(_E.dataObject(stream, ID=identifier))
+        objects.append(E.dataObject(stream, ID=identifier))
     orbit = safe.orbitReference(
         safe.orbitNumber(f"{scene.absolute_orbit:06}", groundTrackDirection="descending", type="start"),
         safe.relativeOrbitNumber(f"{scene.relative_orbit:03}", type="start"),
@@ -466,14 +308,14 @@ def manifest(scene: Acquisition, folder: Path, grid: Grid) -> etree._Element:
         pdiID="processing",
     )
     return xfdu.XFDU(
-        _E.informationPackageMap(package),
-        _E.metadataSection(
+        E.informationPackageMap(package),
+        E.metadataSection(
             wrapped("acquisitionPeriod", safe.acquisitionPeriod(safe.startTime(utc(scene.datatake_start)))),
             wrapped("measurementOrbitReference", orbit),
             wrapped("platform", platform),
             wrapped("processing", processing, "PDI", "PROVENANCE"),
             wrapped("measurementFrameSet", frame),
         ),
-        _E.dataObjectSection(*objects),
+        E.dataObjectSection(*objects),
         version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l1c_user_product",
     )

@@ -37,7 +37,7 @@ class Aerosol:
     peak: np.ndarray
 
     def at(self, these: np.ndarray) -> "Aerosol":
-        """Return it at some of its wavelengths."""
+        """Return the aerosol at some of its wavelengths, given by their indices."""
         return Aerosol(self.extinction[these], self.albedo[these], self.moments[these], self.peak[these])
 
     def without_peak(self) -> tuple[np.ndarray, np.ndarray]:

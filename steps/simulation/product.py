@@ -13,6 +13,7 @@ from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.true_colour import RGB, block_mean, true_colour
+from steps.simulation import l1c_tile_xml
 from steps.simulation import l1c_xml as xml
 from steps.simulation.acquisition import Acquisition
 
@@ -25,7 +26,7 @@ _LARGEST = 32767
 
 
 def digital_numbers(reflectance: np.ndarray) -> np.ndarray:
-    """Return the numbers of reflectances in a product of baseline 04.00 or later."""
+    """Return the numbers (uint16) of reflectances in a product of baseline 04.00 or later."""
     numbers = np.rint(reflectance * REFLECTANCE_ONE) + REFLECTANCE_ZERO
     return np.clip(numbers, 1, _LARGEST).astype("u2")
 
@@ -81,7 +82,7 @@ def write_safe(
     uri = f"{scene.product}.SAFE"
     documents = {
         "MTD_MSIL1C.xml": xml.product_metadata(scene, grid, uri),
-        f"GRANULE/{scene.granule}/MTD_TL.xml": xml.tile_metadata(scene, grid, swath, sun),
+        f"GRANULE/{scene.granule}/MTD_TL.xml": l1c_tile_xml.tile_metadata(scene, grid, swath, sun),
         f"DATASTRIP/{scene.datastrip}/MTD_DS.xml": xml.datastrip_metadata(scene),
         "INSPIRE.xml": xml.inspire(scene, grid, uri),
     }
@@ -98,7 +99,7 @@ def _write_image(path: Path, grid: Grid, layers: list[np.ndarray]) -> None:
 
 
 def write_truth(path: Path, grid: Grid, values: np.ndarray, description: str) -> None:
-    """Write one layer of the truth as a GeoTIFF that says what it is."""
+    """Write one layer of the truth, of the shape of its grid and in the unit of its description, as a GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {"driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": values.dtype}
     profile |= {"crs": f"EPSG:{grid.epsg}", "transform": grid.transform, "compress": "zstd", "tiled": True}

@@ -52,7 +52,7 @@ def mountains(shape: tuple[int, int], height: float, base: float, rng: np.random
 
 
 def slopes(elevation: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return rise per metre towards east and north, of a periodic elevation with pixels of `size` m."""
+    """Return rise per metre towards east and north of a periodic elevation (m, same shape) with pixels of `size` m."""
     east = (np.roll(elevation, -1, 1) - np.roll(elevation, 1, 1)) / (2 * size)
     north = (np.roll(elevation, 1, 0) - np.roll(elevation, -1, 0)) / (2 * size)
     return east, north
@@ -107,7 +107,7 @@ def _sky_view(elevation: np.ndarray, size: float) -> np.ndarray:
 
 
 def dem(elevation: np.ndarray) -> np.ndarray:
-    """Return what a user's elevation model has: means of `DEM_PIXEL`, with the margin around the scene."""
+    """Return the elevation (m) that a user's model has: means of `DEM_PIXEL`, with the margin around the scene."""
     factor = DEM_PIXEL // 10
     rows, columns = (n // factor for n in elevation.shape)
     coarse = elevation[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor).mean(axis=(1, 3))

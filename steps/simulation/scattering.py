@@ -129,7 +129,7 @@ def kept(
     shares
         Of aerosol models, whose tables are looked at.
     compute
-        Returns them by name.
+        A function that returns the arrays by name, as `kept` does.
     """
     tables = [path_of(name) for name in ("profile", *(f"aerosol_{model}" for model in sorted(shares)))]
     digest = hashlib.sha256(repr((key, code_digest(compute.__module__, *tables))).encode()).hexdigest()[:16]

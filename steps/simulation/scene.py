@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from steps.atmosphere.responses import reference_response
 from steps.atmosphere.uncertainty import NOISE
 from steps.core.rasters import Grid
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.geometry import DETECTOR_WIDTH, Swath, earth_sun_factor, orbits
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene_classes import (
     CIRRUS,
     CLOUD_HIGH,
@@ -272,7 +272,7 @@ def mean(values: np.ndarray, factor: int) -> np.ndarray:
 
 
 def fitted(values: np.ndarray, size: int) -> np.ndarray:
-    """Return a map of 20 m at another pixel size, m."""
+    """Return a map (rows, columns) of 20 m at another pixel size, m."""
     if size == 10:
         return np.repeat(np.repeat(values, 2, 0), 2, 1)
     return mean(values, size // 20)

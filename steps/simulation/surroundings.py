@@ -7,12 +7,12 @@ CELL = 60.0
 
 
 def within_molecules(km: np.ndarray) -> np.ndarray:
-    """Return the share of light scattered by molecules that comes from within a distance (6S, subroutine ENVIRO)."""
+    """Return the share of light scattered by molecules that comes from within distances in km (6S, ENVIRO)."""
     return 1 - 0.930 * np.exp(-0.080 * km) - 0.070 * np.exp(-1.100 * km)
 
 
 def within_aerosol(km: np.ndarray) -> np.ndarray:
-    """Return the same of light scattered by aerosol."""
+    """Return the share of light scattered by aerosol that comes from within distances in km (6S, subroutine ENVIRO)."""
     return 1 - 0.448 * np.exp(-0.27 * km) - 0.552 * np.exp(-2.83 * km)
 
 

@@ -1,6 +1,7 @@
 """The user's elevation model, whatever its files, on the pixel grids of a scene."""
 
 import contextlib
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from steps.core.errors import StepError
-from steps.core.rasters import BLOCK, RASTER_ERRORS, Grid
+from steps.core.rasters import BLOCK, Grid, raster_errors_as
 from steps.terrain.mosaic import Lattice, box_if_any, box_in, lattice_of, mosaic, turn_of
 from steps.terrain.tiles import NotElevation, Tile, candidates, may_touch, open_tile
 
@@ -51,12 +52,15 @@ class ElevationModel:
         Sentences: what was assumed, for the user and for the product.
     beyond
         Elevation where the tile around a part has none, m: 0 at sea, else NaN.
+    digest
+        Of its heights and where they lie.
     """
 
     names: tuple[str, ...]
     missing: float
     notes: tuple[str, ...]
     beyond: float
+    digest: str
     _lattice: Lattice
     _file: str
 
@@ -131,20 +135,21 @@ def elevation_model(
         without elevation.
     """
     target = _padded(tile, round(margin / tile.resolution))
-    with rasterio.Env(GDAL_CACHEMAX=128 * 2**20):
-        try:
-            tiles, notes = _tiles(dem, target)
-            lattice = lattice_of(tiles, target, part or tile, BRIDGED)
-            heights = mosaic(tiles, lattice, threads)
-            filled = _complete(dem, heights, lattice, tile, part or tile, threads)
-            notes += filled.notes
-            names = tuple(sorted({tile.path.name for tile, _ in tiles}))
-            with MemoryFile(ext=".tif") as file:
-                _store(file, heights, lattice)
-                del heights
-                yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
-        except RASTER_ERRORS as error:
-            raise StepError(f"{dem}: the elevation model cannot be read ({error}); check its files") from error
+
+    def explain(error: Exception) -> StepError:
+        return StepError(f"{dem}: the elevation model cannot be read ({error}); check its files")
+
+    with rasterio.Env(GDAL_CACHEMAX=128 * 2**20), raster_errors_as(explain):
+        tiles, notes = _tiles(dem, target)
+        lattice = lattice_of(tiles, target, part or tile, BRIDGED)
+        heights = mosaic(tiles, lattice, threads)
+        filled = _complete(dem, heights, lattice, tile, part or tile, threads)
+        notes += filled.notes
+        names = tuple(sorted({tile.path.name for tile, _ in tiles}))
+        with MemoryFile(ext=".tif") as file:
+            _store(file, heights, lattice)
+            del heights
+            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
 
 
 def _padded(grid: Grid, margin: int) -> Grid:
@@ -279,6 +284,12 @@ def _within(lattice: Lattice, grid: Grid) -> np.ndarray:
     ring = {"type": "Polygon", "coordinates": [np.column_stack([x, y]).tolist()]}
     shape = lattice.height, lattice.width
     return geometry_mask([ring], shape, lattice.transform, all_touched=True, invert=True)
+
+
+def _digest(heights: np.ndarray, lattice: Lattice) -> str:
+    digest = hashlib.blake2b(f"{lattice.crs.to_wkt()} {tuple(lattice.transform)} {heights.shape}".encode())
+    digest.update(np.ascontiguousarray(heights))
+    return digest.hexdigest()
 
 
 def _store(file: MemoryFile, heights: np.ndarray, lattice: Lattice) -> None:

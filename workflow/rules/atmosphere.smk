@@ -33,9 +33,36 @@ rule atmosphere_data:
         command("atmosphere_data", "atmosphere.extract")
 
 
-rule aerosol:
+rule cirrus_correction:
     input:
         stack=of("import/toa_80m.tif"),
+        toa=[of(uncorrected(size)) for size in SIZES],
+        classification=of("classification/scl_80m.tif"),
+        terrain=of("dem/terrain_80m.tif"),
+        vapour=of("classification/vapour_80m.tif"),
+        metadata=of("import/metadata.json"),
+        angles=of("import/angles.tif"),
+    output:
+        corrected_stack=work("cirrus/toa_80m.tif"),
+        corrected=[work(f"cirrus/toa_{size}m.tif") for size in SIZES],
+        report=work("cirrus/cirrus.json"),
+    log:
+        kept("logs/cirrus_correction.log"),
+    benchmark:
+        kept("benchmarks/cirrus_correction.tsv")
+    conda:
+        CONDA
+    threads: half(2)
+    resources:
+        mem_mb=memory(1500),
+        workers=WORKERS,
+    shell:
+        command("cirrus_correction")
+
+
+rule aerosol:
+    input:
+        stack=of(OVERVIEW),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
         mask_20m=of("import/mask_20m.tif"),
@@ -70,7 +97,7 @@ rule aerosol:
 
 rule water_vapour:
     input:
-        stack=of("import/toa_80m.tif"),
+        stack=of(OVERVIEW),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
         mask_20m=of("import/mask_20m.tif"),

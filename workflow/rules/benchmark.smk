@@ -6,6 +6,8 @@ localrules:
     benchmark_stages,
     benchmark_scaling,
     benchmark_accuracy,
+    benchmark_routes,
+    gallery,
 
 
 rule benchmark_study:
@@ -54,7 +56,7 @@ rule benchmark_stages:
     # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
     input:
         product_files(BENCHMARKED),
-        l1c=external(L1C[BENCHMARKED]),
+        l1c=[] if is_elsewhere(L1C[BENCHMARKED]) else external(L1C[BENCHMARKED]),
     output:
         # The table itself, which is there from the beginning, would be taken for done.
         touch(f"{OUT}/logs/{BENCHMARKED}.done"),
@@ -98,6 +100,28 @@ rule benchmark_scaling:
         command("benchmark_scaling", "benchmark.scaling")
 
 
+rule benchmark_routes:
+    # `snakemake --cores N benchmark_routes --config input=... dem=...`: each form of product, without and with terrain.
+    input:
+        ancient(LUTS),
+    output:
+        f"{OUT}/benchmark_routes/routes.csv",
+    log:
+        f"{OUT}/logs/benchmark_routes.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=5000,
+    params:
+        snakefile=ROOT / "Snakefile",
+        l1c=TABLE if TABLE == "demo" else str(Path(TABLE).absolute()),
+        folder=lambda wildcards, output: str(Path(output[0]).parent.absolute()),
+        dem=str(Path(config["dem"]).absolute()) if config["dem"] else None,
+    shell:
+        command("benchmark_routes", "benchmark.routes")
+
+
 rule benchmark_accuracy:
     # `snakemake --cores N benchmark_accuracy`: the whole pipeline over simulated scenes, against their truth.
     input:
@@ -120,3 +144,23 @@ rule benchmark_accuracy:
         names=config["simulation"]["names"] or None,
     shell:
         command("benchmark_accuracy", "benchmark.accuracy")
+
+
+rule gallery:
+    # `snakemake --cores N gallery`: what docs/gallery.md shows, of the demo and of simulated scenes.
+    input:
+        ancient(LUTS),
+    output:
+        touch(f"{OUT}/logs/gallery.done"),
+    log:
+        f"{OUT}/logs/gallery.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=6000,
+    params:
+        folder=ROOT / "docs/gallery",
+        work=f"{OUT}/gallery",
+    shell:
+        command("gallery", "benchmark.gallery")

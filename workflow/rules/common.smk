@@ -3,7 +3,9 @@ import functools
 import json
 import os
 import shlex
+import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import yaml
@@ -33,6 +35,8 @@ from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, is_list
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import checked
+from steps.core.transfer import is_address, Store
+from steps.l1c.addresses import is_elsewhere, place_of
 from steps.l2a.run_summary import failures, printed, product_row, Row, write_summary
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
@@ -93,6 +97,14 @@ end_with_run()  # that this one is a part of
 begin_run()
 
 OUT = config["output"].rstrip("/")
+# How addresses are reached: those of products, and that to upload to.
+REMOTE = {key: literal(value) for key, value in config["remote"].items()}
+UPLOAD = {key: literal(value) for key, value in config["upload"].items()}
+COPERNICUS = str(config["dem"]).startswith("copernicus_")
+if COPERNICUS and not config["downloads"]:
+    refuse(
+        f"dem: {config['dem']} is downloaded as far as it is not in the cache; set `downloads: true`, or give a file or folder"
+    )
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 # The first table is the one to start from, and what is left where nothing tells the model.
 MODELS = [config["aerosol"]["model"]]
@@ -165,6 +177,23 @@ SHADOWS_MATCHED = (
     config["classification"]["mode"] == "improved"
     and "shadow" in config["classification"]["improvements"]
 )
+CORRECT_CIRRUS = config["cirrus_correction"] and (REFLECTANCE or ATMOSPHERE)
+# What the atmosphere is found and taken out from: the whole tile at 80 m, and the pixels of each size.
+OVERVIEW = "cirrus/toa_80m.tif" if CORRECT_CIRRUS else "import/toa_80m.tif"
+
+
+def top_of_atmosphere(size):
+    """Top-of-atmosphere reflectance of a pixel size, without cirrus if that is wanted."""
+    if CORRECT_CIRRUS:
+        return f"cirrus/toa_{size}m.tif"
+    return uncorrected(size)
+
+
+def uncorrected(size):
+    """Top-of-atmosphere reflectance of a pixel size as the sensor saw it."""
+    return f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif"
+
+
 BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
@@ -176,7 +205,7 @@ LIST = PLACE / f"logs/{Path(TABLE).stem}_products.json"
 try:
     # Jobs on other machines take it from the run that has started them.
     known = None if workflow.is_main_process else kept_products(LIST, TABLE)
-    L1C, SET_ASIDE = known or l1c_products(TABLE, DEMO)
+    L1C, SET_ASIDE = known or l1c_products(TABLE, DEMO, Store(**config["remote"]))
     FOUND = dict(L1C), dict(SET_ASIDE)
     if ROI:
         PARTS, missed = parts_of(ROI, L1C, DEMO)
@@ -214,9 +243,17 @@ wildcard_constraints:
     digest="[0-9a-f]+",
 
 
+# Where what lies between the stages is put, by the run that makes it: a folder of this output alone. A variable that
+# is not set here may be on the node where a product has a run of its own.
+SCRATCH = os.path.expandvars(config["scratch"] or "")
+WORK = OUT
+if SCRATCH:
+    WORK = f"{Path(SCRATCH).absolute()}/sen2flow_{zlib.crc32(str(PLACE.absolute()).encode()):08x}"
+
+
 def of(path):
     """An intermediate file, given by its path below the product's folder `work`, as an input."""
-    return f"{OUT}/{{product}}/work/{path}"
+    return f"{WORK}/{{product}}/work/{path}"
 
 
 def final(path):
@@ -283,6 +320,10 @@ def unless_small(threads):
     return of_product
 
 
+# Folder with the product that was fetched.
+FETCHED = "l1c"
+
+
 def memory(megabytes):
     """Memory of a job: what its stage needs, the two Snakemake processes around it on a cluster, more on a retry."""
     return lambda wildcards, attempt: (megabytes + 300) * attempt
@@ -297,34 +338,65 @@ def external(*paths):
     return [path if path == DEMO else local(path) for path in found]
 
 
+def l1c_given(wildcards):
+    """What the user gave of a product, as an input; nothing for an address."""
+    path = L1C[wildcards.product]
+    return [] if is_address(path) else external(path)
+
+
 def l1c_input(wildcards):
-    """The L1C product of a product, as an input."""
-    return external(L1C[wildcards.product])
+    """The L1C product of a product, as an input: where it is fetched to, if it is elsewhere."""
+    path = L1C[wildcards.product]
+    return (
+        of(FETCHED).format(product=wildcards.product)
+        if is_elsewhere(path)
+        else external(path)
+    )
 
 
 def l1c_of(wildcards, input):
     """The same for the command of a stage."""
-    return input.get("l1c") or L1C[wildcards.product]
+    path = L1C[wildcards.product]
+    return (
+        f"{input.l1c}/{place_of(path)}"
+        if is_elsewhere(path)
+        else input.get("l1c") or path
+    )
 
 
 # What says that all of a product is there, and what became of the products of a table: a file for each table, since
 # others may be processed into the same folder at the same time.
 DONE = f"{OUT}/{{product}}/logs/product.done"
 SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
+CATALOG = f"{OUT}/catalog.json"
 
 
 def final_files(wildcards):
     """What a user gets of all products, or the files that say that all of a product is there."""
     if plans_products(config["plan"], len(L1C), workflow.dag_settings):
         return [DONE.format(product=product) for product in L1C]
-    return [path for product in L1C for path in product_files(product)]
+    if "$" in SCRATCH:
+        refuse(
+            f"scratch: {SCRATCH} has a variable that is not set here; set it, or take `plan=products`"
+        )
+    uploaded = (
+        [UPLOADED.format(product=product) for product in L1C]
+        if config["upload"]["to"]
+        else []
+    )
+    return uploaded + [path for product in L1C for path in product_files(product)]
+
+
+# What says that a product was uploaded.
+UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
 
 
 def wanted(wildcards):
-    """What is made by default. The summary is of all products, so it is no part of a batch."""
-    if is_list(TABLE) and workflow.dag_settings.batch is None:
-        return SUMMARY
-    return final_files(wildcards)
+    """What is made by default. Summary and catalog are of all products, so they are no part of a batch."""
+    if workflow.dag_settings.batch is not None:
+        return final_files(wildcards)
+    catalog = if_any("cog" in config["formats"], [CATALOG])
+    return [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
 
 
 def product_files(product):
@@ -372,6 +444,18 @@ def summarise(path, log):
     Path(log).write_text("\n".join(printed(found)) + "\n")
 
 
+def list_products():
+    """Write the catalog where products have failed, so that its rule has not run."""
+    if any(PLACE.glob("*/cog/item.json")):
+        files = {
+            "catalog": PLACE / Path(CATALOG).name,
+            "collection": PLACE / "collection.json",
+        }
+        words = [word for name, path in files.items() for word in (f"--{name}", path)]
+        url = ["--url", config["cog"]["url"]] if config["cog"]["url"] else []
+        subprocess.run([sys.executable, "-m", "steps.catalog", *words, *url])
+
+
 def end_of_run():
     """Write and print the summary, also where products have failed, so that its rule has not run."""
     if PROGRESS:
@@ -388,7 +472,7 @@ def provenance(stage):
     """Input function: the file that says what the results of a stage are made from."""
     inputs_of_users = {
         "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
-        "dem": [config["dem"]] if config["dem"] else [],
+        "dem": [config["dem"]] if config["dem"] and not COPERNICUS else [],
         "layers": LAYER_PATHS,
         "given": GIVEN,
     }
@@ -401,7 +485,9 @@ def provenance(stage):
 
     def of_product(wildcards):
         l1c, name = L1C[wildcards.product], wildcards.product
-        inputs = files + ([l1c] if "l1c" in names and l1c != DEMO else [])
+        inputs = files + (
+            [l1c] if "l1c" in names and l1c != DEMO and not is_address(l1c) else []
+        )
         stale = whole and not all(map(os.path.exists, files_of(name)))
         mode = "job" if not workflow.is_main_process else "look"
         if mode == "look" and workflow.executor_plugin and not workflow.dryrun:
@@ -430,7 +516,11 @@ LAYER_PATHS = [
 ]
 LAYERS = external(*LAYER_PATHS)
 # All that comes from the user for any product.
-GIVEN = [*filter(None, [ROI if isinstance(config["roi"], str) else "", config["dem"]])]
+GIVEN = [
+    ROI if isinstance(config["roi"], str) else "",
+    "" if COPERNICUS else config["dem"],
+]
+GIVEN = [*filter(None, GIVEN)]
 GIVEN += LAYER_PATHS
 # What the run of a product by itself is told, and the stages that its results depend on.
 SETTINGS = json.dumps(
@@ -445,6 +535,12 @@ LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYE
 
 
 COMMANDS = {}
+# Snakemake takes PYTHONPATH away from what runs in an environment of conda's.
+IN_CONDA = {
+    method.name for method in workflow.deployment_settings.deployment_method
+} & {"CONDA"}
+PYTHON = f"PYTHONPATH={shlex.quote(here)} python" if IN_CONDA else "python"
+PYTHON = PYTHON.replace("{", "{{").replace("}", "}}")
 
 
 def command(rule, program=""):
@@ -461,7 +557,7 @@ def complete(stage):
     named = (stage.input, stage.output, stage.params)
     workers = " {resources.workers}" if program.rule in PARALLEL else ""
     words = options(*(dict(n.items()) for n in named))
-    stage.shellcmd = f"python -m {program.module} {words}{workers}"
+    stage.shellcmd = f"{PYTHON} -m {program.module} {words}{workers}"
     COMMANDS[program.rule] = stage.shellcmd
     if "product" in stage.wildcard_names:
         stage.set_input(provenance=provenance(stage))

@@ -35,6 +35,29 @@ rule simulate:
         command("simulate")
 
 
+rule fetch:
+    input:
+        given=l1c_given,
+    output:
+        l1c=work(FETCHED, directory),
+    log:
+        kept("logs/fetch.log"),
+    benchmark:
+        kept("benchmarks/fetch.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(400),
+    params:
+        **REMOTE,
+        address=lambda wildcards: L1C[wildcards.product],
+        product=lambda wildcards: wildcards.product,
+        checksums=config["checksums"],
+    shell:
+        command("fetch")
+
+
 rule import_l1c:
     input:
         l1c=l1c_input,
@@ -88,11 +111,34 @@ rule resample:
         command("resample")
 
 
+rule elevation_tiles:
+    input:
+        metadata=of("import/metadata.json"),
+    output:
+        tiles=work("elevation_tiles", directory),
+    log:
+        kept("logs/elevation_tiles.log"),
+    benchmark:
+        kept("benchmarks/elevation_tiles.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(600),
+    params:
+        pixel_size=str(config["dem"]).removeprefix("copernicus_"),
+        base=literal(config["dem_tiles"]),
+        endpoint=REMOTE["endpoint"],
+        profile=REMOTE["profile"],
+    shell:
+        command("elevation_tiles")
+
+
 rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        dem=external(config["dem"]),
+        dem=of("elevation_tiles") if COPERNICUS else external(config["dem"]),
     output:
         terrain_10m=if_any(10 in SIZES, work("dem/terrain_10m.tif")),
         terrain_20m=work("dem/terrain_20m.tif"),
@@ -109,7 +155,7 @@ rule dem:
         mem_mb=memory(2300),
         workers=WORKERS,
     params:
-        dem=literal(config["dem"]),
+        **({} if COPERNICUS else {"dem": literal(config["dem"])}),
         altitude=config["altitude"],
     shell:
         command("dem")

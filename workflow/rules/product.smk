@@ -43,6 +43,7 @@ rule quality_report:
         water_vapour=if_any(
             REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
         ),
+        cirrus=if_any(CORRECT_CIRRUS, of("cirrus/cirrus.json")),
         reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
         terrain_correction=if_any(
             REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
@@ -156,6 +157,7 @@ rule publish_cog:
         cogs=of("cog"),
         checksums=of("cog.checksums.json"),
         metadata=final("import/metadata.json"),
+        angles=of("import/angles.tif"),
         quality=kept("report/quality.json"),
     output:
         FORMATS["cog"],
@@ -165,6 +167,7 @@ rule publish_cog:
         kept("benchmarks/publish_cog.tsv")
     conda:
         CONDA
+    threads: 2
     resources:
         mem_mb=memory(600),
     params:
@@ -172,8 +175,30 @@ rule publish_cog:
         products=config["products"],
         resolutions=config["resolutions"],
         layers=config["layers"] or None,
+        url=config["cog"]["url"] or None,
     shell:
         command("publish_cog")
+
+
+rule upload:
+    input:
+        finished=lambda wildcards: product_files(wildcards.product),
+    output:
+        uploaded=UPLOADED,
+    log:
+        kept("logs/upload.log"),
+    benchmark:
+        kept("benchmarks/upload.tsv")
+    conda:
+        CONDA
+    threads: 4
+    resources:
+        mem_mb=memory(400),
+    params:
+        **UPLOAD,
+        folder=literal(str(PLACE)),
+    shell:
+        command("upload")
 
 
 rule write_zarr:

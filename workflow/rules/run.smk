@@ -3,7 +3,7 @@
 
 rule product:
     input:
-        l1c=l1c_input,
+        l1c=l1c_given,
         given=external(*GIVEN),
         luts=ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
     output:
@@ -17,11 +17,32 @@ rule product:
         mem_mb=memory(2600),
     params:
         code=" ".join(map(code_digest, STAGES)),
-        l1c=l1c_of,
+        l1c=lambda wildcards: L1C[wildcards.product],
         settings=literal(SETTINGS),
         snakefile=ROOT / "Snakefile",
     shell:
         command("product")
+
+
+rule files:
+    input:
+        final_files,
+
+
+rule catalog:
+    input:
+        final_files,
+    output:
+        catalog=CATALOG,
+        collection=f"{OUT}/collection.json",
+    log:
+        f"{OUT}/logs/catalog.log",
+    conda:
+        CONDA
+    params:
+        url=config["cog"]["url"] or None,
+    shell:
+        command("catalog")
 
 
 rule summary:

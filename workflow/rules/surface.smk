@@ -3,10 +3,7 @@
 
 rule reflectance:
     input:
-        toa=[
-            of(f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif")
-            for size in SIZES
-        ],
+        toa=[of(top_of_atmosphere(size)) for size in SIZES],
         classification=of("classification/scl_80m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
@@ -77,6 +74,7 @@ rule terrain_correction:
         angles=of("import/angles.tif"),
         aot=of("aerosol/aot_20m.tif"),
         aerosol_model=of("aerosol/model.json"),
+        scene_means=of("water_vapour/scene_means.json"),
     output:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
         report=work("terrain/terrain.json"),
