@@ -65,7 +65,14 @@ html_theme_options = {
 copybutton_selector = "div.highlight-bash pre, div.highlight-python pre, div.highlight-yaml pre, div.highlight-r pre"
 
 
+def _as_prose(app, what, name, obj, options, lines):
+    """Keep Napoleon from taking what a comment says before a colon for a type."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
 def setup(app):
     """Register the renderer of equations, and make what is made from code and measurements."""
+    app.connect("autodoc-process-docstring", _as_prose, priority=400)
     mathml.setup(app)
     app.connect("config-inited", lambda *_: made.write(HERE / "made"))
