@@ -33,7 +33,8 @@ exclude_patterns = ["_build", "made/*.md"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["config.cache"]
+# Words of a docstring that are the name of several objects; those of none are told all the same.
+suppress_warnings = ["config.cache", "ref.python"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 napoleon_google_docstring = False
