@@ -17,7 +17,7 @@ from steps.dem import run as describe
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, GAIN, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import SceneMeans, Span
 from steps.sentinel2.scene_classes import CLOUD_HIGH, VEGETATION
-from steps.terrain.correction import correct_terrain, relative_irradiance
+from steps.terrain.correction import Light, correct_terrain, relative_irradiance
 from tests.test_dem import GRID, write_scene, write_tile
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -260,12 +260,11 @@ def test_any_blocks_of_rows_give_the_same():
     around = random.uniform(0, 1, (2, 100, 24)).astype("f4")
     whole, pieces = np.empty((2, *shape), "u2"), np.empty((2, *shape), "u2")
     counts, cloud = np.empty((2, 300, 3), np.int64), random.uniform(size=shape) < 0.3
-    correct_terrain(boa, ground, cloud, 0, nodes, sky, 150, around, 3, 0.2, whole, None, counts)
+    light = Light(nodes, 150, sky, around, 3)
+    correct_terrain(boa, ground, cloud, 0, light, 0.2, whole, None, counts)
     for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
         block, part, out = (np.ascontiguousarray(a[:, rows]) for a in (boa, ground, pieces))
-        correct_terrain(
-            block, part, cloud[rows], rows.start, nodes, sky, 150, around, 3, 0.2, out, None, counts[:, rows].copy()
-        )
+        correct_terrain(block, part, cloud[rows], rows.start, light, 0.2, out, None, counts[:, rows].copy())
         pieces[:, rows] = out
     np.testing.assert_array_equal(whole, pieces)
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.atmosphere.inversion import contrast, uniform_surface
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Powers of the density factor in the polynomials of a node, in order: path (a stored number), total, root of 1 /
@@ -39,7 +39,7 @@ DENSITY_HEIGHT = 4.0
 DENSITY_ONE = 50000
 #: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
-#: Stored numbers, see `steps.core.kinds.BOA`: that of reflectance 0, what 1 adds, and the limits.
+#: Stored numbers, see `steps.sentinel2.kinds.BOA`: that of reflectance 0, what 1 adds, and the limits.
 _BLACK = np.float32(REFLECTANCE_ZERO)
 _ONE = np.float32(REFLECTANCE_ONE)
 _LOWEST = np.float32(1)
@@ -114,7 +114,8 @@ def upsample_row(coarse, ratio, fine):
         For another ratio.
     """
     first = ratio // 2  # pixel at or after the first cell's centre
-    fine[:first] = coarse[0]
+    for j in range(first):
+        fine[j] = coarse[0]
     if ratio == 6:
         _between(coarse, fine[first:], _SIXTHS)
     elif ratio == 3:
@@ -140,7 +141,7 @@ def _between(coarse, fine, weights):
         fine[j] = coarse[cell] + step * weights[j % len(weights)]
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _bracket(coarse, row, ratio, buffers, held):
     # The numbers of the buffers with the upsampled coarse rows, as stored numbers, above and below the centre of `row`,
     # and the weight of the second. An upsampled row stays in its buffer while it is wanted (four rows of pixels lie
@@ -161,7 +162,7 @@ def rows_together(cell):
     return min(4, max(1, cell // 8))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _interpolated(nodes, row, cell, line, slope):
     # The nodes' numbers at a vertical position (pixels from the first node), and their change per pixel to the right.
     above = int(row) // cell
@@ -218,7 +219,7 @@ def _at(numbers, t):
     return c[0] + d[0] * t, c[1] + d[1] * t, c[2] + d[2] * t, c[3] + d[3] * t, c[4] + d[4] * t
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _middle(line, g, k):
     # A number in the middle of a cell: what changes with the excess of water vapour is small, one does for the cell.
     return (line[g, k] + line[g + 1, k]) * _HALF
@@ -229,12 +230,12 @@ def _middles(line, g, k):
     return _middle(line, g, k), _middle(line, g, k + 1), _middle(line, g, k + 2)
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _polynomial(c, x):
     return c[0] + x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _thin(density, rows, j):
     if density is None:
         return _NONE, _NONE, _NONE, _NONE
@@ -242,7 +243,7 @@ def _thin(density, rows, j):
     return np.float32(density[a, j]), np.float32(density[b, j]), np.float32(density[c, j]), np.float32(density[d, j])
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _five(density, c, x):
     # A polynomial of five powers in four rows; over level ground it is constant.
     if density is None:
@@ -250,7 +251,7 @@ def _five(density, c, x):
     return _polynomial(c, x[0]), _polynomial(c, x[1]), _polynomial(c, x[2]), _polynomial(c, x[3])
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _three(density, c, x):
     if density is None:
         return c[0], c[0], c[0], c[0]
@@ -262,7 +263,7 @@ def _three(density, c, x):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _signal(toa, excess, i, j, path, change, path_change, curves):
     stored = np.float32(toa[i, j])
     signal = stored - path
@@ -272,7 +273,7 @@ def _signal(toa, excess, i, j, path, change, path_change, curves):
     return signal
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
     # The formula, in stored numbers of the type of `like`: integers cut off what is below 1, so they want a half more.
     black = _BLACK + _HALF - np.float32(type(like)(0.5))
@@ -321,7 +322,7 @@ def _rows(block, near, rows, middle, boa):
             boa[a, j], boa[b, j], boa[c, j] = one, two, three
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _count(boa, counts):
     none, below, total = np.uint16(0), np.uint16(0), np.uint32(0)  # narrow: more of them in a vector
     half = boa.dtype.type(0.5)  # 0 of integers

@@ -1,9 +1,9 @@
 """Polynomials of third degree that change linearly along a row of pixels from one node to the next."""
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@helper(cache=True, nogil=True, fastmath={"contract"})
 def along_cell(left, right, k, step):
     """Return four coefficients at a cell's left edge and their change per pixel, as scalars.
 
@@ -29,7 +29,7 @@ def along_cell(left, right, k, step):
     )
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@helper(cache=True, nogil=True, fastmath={"contract"})
 def value_at(polynomial, t, x):
     """Return the value of a polynomial of `along_cell` at the number `x`, `t` pixels from the cell's left edge."""
     c, d = polynomial

@@ -13,7 +13,7 @@ from math import cos, exp, pi, sqrt
 import numpy as np
 
 from steps.atmosphere.scattering import DIPOLE, HEIGHT_RATIO, delta_m
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 #: Orders of scattering at most, and the largest increment of any result that is neglected.
 MAX_ORDER = 200
@@ -129,7 +129,7 @@ def _levels(rayleigh, aerosol, layers):
     return tau, share
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _legendre(m, degree, x):
     """Return sqrt((l-m)! / (l+m)!) P_l^m(x) for l = 0 ... degree, by the usual recurrence in l."""
     p = np.zeros(degree + 1)
@@ -168,7 +168,7 @@ def _rayleigh_terms(m, mu, dipole):
     return terms
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _phase_terms(m, moments, dipole, directions):
     """Return for each direction the aerosol's Legendre functions and the Rayleigh terms of mode m."""
     polynomials, terms = np.empty((directions.size, moments.size)), np.empty((directions.size, 2, 3))
@@ -178,7 +178,7 @@ def _phase_terms(m, moments, dipole, directions):
     return polynomials, terms
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _phase_matrix(moments, outgoing, incoming):
     """Return the Fourier mode of the aerosol's phase function, sum over l of b_l P_l(mu) P_l(mu')."""
     matrix = np.empty((outgoing.shape[0], incoming.shape[0]))
@@ -188,7 +188,7 @@ def _phase_matrix(moments, outgoing, incoming):
     return matrix
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _layer_weights(tau, directions):
     """Return the weights of `_integrate` for each direction and layer, shape (directions, 3, layers).
 
@@ -205,7 +205,7 @@ def _layer_weights(tau, directions):
     return weights
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _integrate(upward, weights, source, radiance):
     """Integrate a source along a line through all layers; `source` and `radiance` have shape (levels, columns).
 
@@ -221,7 +221,7 @@ def _integrate(upward, weights, source, radiance):
             radiance[k, c] = radiance[last, c] * attenuation + near * source[k, c] + far * source[last, c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _sum_products(factors, fields, out):
     """Set out = sum of factors[j] * fields[j] over all factors, the number of which is a multiple of 4."""
     out[:] = 0.0
@@ -232,7 +232,7 @@ def _sum_products(factors, fields, out):
             out[c] += f0 * r0[c] + f1 * r1[c] + f2 * r2[c] + f3 * r3[c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _excite(radiance, terms, weights, excited):
     """Project radiance on the terms of the Rayleigh phase matrix: excited[k] = sum over directions of w t_k . L."""
     part = np.empty_like(excited[0])
@@ -244,7 +244,7 @@ def _excite(radiance, terms, weights, excited):
             excited[k] += part
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _mix(share, terms, excited, source):
     """Mix the aerosol's source, given in `source`, with that of the molecules, at all levels."""
     for k in range(share.size):
@@ -253,7 +253,7 @@ def _mix(share, terms, excited, source):
             source[k, c] = f * source[k, c] + d0 * excited[0, k, c] + d1 * excited[1, k, c]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _sunlight(tau, beams, terms, aerosol, excited, source):
     """Set what direct sunlight excites, and the aerosol's source function, of shape (directions, levels, columns)."""
     for c in range(beams.size):
@@ -263,7 +263,7 @@ def _sunlight(tau, beams, terms, aerosol, excited, source):
             source[i, :, c] = aerosol[i, c] * light
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _propagate(directions, share, terms, layer_weights, excited, source, scattered):
     """Turn the aerosol's source function into radiance, all directions and Stokes components.
 

@@ -27,7 +27,7 @@ from steps.core import mesh
 from steps.core.cli import cli
 
 # After our kernels, which say where compiled code is kept.
-from steps.core.compiled import njit, prange, set_num_threads
+from steps.core.compiled import helper, njit, prange, set_num_threads
 from steps.core.mesh import cell_moments, interpolate
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import VEGETATION
@@ -132,7 +132,7 @@ _NUMPY: dict[str, Callable] = {
 }
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _rows_of(values, first, last):
     return None if values is None else values[first:last]
 

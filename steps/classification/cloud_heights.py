@@ -9,7 +9,7 @@ looked for on the ground.
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 kernel = njit(cache=True, nogil=True)
 
@@ -50,7 +50,7 @@ def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
     return total / np.maximum(weight, np.float32(0.5 / size**2)) + np.float32(1e-6)
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _mean_darkness(pixels, first, last, darkness, shift):
     """Mean darkness under `pixels[first:last]` moved by `shift`, all flat indices, and how many pixels have one."""
     step = max(1, (last - first) // SAMPLE)
@@ -63,7 +63,7 @@ def _mean_darkness(pixels, first, last, darkness, shift):
     return dark / max(judged, 1), judged * step
 
 
-@kernel
+@helper(cache=True, nogil=True)
 def _inside_frame(order, columns, frame):
     """Flat indices of pixels in an image with so many pixels more on each side."""
     result = np.empty(order.size, np.int64)
@@ -103,7 +103,9 @@ def shadow_evidence(order, starts, rim, rim_starts, darkness, moves, heights, pi
     rows, columns = darkness.shape
     frame = int(np.abs(moves).max() * heights.max()) + 1
     framed = np.full((rows + 2 * frame, columns + 2 * frame), np.nan, np.float32)
-    framed[frame : frame + rows, frame : frame + columns] = darkness
+    for i in range(rows):
+        for j in range(columns):
+            framed[frame + i, frame + j] = darkness[i, j]
     order, rim, flat = _inside_frame(order, columns, frame), _inside_frame(rim, columns, frame), framed.ravel()
     for c in range(starts.size - 1):
         for k in range(heights.size):

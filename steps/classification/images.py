@@ -12,6 +12,7 @@ import numpy as np
 
 from steps.classification import rules as rules
 from steps.classification.rules import OPEN, SHADOW_T, SNOW_T1, T_B02_B12, F, rule
+from steps.core.compiled import helper
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import CIRRUS, NO_DATA, SNOW
 
@@ -73,7 +74,7 @@ def dilate(mask, times):
     return mask
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _first_rules(bands, maps, snow_possible):
     """Rules 0-2 and the snow rules: class, cloud and snow confidence."""
     shape = bands.b02.shape
@@ -94,7 +95,7 @@ def _first_rules(bands, maps, snow_possible):
     return scl, cloud, snow
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _no_cloud_at_snow(scl, cloud, b12):
     """S5: no cloud on snow, nor in a ring around it that is dark in B12."""
     snow = (scl == SNOW).astype(np.uint8)
@@ -107,7 +108,7 @@ def _no_cloud_at_snow(scl, cloud, b12):
                 cloud[i, j] = 0
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _cloud_rules(bands, maps, scl, cloud):
     """Rules 3-7, in place."""
     for i in range(scl.shape[0]):
@@ -123,7 +124,7 @@ def _cloud_rules(bands, maps, scl, cloud):
             scl[i, j], cloud[i, j] = NO_DATA if bands.nodata[i, j] else c, p
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _casts_shadow(cloud):
     """Cloud confidence that casts a shadow: its 3x3 median above 0.33, grown by one pixel."""
     rows, columns = cloud.shape
@@ -159,7 +160,7 @@ def evidence(bands, maps, snow_possible):
     return scl, _percent(cloud), _percent(snow), _casts_shadow(cloud)
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _percent(confidence):
     result = np.empty(confidence.shape, np.uint8)
     for i in range(confidence.shape[0]):
@@ -168,7 +169,7 @@ def _percent(confidence):
     return result
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _shadow_distances(bands):
     """Distance of every pixel from the spectrum of a shadow, and whether it is darker in all bands."""
     distance, below = np.empty(bands.b02.shape, np.float32), np.empty(bands.b02.shape, np.uint8)
@@ -180,7 +181,7 @@ def _shadow_distances(bands):
     return distance, below
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _radiometric_shadow(distance, below, i, j, near):
     """How much the 3x3 surroundings of a pixel look like a shadow, 0-1; `near` is room for nine numbers."""
     rows, columns = distance.shape
@@ -201,7 +202,7 @@ def _radiometric_shadow(distance, below, i, j, near):
     return F(1) - near[4] if close >= 5 else F(0)
 
 
-@rule
+@helper(cache=True, nogil=True)
 def _recovery_rules(bands, maps, scl, shadow):
     """Cloud shadow and rules 12-15 and 17; returns the new classes."""
     result, near = scl.copy(), np.empty(9, np.float32)

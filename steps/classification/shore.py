@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.scene_classes import DARK, SOIL, UNCLASSIFIED, VEGETATION, WATER
 
 #: Pixels from a pixel of the shore within which the land and the water that it may be a mixture of are looked for.
@@ -23,7 +23,7 @@ def _touches(scl, i, j):
     return False
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _share_of_water(scl, b8a, b11, i, j):
     """Return which share of a pixel is water, by the pixels around that are not of the shore; 0 if there are none."""
     total, count = np.zeros((2, 2)), np.zeros(2)
@@ -35,7 +35,7 @@ def _share_of_water(scl, b8a, b11, i, j):
                 total[k, 0] += b8a[y, x]
                 total[k, 1] += b11[y, x]
                 count[k] += 1
-    if count.min() == 0:
+    if count[0] == 0 or count[1] == 0:
         return 0.0
     result, weight = 0.0, 0.0
     for band, value in enumerate((b8a[i, j], b11[i, j])):

@@ -5,6 +5,7 @@ them: by default LLVM takes half of that, which makes the inversion a fifth to a
 sets NUMBA_CPU_FEATURES keeps its choice.
 """
 
+import functools
 import importlib
 import os
 import sys
@@ -23,15 +24,22 @@ if "scipy.linalg" not in sys.modules:
     importlib.import_module("numba.np.arraymath")
     del sys.modules["scipy.linalg"]
 
+import numba  # noqa: E402  (reads the environment once)
 import numpy as np  # noqa: E402
-from numba import njit, prange, set_num_threads  # noqa: E402  (Numba reads the environment once)
+from numba import prange, set_num_threads  # noqa: E402
 from numba.extending import overload, register_jitable  # noqa: E402
 
 from steps.core import kernel_cache  # noqa: E402
 
 kernel_cache.install(cache_folder() / "numba")
 
-__all__ = ["formula", "larger", "njit", "prange", "set_num_threads"]
+__all__ = ["formula", "helper", "larger", "njit", "prange", "set_num_threads"]
+
+#: Decorator of a kernel. Nobody calls it from C, so the entry for that, a tenth of the compilation, is left out.
+njit = functools.partial(numba.njit, no_cfunc_wrapper=True)
+#: Decorator of a function of arrays that kernels alone call, so that it needs no entry from Python either: as many
+#: instructions again.
+helper = functools.partial(njit, no_cpython_wrapper=True)
 
 #: Decorator of a function of scalars or arrays that kernels may call. A product and a sum may become one instruction.
 formula = register_jitable(fastmath={"contract"})

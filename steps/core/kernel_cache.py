@@ -71,7 +71,7 @@ class _CheckedFile(caching.IndexDataCacheFile):
 
     def _load_index(self):
         try:
-            stream = io.BytesIO(_content(Path(self._index_path)))
+            stream = io.BytesIO(content_of(Path(self._index_path)))
         except OSError:
             return {}
         if pickle.load(stream) != self._version:
@@ -80,14 +80,14 @@ class _CheckedFile(caching.IndexDataCacheFile):
         return overloads if stamp == self._source_stamp else {}
 
     def _load_data(self, name):
-        return pickle.loads(_content(Path(self._data_path(name))))
+        return pickle.loads(content_of(Path(self._data_path(name))))
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath):
         content = io.BytesIO()
         yield content
         with super()._open_for_write(filepath) as stream:
-            os.fchmod(stream.fileno(), 0o644)  # whatever the umask: see `_content`
+            os.fchmod(stream.fileno(), 0o644)  # whatever the umask: see `content_of`
             stream.write(content.getvalue() + _checksum(Path(filepath).name, content.getvalue()))
 
 
@@ -98,7 +98,7 @@ def _checksum(name: str, content: bytes) -> bytes:
     return hashlib.blake2b(name.encode() + content, digest_size=_CHECKSUM).digest()
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """Return what a file of the cache holds; raise `OSError`, whereupon the kernel is compiled, if not to be used."""
     with path.open("rb") as stream:
         facts, data = os.fstat(stream.fileno()), stream.read()

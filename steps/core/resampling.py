@@ -6,7 +6,7 @@ uint16 with 0 for no data.
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 #: The pole of the cubic B-spline's prefilter (Unser, Aldroubi and Eden 1993, table 1).
 _POLE = np.sqrt(3) - 2
@@ -37,8 +37,8 @@ def _block_mean(values, factor, result):
     total, least = np.empty(values.shape[1], np.uint32), np.empty(values.shape[1], np.uint16)
     for i in range(result.shape[0]):
         # Down the columns first: these loops are vectorised, and most of the work.
-        total[:] = values[i * factor]
-        least[:] = values[i * factor]
+        for j in range(len(total)):
+            total[j] = least[j] = values[i * factor, j]
         for k in range(i * factor + 1, (i + 1) * factor):
             for j in range(len(total)):
                 total[j] += values[k, j]
@@ -71,7 +71,7 @@ def block_mean(values: np.ndarray, factor: int) -> np.ndarray:
     return result
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _fill_row(row, known):
     """Give pixels without data the value of the nearest one in the row, of two the left; tell whether there is one."""
     last, any_known = -1, False

@@ -8,7 +8,7 @@ tiles, and of those that are decoded in full anyway.
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.l1c.jp2 import averaged
 from steps.sentinel2.bands import TILE_SIZE
 
@@ -60,13 +60,14 @@ def _low_pass(pixels, tile, halvings, low):
                     low[(top >> halvings) + i, (left >> halvings) + j] = min(max(work[i, j], 0), 65535)
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _half_rows(x):
     """Return the low samples of every column; beyond its ends it goes on mirrored."""
     rows, columns = x.shape
     low = np.empty(((rows + 1) // 2, columns), np.int32)
     if rows == 1:
-        low[0] = x[0]
+        for j in range(columns):
+            low[0, j] = x[0, j]
         return low
     before, after = np.empty(columns, np.int32), np.empty(columns, np.int32)
     for n in range(low.shape[0]):
@@ -74,21 +75,20 @@ def _half_rows(x):
             following = 2 * n + 2 if 2 * n + 2 < rows else 2 * n
             for j in range(columns):
                 after[j] = x[2 * n + 1, j] - ((x[2 * n, j] + x[following, j]) >> 1)
-        if n == 0:
-            before[:] = after
         for j in range(columns):
-            low[n, j] = x[2 * n, j] + ((before[j] + after[j] + 2) >> 2)
+            low[n, j] = x[2 * n, j] + (((before[j] if n > 0 else after[j]) + after[j] + 2) >> 2)
             before[j] = after[j]
     return low
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _half_columns(x):
     """Return the low samples of every row."""
     rows, columns = x.shape
     low = np.empty((rows, (columns + 1) // 2), np.int32)
     if columns == 1:
-        low[:, 0] = x[:, 0]
+        for i in range(rows):
+            low[i, 0] = x[i, 0]
         return low
     for i in range(rows):
         before = after = x[i, 1] - ((x[i, 0] + x[i, 2 if columns > 2 else 0]) >> 1)

@@ -1,8 +1,10 @@
 """From the reflectance of level ground to that of the ground as it lies, pixel by pixel."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from steps.core.compiled import formula, larger, njit
+from steps.core.compiled import formula, helper, larger, njit
 from steps.sentinel2.kinds import GAIN, REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Numbers per node that `correct_terrain` takes: cosine of the sun zenith, then for downward transmittance, its direct
@@ -21,7 +23,7 @@ _SHARE = np.float32(1e-4)
 _SLOPE = np.float32(np.radians(0.01))
 #: Least share of its own half space that a slope is taken to see of the sky if mountains hide none.
 _LEAST_OPEN = np.float32(0.25)
-#: Stored number of a gain of 1.
+#: Stored number of a gain of 1, and the largest.
 _GAIN_ONE = np.float32(1 / GAIN.scale)
 _LARGEST = np.float32(65535)
 #: Rows of the scratch that holds how the ground lies: elevation, `sun`, `opening`, `hidden`, `u`, `v` of
@@ -74,7 +76,7 @@ def relative_irradiance(
     return _ONE + more / level + surroundings * hidden
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED)
+@helper(cache=True, nogil=True, fastmath=_FUSED)
 def _cosine(degrees):
     """Return the cosine of a stored slope, good to 3e-5, in arithmetic that any processor does alike."""
     x = np.float32(degrees) * _SLOPE
@@ -82,7 +84,7 @@ def _cosine(degrees):
     return _ONE - x * (_HALF - x * (np.float32(1 / 24) - x * (np.float32(1 / 720) - x * np.float32(1 / 40320))))
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
 def _describe(ground, cloud, i, start, sun_cosine, step, limit, lie):
     """Set how a piece of a row lies; clouds count as level ground.
 
@@ -184,8 +186,33 @@ def _repeat(cells, ratio, pixels):
             pixels[k, j] = cells[k, j // ratio]
 
 
+class Light(NamedTuple):
+    """What lights the ground of a scene, by band.
+
+    Attributes
+    ----------
+    nodes
+        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
+        on, the last one at or beyond the edge.
+    cell
+        Pixels from node to node.
+    sky
+        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
+    surroundings
+        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
+    ratio
+        Pixels per cell.
+    """
+
+    nodes: np.ndarray
+    cell: int
+    sky: np.ndarray
+    surroundings: np.ndarray
+    ratio: int
+
+
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, ratio, limit, result, gain, counts):
+def correct_terrain(boa, ground, cloud, row, light, limit, result, gain, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -199,17 +226,8 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (rows, columns) bool: where clouds hide the ground, whose reflectance is only rounded.
     row
         First row in the scene.
-    nodes
-        (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
-        on, the last one at or beyond the edge.
-    sky
-        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
-    cell
-        Pixels from node to node.
-    surroundings
-        (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
-    ratio
-        Pixels per cell.
+    light
+        `Light` of the whole scene.
     limit
         Lower limit of the cosine of incidence in sunlight, and of the irradiance relative to level ground.
     result
@@ -220,6 +238,7 @@ def correct_terrain(boa, ground, cloud, row, nodes, sky, cell, surroundings, rat
         (bands, rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
     bands, rows, columns = boa.shape
+    nodes, cell, sky, surroundings, ratio = light
     limit, step = np.float32(limit), _ONE / np.float32(cell)
     line = np.empty((bands, nodes.shape[2], NODE_TERMS), np.float32)
     around, scratch = np.empty((bands, columns), np.float32), np.empty(_LIE * cell, np.float32)

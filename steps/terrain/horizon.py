@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 
 #: Side in pixels of the cells whose highest point lets a ray pass over them in one step.
 CELL = 16
@@ -56,7 +56,7 @@ def horizon_tangents(height, reciprocal, stack, tangent):
         stack[top] = i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper(cache=True, nogil=True, error_model="numpy")
 def _visible_sky(tangent, rise):
     """Sky seen in one direction, as a share of what level open ground sees there and over the cosine of the slope.
 
@@ -75,7 +75,7 @@ def _visible_sky(tangent, rise):
     return square - rise * (from_zenith - sine * cosine)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper(cache=True, nogil=True, error_model="numpy")
 def _both_ways(ahead, ahead_before, behind, behind_before, weight, rise):
     """Turn the slope along a line of pixels into the sky seen both ways, given the horizons of the lines beside it."""
     for j in range(rise.size):
@@ -84,7 +84,7 @@ def _both_ways(ahead, ahead_before, behind, behind_before, weight, rise):
         rise[j] = _visible_sky(front, rise[j]) + _visible_sky(back, -rise[j])
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _columns_inside(offset, first, lines, rows):
     """Return the first column of each line first + n + offset in 0 <= row < rows, and the one after the last."""
     result = np.empty((lines, 2), np.int64)
@@ -98,7 +98,7 @@ def _columns_inside(offset, first, lines, rows):
     return result
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _gather(elevation, offset, weight, first, inside, profile):
     """Interpolate the elevation along lines."""
     for tile in range(0, offset.size, TILE):
@@ -108,7 +108,7 @@ def _gather(elevation, offset, weight, first, inside, profile):
                 profile[n, j] = z + (elevation[first + n + offset[j] + 1, j] - z) * weight[j]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _gather_rise(along, across, unit, offset, first, inside, rise):
     """Take the slope in the direction of lines from the pixels on them."""
     for tile in range(0, offset.size, TILE):
@@ -118,7 +118,7 @@ def _gather_rise(along, across, unit, offset, first, inside, rise):
                 rise[n, j] = along[i, j] * unit[0] + across[i, j] * unit[1]
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _scatter(values, offset, first, inside, sky):
     """Add the values of lines to the pixels on them."""
     for tile in range(0, offset.size, TILE):
@@ -199,7 +199,7 @@ def cell_heights(elevation):
     return lowest, highest
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _farthest_obstacle(lowest, highest, top, a, b, down, right, climb):
     """Return a number of pixels beyond which no ray from a cell can hit, going (down, right) a pixel.
 
@@ -219,7 +219,7 @@ def _farthest_obstacle(lowest, highest, top, a, b, down, right, climb):
         n += 1
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _steps_inside(position, step, size):
     """Count the steps that a coordinate can make before the pixel at or before it is not in 0 ... size - 2."""
     if step > 1e-9:
@@ -229,7 +229,7 @@ def _steps_inside(position, step, size):
     return 1 << 30
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _is_shaded(ground, strides, cells, cell_strides, along, aside, forward, sideways, climb, last):
     """Follow a ray from a pixel until it hits the ground or has made `last` steps.
 
@@ -258,7 +258,7 @@ def _is_shaded(ground, strides, cells, cell_strides, along, aside, forward, side
     return False
 
 
-@njit(cache=True, nogil=True)
+@helper(cache=True, nogil=True)
 def _ray(ground, shape, cells, across, y, x, east, south, pixel, last):
     """Whether the ray from a pixel to the sun (its components to the east and south) hits within `last` steps."""
     height, width = shape
