@@ -106,9 +106,7 @@ def run(
         tile = _tile_of(classification, metadata, angles, aot, table_of(aerosol_model), scene_means)
     with workers(backend, threads, scheduler) as run_all:
         reports = tuple(
-            _corrected(*files, tile, min_cos_incidence, run_all)
-            if tile and is_chosen
-            else _rounded(files[0], *files[2:])
+            _corrected(*files, tile, min_cos_incidence, run_all) if tile and is_chosen else _rounded(*files)
             for files, is_chosen in zip(rasters, chosen, strict=True)
         )
     write_document(report, TerrainReport(min_cos_incidence, reports))
@@ -193,7 +191,7 @@ def _gained(bands: Sequence[str], resolution: int) -> list[str]:
     return [band for band in native_bands(resolution) if band in bands]
 
 
-def _rounded(boa: Path, corrected: Path, gain: Path | None) -> CorrectedRaster:
+def _rounded(boa: Path, _terrain: Path, corrected: Path, gain: Path | None) -> CorrectedRaster:
     """Write reflectance as it is, rounded, and a gain of 1 if wanted; return what there is to tell."""
     logger.info("no relief: reflectance stays as it is")
     bands, grid = bands_of(boa, BOA), grid_of(boa, BOA)
