@@ -51,7 +51,8 @@ rule summary:
         table=external(TABLE) if is_list(TABLE) else [],
     output:
         report(SUMMARY, category="summary", caption="../report/summary.rst"),
+        INDEX,
     log:
         f"{OUT}/logs/{Path(SUMMARY).stem}.log",
     run:
-        summarise(output[0], log[0])
+        summarise(output[0], output[1], log[0])
