@@ -15,7 +15,15 @@ from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.relief import CELL, Mesh, filled
 from steps.atmosphere.scene import WholeTile
-from steps.atmosphere.uncertainty import INPUTS, InputUncertainties, changes, noise_variance, spans, variance_nodes
+from steps.atmosphere.uncertainty import (
+    CALIBRATION,
+    INPUTS,
+    InputUncertainties,
+    changes,
+    noise_variance,
+    spans,
+    variance_nodes,
+)
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
@@ -169,8 +177,9 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
     values_at = state.elevation_km, state.aot550, state.water_vapour
-    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=state.inputs)
-    return variance_nodes(*terms, noise, adjacency=adjacency)
+    inputs = replace(state.inputs, calibration=CALIBRATION[band])
+    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
+    return variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs)
 
 
 def _in_cells(known: np.ndarray, cells: Grid, mesh: Mesh) -> np.ndarray:

@@ -104,7 +104,8 @@ class Pixels:
         around = calibration * toa_reflectance(self.around, truth)
         elevation = elevation + 0.01 * normal("elevation")
         aot = aot + (0.03 + 0.1 * aot) * normal("aot550")
-        column = column + (0.2 + 0.1 * column) * normal("water_vapour")
+        absolute, relative = INPUTS.water_vapour
+        column = column + (absolute + relative * column) * normal("water_vapour")
         # The aerosol is anything from the other model to its opposite.
         mixture = self.random.uniform(-1, 1, self.surface.size) * ("model" in sources)
         fields = [self.air(m, elevation, aot, column) for m in MODELS]
@@ -173,7 +174,7 @@ def test_calibration_alone_in_closed_form():
     got = np.sqrt(surface_variance(0.0, 0.0, nominal, [], (0 * noise[0], 0 * noise[1])))
     # d boa = gain d toa - environment's share, in which the same error of the path is brighter ground.
     share = nominal.q / (1 + nominal.q)
-    np.testing.assert_allclose(got, 0.03 * nominal.path * nominal.gain * (1 - share), rtol=2e-3)
+    np.testing.assert_allclose(got, INPUTS.calibration * nominal.path * nominal.gain * (1 - share), rtol=2e-3)
 
 
 def slow_uncertainty(boa, around, nodes, cell):
