@@ -28,9 +28,9 @@ def encoded(kind: types.Type):
     """
     if isinstance(kind, types.NamedTuple):
         cls = kind.instance_class
-        return {f"{cls.__module__}:{cls.__qualname__}": [encoded(k) for k in kind.types]}
+        return {f"{cls.__module__}:{cls.__qualname__}": [encoded(k) for k in tuple(kind)]}
     if isinstance(kind, types.BaseTuple):
-        return [encoded(k) for k in kind.types]
+        return [encoded(k) for k in tuple(kind)]
     if isinstance(kind, types.Array) and kind.mutable and kind.aligned:
         return f"{kind.dtype}[{kind.ndim}{kind.layout}]"
     if isinstance(kind, types.Number | types.Boolean | types.NoneType) and not isinstance(kind, types.Literal):
