@@ -33,7 +33,8 @@ exclude_patterns = ["_build", "made/*.md"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["config.cache"]
+# Words of a docstring that are the name of several objects; those of none are told all the same.
+suppress_warnings = ["config.cache", "ref.python"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 napoleon_google_docstring = False
@@ -65,7 +66,14 @@ html_theme_options = {
 copybutton_selector = "div.highlight-bash pre, div.highlight-python pre, div.highlight-yaml pre, div.highlight-r pre"
 
 
+def _as_prose(app, what, name, obj, options, lines):
+    """Keep Napoleon from taking what a comment says before a colon for a type."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
 def setup(app):
     """Register the renderer of equations, and make what is made from code and measurements."""
+    app.connect("autodoc-process-docstring", _as_prose, priority=400)
     mathml.setup(app)
     app.connect("config-inited", lambda *_: made.write(HERE / "made"))

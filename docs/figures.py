@@ -17,11 +17,12 @@ from steps.atmosphere.interface import cached_table  # noqa: E402
 from steps.atmosphere.inversion import aerosol_environment, rayleigh_environment  # noqa: E402
 from steps.atmosphere.lut import LookUpTable  # noqa: E402
 from steps.atmosphere.models import AEROSOL_MODELS  # noqa: E402
-from steps.atmosphere.responses import reference_response  # noqa: E402
 from steps.atmosphere.scattering import rayleigh_phase  # noqa: E402
+from steps.atmosphere.sky import sky_terms  # noqa: E402
 from steps.atmosphere.tables import aerosol_model  # noqa: E402
 from steps.sentinel2.bands import BANDS  # noqa: E402
-from steps.terrain.illumination import relative_irradiance  # noqa: E402
+from steps.sentinel2.responses import reference_response  # noqa: E402
+from steps.terrain.correction import relative_irradiance  # noqa: E402
 
 PICTURES = ROOT / "docs/pictures"
 #: Column and row of each rule in the drawing of the architecture.
@@ -29,7 +30,7 @@ PLACES = {
     "import_l1c": (0, 1),
     "resample": (1, 1),
     "dem": (1, 2),
-    "look_up_table": (2, -1),
+    "cirrus_correction": (1.9, 1.05),
     "scene_classification_overview": (1, 0),
     "aerosol": (2, 0),
     "water_vapour": (3, 0),
@@ -125,17 +126,19 @@ def environment() -> None:
 def irradiance() -> None:
     """Draw the light on slopes that face the sun, or away from it."""
     figure, axes = _figure()
-    slope = np.linspace(-50, 50, 201)
-    cosine = np.cos(np.radians(_SUN_ZENITH - slope))
+    slope = np.linspace(-55, 55, 221)
+    cosine, level = np.cos(np.radians(_SUN_ZENITH - slope)), np.cos(np.radians(_SUN_ZENITH))
+    sun = np.maximum(cosine, 0) / level - 1
+    steep = 1 - np.cos(np.radians(slope))
+    # A slope by itself: no mountain hides more of the sky than it does.
+    lie = (sun, np.zeros_like(sun), steep / 2, cosine - np.cos(np.radians(slope)) * level, steep)
     table = cached_table("continental")
     for aot550, style in ((0.1, "-"), (0.5, "--")):
         for band in ("B02", "B8A"):
             air = _air(table, band, aot550)
             terms = (float(air.transmittance_down), float(air.direct_down), float(air.spherical_albedo))
-            lit = (cosine > 0).astype(float)
-            sky_view = (1 + np.cos(np.radians(slope))) / 2
-            ratio = np.maximum(cosine, 0) / np.cos(np.radians(_SUN_ZENITH))
-            light = [relative_irradiance(r, s, v, *terms, 0.15) for r, s, v in zip(ratio, lit, sky_view, strict=True)]
+            sky = sky_terms(table, reference_response("S2A", band), _SUN_ZENITH, aot550, (0.0, 1.0))[0]
+            light = relative_irradiance(*lie, *terms, *sky, 0.15)
             axes.plot(slope, light, style, label=f"{band}, AOT {aot550}", color="C0" if band == "B02" else "C3")
     axes.set(xlabel="slope (degrees; positive towards the sun)", ylabel="light relative to level ground")
     axes.legend()
@@ -147,7 +150,13 @@ def rule_graph(known_only: bool = True) -> set[tuple[str, str]]:
 
     Those without a place in the drawing are left out unless they are asked for.
     """
-    settings = ["dem=config", "boa_uncertainty=true", "formats=safe,cog,zarr", "output=results/architecture"]
+    settings = [
+        "dem=config",
+        "boa_uncertainty=true",
+        "cirrus_correction=true",
+        "formats=safe,cog,zarr",
+        "output=results/architecture",
+    ]
     command = [sys.executable, "-m", "snakemake", "--rulegraph", "--config", *settings]
     dot = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))

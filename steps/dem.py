@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 
 from steps.core.cli import cli
+from steps.core.code import code_digest
 from steps.core.rasters import BLOCK, Grid, create, read, row_blocks
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import TERRAIN, TERRAIN_SCALES
@@ -18,14 +20,15 @@ from steps.sentinel2.scene import Scene
 from steps.terrain.elevation import ElevationModel, elevation_model
 from steps.terrain.horizon import DIRECTIONS, LINES, add_sky, cast_shadow, cell_heights
 from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence
+from steps.terrain.kept import KeptShape
 
 logger = logging.getLogger(__name__)
 
 #: A tile has relief if its highest and lowest points differ by this much, m.
 RELIEF = 50
-#: The surroundings matter as far as a mountain of the scene's relief throws shadow, at least this many times its
-#: height (it then hides less than 2 % of the sky) and at most so far, m.
-_REACH = 5
+#: The surroundings matter as far as a mountain of the scene's relief throws shadow under a sun 8 degrees high, this
+#: many times its height (where it hides less than 1 % of the sky), and at most so far, m.
+_REACH = 7
 _FARTHEST = 10_000
 #: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.l1c.roi.ALIGNMENT`.
 _SUN_NODES = 960
@@ -44,7 +47,8 @@ def run(
 ) -> None:
     """Describe the ground at 10, 20, 60 and 80 m: elevation, slope, aspect, solar incidence, cast shadow, sky view.
 
-    Cast shadow and sky view of 10 and 60 m are those of 20 m.
+    Cast shadow and sky view of 10 and 60 m are those of 20 m. Elevation and sky view are kept in the cache folder for
+    the next product of the same tile and elevation model.
 
     Parameters
     ----------
@@ -80,17 +84,21 @@ def run(
     with elevation_model(dem, scene.overview, _FARTHEST, scene.roi or scene.whole, threads) as model:
         for note in model.notes:
             logger.warning("%s", note)
-        ground = _Ground(model, scene, *_look(model, scene.overview, suns[-1]))
+        code = code_digest("steps.dem"), rasterio.__version__, rasterio.__gdal_version__
+        shape = KeptShape(model.digest, model.beyond, scene.whole, scene.grid, *code)
+        ground = _Ground(model, scene, shape, *_look(model, scene.overview))
         for path, grid, sun in zip(outputs, grids, suns, strict=True):
             _write_relief(path, grid, sun, ground, None if grid.resolution in (20, 80) else terrain_20m, threads)
+        shape.used()
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """An elevation model, the scene, how far around a pixel the model matters (m), its level elsewhere, and tags."""
+    """An elevation model, the scene, what is kept of its ground, how far the model matters (m), its level, and tags."""
 
     model: ElevationModel
     scene: Scene
+    shape: KeptShape
     reach: float
     level: float
     facts: dict[str, str]
@@ -106,11 +114,17 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     model, tile = ground.model, ground.tile(grid)
     # The horizon of a part may be anywhere in the tile.
     seen = grid if coarse else tile
-    wide = model.read(seen, margin, tile, threads)
+    size = round(grid.resolution)
+
+    def known() -> np.ndarray:
+        elevation = model.read(seen, margin, tile, threads)
+        _fill(elevation, margin, ground.level)
+        return elevation
+
+    wide = ground.shape.array(f"elevation_{size}m", known)
     rows, columns = grid.within(seen)
     elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
-    _fill(wide, margin, ground.level)
     tags: dict[str, Any] = ground.facts | _facts(
         float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8"))
     )
@@ -120,8 +134,9 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     if coarse:
         views = _views_from(coarse, grid)
     else:
-        corner = rows.start + margin, columns.start + margin
-        views = _views(np.ascontiguousarray(elevation), margin, wide, corner, grid, sun, threads)
+        corner, near = (rows.start + margin, columns.start + margin), np.ascontiguousarray(elevation)
+        sky = ground.shape.array(f"sky_view_{size}m", lambda: _sky_view(near, margin, wide, corner, grid, threads))
+        views = _views(sky, _shadow(near, margin, grid, sun, threads))
     with create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), **tags) as raster:
         for rows in row_blocks(grid.height):
             around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
@@ -138,7 +153,11 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
 
 
 def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
-    raster.write(band, np.rint(values / np.float32(TERRAIN_SCALES[band])).astype("int16"), rows.start)
+    raster.write(band, _stored(band, values), rows.start)
+
+
+def _stored(band: str, values: np.ndarray) -> np.ndarray:
+    return np.rint(values / np.float32(TERRAIN_SCALES[band])).astype("int16")
 
 
 def _tile_facts(relief: bool, mean: float) -> dict[str, str]:
@@ -171,11 +190,6 @@ class _Sun:
         size = (rows.start, rows.stop - rows.start, self._grid.width)
         return at_pixels(self._east, self._spacing, *size), at_pixels(self._north, self._spacing, *size)
 
-    @property
-    def longest_shadow(self) -> float:
-        """Length of the shadow per metre of height where the sun is lowest."""
-        return float(np.hypot(self._east, self._north).max())
-
 
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
@@ -190,7 +204,7 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
 
 
-def _look(model: ElevationModel, tile: Grid, sun: _Sun) -> tuple[float, float, dict[str, str]]:
+def _look(model: ElevationModel, tile: Grid) -> tuple[float, float, dict[str, str]]:
     """Return how far around a pixel (m) the ground matters, its level where it is unknown, and tags of a tile."""
     step = 200
     columns, rows = (math.ceil(n * tile.resolution / step) for n in (tile.width, tile.height))
@@ -200,7 +214,7 @@ def _look(model: ElevationModel, tile: Grid, sun: _Sun) -> tuple[float, float, d
     difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
     mean = float(np.nanmean(np.where(np.isnan(inside), model.beyond, inside), dtype="f8"))
     level = mean if math.isnan(model.beyond) else model.beyond
-    return min(_FARTHEST, difference * max(_REACH, sun.longest_shadow)), level, _tile_facts(relief >= RELIEF, mean)
+    return min(_FARTHEST, difference * _REACH), level, _tile_facts(relief >= RELIEF, mean)
 
 
 def _fill(elevation: np.ndarray, margin: int, level: float) -> None:
@@ -221,11 +235,13 @@ def _fill(elevation: np.ndarray, margin: int, level: float) -> None:
     np.copyto(elevation, inside.min(), where=np.isnan(elevation))
 
 
-def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], grid: Grid, sun, threads) -> Callable:
-    """Search the horizons; return a function of rows that gives sky view (0-1) and cast shadow.
+def _views(sky_view: np.ndarray, shadow: np.ndarray) -> Callable:
+    """Return a function of rows that gives sky view (0-1) and cast shadow, from the stored numbers of the former."""
+    return lambda rows: (sky_view[rows] * np.float32(TERRAIN_SCALES["sky_view"]), shadow[rows])
 
-    The horizon of the sky is looked for in `wide`, in which the pixels begin at `corner`.
-    """
+
+def _shadow(elevation: np.ndarray, margin: int, grid: Grid, sun, threads: int) -> np.ndarray:
+    """Search the way to the sun from each pixel; return cast shadow."""
     shadow = np.empty(grid.shape, bool)
     cells = cell_heights(elevation)
 
@@ -235,10 +251,16 @@ def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], gr
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(cast, row_blocks(grid.height)))
-        near = slice(margin - 1, 1 - margin or None)
-        east, south = gradient(elevation[near, near], grid.resolution)
-        steps = range(-(DIRECTIONS // 8), DIRECTIONS // 4 - DIRECTIONS // 8)
-        sky = np.zeros(grid.shape, np.float32)
+    return shadow
+
+
+def _sky_view(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], grid: Grid, threads) -> np.ndarray:
+    """Search the horizons in `wide`, in which the pixels begin at `corner`; return stored numbers of the sky view."""
+    near = slice(margin - 1, 1 - margin or None)
+    east, south = gradient(elevation[near, near], grid.resolution)
+    steps = range(-(DIRECTIONS // 8), DIRECTIONS // 4 - DIRECTIONS // 8)
+    sky = np.zeros(grid.shape, np.float32)
+    with ThreadPoolExecutor(threads) as pool:
         for angle in steps:
             _sweep(pool, wide, east, south, corner, grid.resolution, angle + 1, sky)
         # The other half of the directions are nearer to the columns than to the rows.
@@ -247,7 +269,7 @@ def _views(elevation: np.ndarray, margin: int, wide, corner: tuple[int, int], gr
         for angle in steps:
             _sweep(pool, wide, south, east, corner[::-1], grid.resolution, angle, turned)
     sky = turned.T / (np.sqrt(1 + east.T**2 + south.T**2) * DIRECTIONS)
-    return lambda rows: (sky[rows], shadow[rows])
+    return _stored("sky_view", sky)
 
 
 def _sweep(pool, elevation, along, across, corner, pixel: float, angle: int, sky: np.ndarray) -> None:

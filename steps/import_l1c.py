@@ -14,12 +14,13 @@ from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest
 from steps.core.parallel import RunAll, workers
-from steps.core.rasters import BLOCK, Grid, check_space, create, write
+from steps.core.rasters import BLOCK, Grid, RasterWriter, check_space, create, write
 from steps.l1c.checksums import Setting
-from steps.l1c.formats import Window, open_product
+from steps.l1c.formats import open_product
 from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
 from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced, reduced_rows
+from steps.l1c.protocol import Window
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
 from steps.l2a.documents import check_documents
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, RESOLUTIONS, TILE_SIZE, native_bands
@@ -112,29 +113,43 @@ def run(
             r: stack.enter_context(create(outputs[r], TOA, grid.at(r), native_bands(r), product=scene.product))
             for r in RESOLUTIONS
         }
-        flags, product_20m = np.zeros(grid.at(20).shape, "u1"), (scene.roi or grid).at(20)
+        flags, wanted = np.zeros(grid.at(20).shape, "u1"), (scene.roi or grid).at(20)
         of_tile = _mask_flags(product, masks, tile.at(20), run_all)
-        flags[product_20m.within(grid.at(20))] = of_tile[product_20m.within(tile.at(20))]
-        part, part_20m, distant = grid.at(60).within(tile), grid.at(20).within(tile), {}
-        for band, stored, found in _overview(product, BANDS if roi else _COARSE, run_all):
-            distant[band] = stored
-            if found is not None:
-                rasters[60].write(band, stored[part], 0)
-                flags |= found[part_20m]
-        bands = (
-            _decode_part(product, scene, distant, run_all) if roi else _decode_all(product, blocks, distant, run_all)
-        )
-        for band, row, stored, found in bands:
-            rasters[PIXEL_SIZE[band]].write(band, stored, row)
-            start = row * PIXEL_SIZE[band] // 20
-            flags[start : start + len(found)] |= found
-        _check_data(product, flags[product_20m.within(grid.at(20))], roi)
-        distant = {band: distant[band] for band in BANDS}
+        flags[wanted.within(grid.at(20))] = of_tile[wanted.within(tile.at(20))]
+        distant = _write_bands(product, scene, blocks, rasters, flags, run_all)
+        _check_data(product, flags[wanted.within(grid.at(20))], roi)
         defaults += _even_images(product, distant)
     _write_overview(overview, scene, distant, of_tile)
     write(mask, MASK, grid.at(20), {"mask": flags}, compress=True)
     write(angles, ANGLES, product.nodes, product.angles, compress=True)
     dataclasses.replace(scene, defaults=scene.defaults + defaults).write(metadata)
+
+
+def _write_bands(
+    product: L1C,
+    scene: Scene,
+    blocks: dict[str, int],
+    rasters: dict[int, RasterWriter],
+    flags: np.ndarray,
+    run_all: RunAll,
+) -> dict[str, np.ndarray]:
+    """Decode all bands into the raster of their pixel size, and add what they lack to `flags`; return the overview."""
+    grid, tile, distant = scene.grid, product.scene.grid, {}
+    part, part_20m = grid.at(60).within(tile), grid.at(20).within(tile)
+    for band, stored, found in _overview(product, BANDS if scene.roi else _COARSE, run_all):
+        distant[band] = stored
+        if found is not None:
+            rasters[60].write(band, stored[part], 0)
+            flags |= found[part_20m]
+    if scene.roi:
+        bands = _decode_part(product, scene, distant, run_all)
+    else:
+        bands = _decode_all(product, blocks, distant, run_all)
+    for band, row, stored, found in bands:
+        rasters[PIXEL_SIZE[band]].write(band, stored, row)
+        start = row * PIXEL_SIZE[band] // 20
+        flags[start : start + len(found)] |= found
+    return {band: distant[band] for band in BANDS}
 
 
 def check(l1c: Path, checksums: Setting = "refuse", threads: int = 1) -> tuple[str, tuple[str, ...]]:

@@ -47,6 +47,8 @@ def run(l1c: str, settings: str, snakefile: Path, threads: int = 1) -> None:
             "--no-hooks",
             "--quiet",
             "all",
+            "--",
+            "files",
         ]
         last = _messages([str(word) for word in command])
     if last is not None:

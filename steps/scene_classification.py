@@ -60,27 +60,55 @@ def run(
 ) -> None:
     """Classify a scene at 20 m and derive its classification at 60 m, or classify the overview of a whole tile at 80 m.
 
-    stack: the twelve bands; terrain: of their pixels, flat without a DEM. mask, classification_60m: the product's
-    quality flags at 20 m, and the derived classification; not for an overview.
-    shadow_limits: output of an overview: how dark land has to be, where the shadows of clouds fall, to be in them.
-    tile_shadow_limits: that of the whole tile's overview, for improved mode: so that a part of a tile has the shadows
-    that it has in the whole one. Without it they are looked for in the scene.
-    vapour, tile_vapour: likewise the column of water vapour, as above sea level, that tells what of the ground is seen
-    in B10.
-    water_bodies, land_cover, snow_condition: ESA CCI maps in any projection that cover the scene; the rules that
-    need a map that is not given are skipped. snow_possible: whether snow can occur at all. median_filter: size in
-    pixels of a median filter over the classes, 0 for none. Saturated and defective pixels become class 1.
-    mode: classic (the rules of Sen2Cor 2.8) or improved. Improved mode makes the improvements that are named (all
-    unless given), looks for shadows by angles (sun and view angles at the 5 km nodes), for parallax in B08 of toa_10m
-    where that is given, and grows clouds by cloud_buffer (m). cloud_model s2cloudless: that model, if it is installed,
-    confirms and adds clouds in improved mode; it needs toa_10m.
+    Parameters
+    ----------
+    stack
+        Top-of-atmosphere reflectance of the twelve bands.
+    metadata
+        The scene.
+    terrain
+        Terrain of the pixels of `stack`, flat without a DEM.
+    classification
+        Output: classes and probabilities. Saturated and defective pixels become class 1.
+    mask, classification_60m
+        The product's quality flags at 20 m, and the output at 60 m; not for an overview.
+    shadow_limits
+        Output of an overview: how dark land has to be, where the shadows of clouds fall, to be in them.
+    tile_shadow_limits
+        That of the whole tile's overview, for improved mode: so that a part of a tile has the shadows that it has in
+        the whole one. Without it they are looked for in the scene.
+    vapour, tile_vapour
+        Likewise the column of water vapour, as above sea level, that tells what of the ground is seen in B10.
+    water_bodies, land_cover, snow_condition
+        ESA CCI maps in any projection that cover the scene; the rules that need a map that is not given are skipped.
+    snow_possible
+        Whether snow can occur at all.
+    median_filter
+        Size in pixels of a median filter over the classes, 0 for none.
+    mode
+        classic (the rules of Sen2Cor 2.8) or improved.
+    improvements
+        Which of them improved mode makes; all unless given.
+    angles
+        Sun and view angles at the 5 km nodes, by which improved mode looks for shadows.
+    toa_10m
+        B08 at 10 m, in which improved mode looks for parallax where it is given.
+    cloud_buffer
+        By how much clouds grow in improved mode, m.
+    cloud_model
+        s2cloudless: that model, if it is installed, confirms and adds clouds in improved mode; it needs `toa_10m`.
+    threads
+        The result does not depend on it.
+
+    Raises
+    ------
+    StepError
+        If grids differ, an option lacks another one that it needs, or a file cannot be read or written.
     """
     if mode == "classic" and cloud_model != "rules":
         raise StepError(f"classification.cloud_model: {cloud_model} needs `classification.mode: improved`")
     grid, scene = grid_of(stack, TOA), Scene.read(metadata)
-    for path, kind in ((mask, MASK), (terrain, TERRAIN)):
-        if path and grid_of(path, kind) != grid:
-            raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+    _check_grids(stack, grid, mask, terrain)
     flags = read(mask, MASK, "mask") if mask else np.zeros(grid.shape, np.uint8)
     missing = np.zeros(grid.shape, np.bool_)
     given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
@@ -115,17 +143,30 @@ def run(
         vapour=found, table=table,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
-    if median_filter > 1:
-        from scipy import ndimage
-
-        scl = ndimage.median_filter(scl, median_filter)
-    scl[(flags & (MASK_SATURATED | MASK_DEFECTIVE) != 0) & ~missing] = SATURATED_DEFECTIVE
+    scl = _finished(scl, flags, missing, median_filter)
     cloud[scl == NO_DATA] = snow[scl == NO_DATA] = 0
     if classification_60m:
         coarse = {"SCL": kernels.median_3x3(scl), "CLD": kernels.mean_3x3(cloud), "SNW": kernels.mean_3x3(snow)}
         _write(classification_60m, grid.at(60), coarse, mode, defaults)
     _write_overview(shadow_limits, vapour, grid, scene, shadow_found, found)
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
+
+
+def _check_grids(stack: Path, grid: Grid, mask: Path | None, terrain: Path) -> None:
+    """Raise `StepError` unless the quality flags and the terrain are on the grid of the stack."""
+    for path, kind in ((mask, MASK), (terrain, TERRAIN)):
+        if path and grid_of(path, kind) != grid:
+            raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+
+
+def _finished(scl: np.ndarray, flags: np.ndarray, missing: np.ndarray, median_filter: int) -> np.ndarray:
+    """Return classes under a median filter (pixels), with class 1 for what the quality flags say, unless missing."""
+    if median_filter > 1:
+        from scipy import ndimage
+
+        scl = ndimage.median_filter(scl, median_filter)
+    scl[(flags & (MASK_SATURATED | MASK_DEFECTIVE) != 0) & ~missing] = SATURATED_DEFECTIVE
+    return scl
 
 
 def _write(path: Path, grid: Grid, bands: dict[str, np.ndarray], mode: str, defaults: list[str]) -> None:

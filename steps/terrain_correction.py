@@ -1,7 +1,8 @@
 """Correct surface reflectance for the light that slopes really get."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +18,15 @@ from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
 from steps.core.parallel import Backend, RunAll, workers
-from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of
+from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of, write
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.bands import native_bands
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, GAIN, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import CorrectedRaster, SceneMeans, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM
-from steps.terrain.correction import correct_terrain
+from steps.terrain.correction import Light, correct_terrain
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ def run(
     scene_means: Path,
     corrected: list[Path],
     report: Path,
+    gain: list[Path] | None = None,
     correction: Literal["auto", "always"] = "auto",
     min_cos_incidence: float = 0.2,
     threads: int = 1,
@@ -76,6 +79,8 @@ def run(
         The reflectance rasters to write, in the order of `boa`.
     report
         Output: `TerrainReport`.
+    gain
+        If wanted: what reflectance was multiplied with, in the order of `boa`, for the uncertainty.
     correction
         auto: only if the terrain raster says that there is relief; otherwise `boa` is only rounded.
     min_cos_incidence
@@ -90,10 +95,11 @@ def run(
         If the correction is demanded and there is no elevation model.
     """
     inputs = classification, metadata, angles, aot, aerosol_model, scene_means
+    gains: Sequence[Path | None] = gain or [None] * len(boa)
     with workers(backend, threads, scheduler) as run_all:
         reports = [
             _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
-            for files in zip(boa, terrain, corrected, strict=True)
+            for files in zip(boa, terrain, corrected, gains, strict=True)
         ]
     write_document(report, TerrainReport(min_cos_incidence, tuple(reports)))
 
@@ -102,6 +108,7 @@ def _corrected(
     boa: Path,
     terrain: Path,
     corrected: Path,
+    gain: Path | None,
     classification: Path,
     metadata: Path,
     angles: Path,
@@ -122,6 +129,9 @@ def _corrected(
     if correction == "auto" and tags["relief"] == "no":
         logger.info("no relief: reflectance stays as it is")
         _round(boa, corrected, grid)
+        if gain:
+            one = np.full(grid.shape, round(1 / GAIN.scale), GAIN.dtype)
+            write(gain, GAIN, grid, dict.fromkeys(_gained(bands_of(boa, BOA), resolution), one))
         return CorrectedRaster(resolution, applied=False)
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
@@ -132,14 +142,20 @@ def _corrected(
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
     counts = []
     parts = run_all(_field, bands, boa, mesh, angle_grid, atmosphere, sky, table, scene)
-    fields = [np.stack(part) for part in zip(*parts, strict=True)]
-    with create(corrected, BOA, grid, bands) as raster:
+    nodes, sky_of_bands, around = (np.stack(part) for part in zip(*parts, strict=True))
+    light = Light(nodes, sky_of_bands, CELL[resolution], around, _CELL // resolution)
+    with contextlib.ExitStack() as stack:
+        raster = stack.enter_context(create(corrected, BOA, grid, bands))
+        gained = _gained(bands, resolution) if gain else ()
+        gains = stack.enter_context(create(gain, GAIN, grid, gained)) if gain else None
         cloud = is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH))
         in_classes = nearest_indices(cloud.shape, *grid_of(classification, CLASSIFICATION).positions(grid))
-        results = run_all(_correct, blocks, boa, terrain, cloud, in_classes, resolution, fields, limit)
-        for rows, (block, count) in zip(blocks, results, strict=True):
-            for band, values in zip(bands, block, strict=True):
-                raster.write(band, values, rows.start)
+        results = run_all(_correct, blocks, boa, terrain, cloud, in_classes, light, limit, bool(gain))
+        for rows, (block, more, count) in zip(blocks, results, strict=True):
+            for k, band in enumerate(bands):
+                raster.write(band, block[k], rows.start)
+                if gains and band in gained:
+                    gains.write(band, more[k], rows.start)
             counts.append(count)
     valid, shaded, limited = np.sum(counts, axis=0).T
     return CorrectedRaster(
@@ -148,6 +164,11 @@ def _corrected(
         shadow_percent=round(100 * float(shaded[0] / max(valid[0], 1)), 3),
         limited_percent={band: round(100 * float(limited[k] / max(valid[k], 1)), 3) for k, band in enumerate(bands)},
     )
+
+
+def _gained(bands: Sequence[str], resolution: int) -> list[str]:
+    """Return the bands of which the gain is wanted: those whose pixels are finest there."""
+    return [band for band in native_bands(resolution) if band in bands]
 
 
 def _round(boa: Path, corrected: Path, grid: Grid) -> None:
@@ -223,19 +244,25 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
 
 
 def _correct(
-    rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, resolution: int, fields, limit: float
+    rows: slice,
+    boa: Path,
+    terrain: Path,
+    cloud: np.ndarray,
+    in_classes,
+    light: Light,
+    limit: float,
+    with_gain: bool,
 ):
-    """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
+    """Return the corrected reflectance and the gain of a block of rows, (bands, rows, width), and the bands' counts."""
     level, ground = (
         read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
         read_bands(terrain, TERRAIN, _GROUND, rows),
     )
     result, counts = np.empty(level.shape, BOA.dtype), np.empty((*level.shape[:2], 3), np.int64)
-    cell, ratio = CELL[resolution], _CELL // resolution
+    gain = np.empty(level.shape, GAIN.dtype) if with_gain else None
     cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
-    nodes, sky, around = fields
-    correct_terrain(level, ground, cloudy, rows.start, nodes, sky, cell, around, ratio, limit, result, counts)
-    return result, counts.sum(axis=1)
+    correct_terrain(level, ground, cloudy, rows.start, light, limit, result, gain, counts)
+    return result, gain, counts.sum(axis=1)
 
 
 if __name__ == "__main__":

@@ -93,19 +93,19 @@ def run(
     threads
         Files that are written side by side, by processes: GDAL's copying holds the interpreter's lock, and its own
         threads do half of what they could.
+
+    Raises
+    ------
+    StepError
+        If a raster is on another grid or cannot be read, or the folder cannot be written.
     """
     scene = Scene.read(metadata)
     sizes_of_boa = [round(grid_of(path, BOA).resolution) for path in boa or ()]
-    sources: dict[int, dict[str, Path]] = {size: {} for size in RESOLUTIONS}
     maps = ((AOT, aot), (WVP, wvp), (CLASSIFICATION, classification), (MASK, mask), (TERRAIN, terrain))
     given = [(20, kind, path) for kind, path in maps]
     for kind, paths in ((BOA, boa), (UNCERTAINTY, uncertainty), (FLAT, flat)):
         given += [(size, kind, path) for size, path in zip(sizes_of_boa, paths, strict=True)] if paths else []
-    for size, kind, path in given:
-        if path:
-            if grid_of(path, BOA if kind == FLAT else kind) != scene.grid.at(size):
-                raise StepError(f"{path}: its pixels are not those of the scene at {size} m; run its stage again")
-            sources[size][kind.name] = path
+    sources = _sources(scene, given)
     for of_size in sources.values():
         of_size |= {kind.name: path for kind, path in ((ANGLES, angles), (AEROSOL_GROUND, aerosol_ground)) if path}
     wanted = chosen_assets(products or get_args(Product), sizes_of_boa, layers or (), bool(uncertainty))
@@ -117,6 +117,17 @@ def run(
         largest_first = sorted(sizes, key=sizes.__getitem__, reverse=True)
         write_files(cogs, write, [(key, wanted[key]) for key in largest_first], threads)
         seal_folder(folder, cogs)
+
+
+def _sources(scene: Scene, given: list[tuple[int, Kind, Path | None]]) -> dict[int, dict[str, Path]]:
+    """Return the rasters that are given by pixel size (m) and kind; raise `StepError` if one is on another grid."""
+    sources: dict[int, dict[str, Path]] = {size: {} for size in RESOLUTIONS}
+    for size, kind, path in given:
+        if path:
+            if grid_of(path, BOA if kind == FLAT else kind) != scene.grid.at(size):
+                raise StepError(f"{path}: its pixels are not those of the scene at {size} m; run its stage again")
+            sources[size][kind.name] = path
+    return sources
 
 
 def _size(asset: Asset, scene: Scene) -> int:

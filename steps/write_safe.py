@@ -13,8 +13,9 @@ from steps.core.documents import atomic, link, read_document
 from steps.core.errors import StepError
 from steps.core.parallel import workers
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product, open_product
+from steps.l1c.formats import open_product
 from steps.l1c.metadata import granule_of, masks_of
+from steps.l1c.protocol import Product
 from steps.l2a.documents import Sources, l2a_documents, read_sources
 from steps.l2a.elements import Auxiliary, Identity, serialise
 from steps.l2a.manifest import manifest

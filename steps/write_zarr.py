@@ -12,9 +12,10 @@ from steps.core.errors import StepError
 from steps.core.parallel import RunAll, workers
 from steps.core.rasters import Grid, Kind, check_space, grid_of, read, row_blocks
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product, open_product
+from steps.l1c.formats import open_product
 from steps.l1c.grib import Message
 from steps.l1c.metadata import granule_of, masks_of
+from steps.l1c.protocol import Product
 from steps.l2a import eopf
 from steps.l2a.documents import Sources, read_sources
 from steps.l2a.eopf_angles import write_angles

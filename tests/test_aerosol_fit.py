@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import lognorm, multivariate_normal
 
 from steps.atmosphere import aerosol_fit
 from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
@@ -75,15 +75,27 @@ def gaussian(mean, spread):
 
 
 def test_one_sample_and_what_was_expected_meet_by_their_precisions(monkeypatch):
-    """A cell by itself: the product of two normal distributions has the sum of their precisions."""
+    """A cell by itself: of two lognormal distributions the logarithms have the sum of their precisions."""
     monkeypatch.setattr(aerosol_fit, "ODD", 1e-12)
     monkeypatch.setattr(aerosol_fit, "INDEPENDENT", 1.0)
     monkeypatch.setattr(aerosol_fit, "NEIGHBOURHOODS", ((None, (0, 0)),))
     one = np.ones((1, 1))
     expected = Thickness(0.3 * one, 0.1 * one)
-    found = fit_thickness(NODES, gaussian(0.5 * one[None], 0.1), one[None], ((1e-3, 0),), expected, 1.28)
-    assert found.aot550.item() == pytest.approx(0.4, abs=2e-3)
-    assert found.uncertainty.item() == pytest.approx(0.1 / np.sqrt(2), rel=0.03)
+    prior, spread = lognorm.interval(0.6827, *_of(0.3, 0.1)), 0.25
+    middle, width = np.log(prior).mean(), np.diff(np.log(prior)).item() / 2
+    sample = -0.5 * ((np.log(NODES) - np.log(0.5)) / spread) ** 2
+    found = fit_thickness(NODES, sample[:, None, None, None] * one, one[None], ((1e-3, 0),), expected, 1.28)
+    precision = width**-2 + spread**-2
+    both = (middle / width**2 + np.log(0.5) / spread**2) / precision
+    assert found.aot550.item() == pytest.approx(np.exp(both + 0.5 / precision), abs=2e-3)
+    assert found.uncertainty.item() == pytest.approx(np.exp(both) / np.sqrt(precision), rel=0.04)
+
+
+def _of(mean, deviation):
+    """Shape, location and scale of SciPy's lognormal distribution of a mean and a standard deviation."""
+    shape = np.sqrt(np.log1p((deviation / mean) ** 2))
+    assert lognorm.stats(shape, 0, mean / np.exp(shape**2 / 2)) == pytest.approx((mean, deviation**2))
+    return shape, 0, mean / np.exp(shape**2 / 2)
 
 
 def test_a_cell_without_a_sample_takes_after_its_neighbours():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steps.core.rasters import Grid
-from steps.dem import _views
+from steps.dem import _shadow, _sky_view, _views
 from steps.terrain.horizon import DIRECTIONS, cell_heights, horizon_tangents
 from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence
 
@@ -27,7 +27,8 @@ def views(elevation, margin, zenith=45.0, azimuth=180.0, threads=1):
     rows, columns = (n - 2 * margin for n in elevation.shape)
     grid = Grid(32633, 0, 0, PIXEL, columns, rows)
     elevation, sun = elevation.astype(np.float32), Sun(zenith, azimuth, columns)
-    return _views(elevation, margin, elevation, (margin, margin), grid, sun, threads)(slice(0, rows))
+    sky_view = _sky_view(elevation, margin, elevation, (margin, margin), grid, threads)
+    return _views(sky_view, _shadow(elevation, margin, grid, sun, threads))(slice(0, rows))
 
 
 def plane(slope, aspect, size):
@@ -51,6 +52,7 @@ def test_plane_has_its_slope_aspect_and_incidence(slope, aspect):
     np.testing.assert_allclose(got[2], expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [0, 10, 30, 50])
 @pytest.mark.parametrize("aspect", [0, 10, 75, 222])
 def test_plane_sees_half_of_one_plus_cosine(slope, aspect):
@@ -120,6 +122,39 @@ def test_bottom_of_a_round_crater_sees_the_sine_squared_of_its_rim():
     assert sky[95, 95] == pytest.approx(np.cos(h) ** 2, abs=0.01)
 
 
+def test_bowl_sees_the_same_sky_everywhere():
+    """From any point of a sphere's inside the share of a part of it is that of the area: the bowl hides h / 2R."""
+    y, x = np.mgrid[-130:131, -130:131] * PIXEL
+    radius, rim = 3000.0, 2000.0
+    depth = radius - np.sqrt(radius**2 - rim**2)
+    distance = np.hypot(x, y)
+    inside = np.sqrt(np.maximum(radius**2 - distance**2, 0))
+    bowl = np.where(distance < rim, radius - inside, depth)
+    sky, _ = views(bowl, 5)
+    within = distance[5:-5, 5:-5] < 0.9 * rim
+    np.testing.assert_allclose(sky[within], 1 - depth / (2 * radius), atol=0.012)
+    np.testing.assert_allclose(sky[distance[5:-5, 5:-5] > rim + 2 * PIXEL], 1, atol=2e-3)
+
+
+def test_cone_sees_what_a_plane_sees_and_throws_a_shadow_of_two_tangents():
+    """All of it lies behind its tangent planes; its shadow is the hull of its foot and of its tip's shadow."""
+    y, x = np.mgrid[-150:151, -150:151] * PIXEL
+    height, foot, zenith, azimuth = 700.0, 1000.0, 70.0, 205.0
+    distance = np.hypot(x, y)
+    cone = np.maximum(0, height * (1 - distance / foot))
+    sky, shadow = views(cone, 5, zenith, azimuth)
+    x, y, distance = (a[5:-5, 5:-5] for a in (x, y, distance))
+    side = (distance > 10 * PIXEL) & (distance < foot - 3 * PIXEL)
+    np.testing.assert_allclose(sky[side], (1 + np.cos(np.arctan(height / foot))) / 2, atol=4e-3)
+    length = height * np.tan(np.radians(zenith))
+    tip = -np.sin(np.radians(azimuth)) * length, np.cos(np.radians(azimuth)) * length
+    # How far a point is outside of the nearest of the discs that the hull is made of.
+    outside = np.min([np.hypot(x - t * tip[0], y - t * tip[1]) - (1 - t) * foot for t in np.linspace(0, 1, 401)], 0)
+    beyond = distance > foot + 2 * PIXEL
+    assert shadow[beyond & (outside < -1.5 * PIXEL)].all()
+    assert not shadow[beyond & (outside > 1.5 * PIXEL)].any()
+
+
 @pytest.mark.parametrize("azimuth", [180, 90, 135, 157.3])
 def test_shadow_of_a_long_wall_has_the_length_of_its_height_times_tangent(azimuth):
     """A wall of height 300 m on the side of the sun, everything behind its foot line up to 300 tan(60) is dark."""
@@ -165,6 +200,7 @@ def slow_shadow(elevation, margin, zenith, azimuth):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("azimuth", [0, 17, 45, 101, 163.7, 180, 250, 300])
 def test_cast_shadow_is_that_of_the_slow_twin(azimuth):
     from scipy.ndimage import gaussian_filter

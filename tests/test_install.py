@@ -61,7 +61,7 @@ def test_conda_environment_holds_the_dependencies():
 
 @pytest.mark.slow
 def test_stages_run_in_the_conda_environment(tmp_path):
-    """With a stand-in for conda; Snakemake copies the file, and takes PYTHONPATH away."""
+    """With a stand-in for conda, in another folder; Snakemake copies the file, and takes PYTHONPATH away."""
     base = tmp_path / "conda"
     (base / "bin").mkdir(parents=True)
     (base / "bin/conda").write_text(FAKE_CONDA.format(python=sys.executable))
@@ -69,8 +69,9 @@ def test_stages_run_in_the_conda_environment(tmp_path):
     (base / "bin/activate").write_text('export PATH="$1/bin:$PATH"\n')
     checkout = Checkout(tmp_path / "checkout")
     demo = f"results/demo/{DEMO_PRODUCT}.SAFE"
-    checkout.bash(f"PATH={base}/bin:$PATH; snakemake {demo} --cores 2 --sdm conda")
-    assert (checkout.folder / demo / "manifest.safe").exists()
+    snakefile = f"--snakefile {checkout.folder}/Snakefile"
+    checkout.bash(f"PATH={base}/bin:$PATH; cd {base}; snakemake {snakefile} {demo} --cores 2 --sdm conda")
+    assert (base / demo / "manifest.safe").exists()
     assert yaml.safe_load((base / "environment.yaml").read_text()) == ENVIRONMENT
     assert ".snakemake/conda" in (base / "used.txt").read_text()
 

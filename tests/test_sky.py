@@ -71,7 +71,7 @@ def test_level_ground_gets_what_level_ground_gets(table):
 
 
 def test_terms_give_back_the_light_they_were_made_from(table):
-    """Within 1 % of all light on level ground, up to slopes of 45 degrees and a sun at 65."""
+    """Within 1.3 % of all light on level ground, up to slopes of 45 degrees and a sun at 65."""
     response = SpectralResponse(table.wavelength[5] * 1000, 1.0, (1.0,))
     for zenith in (0, 40, 65):
         low, high = sky.sky_terms(table, response, zenith, 0.2, (0.0, 2.0))
@@ -85,7 +85,9 @@ def test_terms_give_back_the_light_they_were_made_from(table):
         near, *b = low
         got = near * np.maximum(incidence, 0) / sun + 1 - near
         got = got + b[0] * u + b[1] * v + b[2] * u**2 + b[3] * u * v + b[4] * v**2
-        assert (np.abs(got - here.on(SLOPES, TURNS)) * share).max() < 0.01
+        error = np.abs(got - here.on(SLOPES, TURNS)) * share
+        assert error.max() < 0.013
+        assert error.mean() < 0.004
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The STAC item: valid, complete, relative, and true to the files it refers to."""
 
+import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -12,11 +14,11 @@ import rasterio
 from pystac.validation import RegisteredValidator
 from small_scene import GRID, no_data, write_small_scene
 
-from steps import publish_cog as publish_cog
-from steps import write_cog
+from steps import catalog, publish_cog, write_cog
 from steps.core.documents import write_document
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
+from steps.l2a import stac
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.reports import QualityReport
 from steps.sentinel2.scene_classes import SCL_CLASSES
@@ -68,8 +70,9 @@ def arguments(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def product(arguments, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("product") / "cog"
+    folder = tmp_path_factory.mktemp("products") / NAME / "cog"
     publish_cog.run(**arguments, folder=folder)
+    catalog.run(folder.parents[1] / "catalog.json", folder.parents[1] / "collection.json")
     return folder
 
 
@@ -78,14 +81,91 @@ def item(product):
     return pystac.Item.from_file(product / "item.json")
 
 
-def test_the_item_is_valid(item):
+def validated(thing):
+    """Validate by the core schemas and those of extensions that are at hand; return how many those are."""
     validator = RegisteredValidator.get_validator()
-    for path in (SHARED / "data/format_examples/stac-schemas").glob("*.json"):
+    folders = (SHARED / "data/format_examples/stac-schemas", Path(os.environ.get("STAC_SCHEMAS", "nowhere")))
+    for path in (path for folder in folders for path in folder.glob("*.json")):
         schema = json.loads(path.read_text())
         validator.schema_cache[schema["$id"].rstrip("#")] = schema
     # The schemas of the other extensions are on the web only.
-    item.stac_extensions = [url for url in item.stac_extensions if url in validator.schema_cache]
-    assert len(item.validate()) == 1 + len(item.stac_extensions)
+    thing.stac_extensions = [url for url in thing.stac_extensions if url in validator.schema_cache]
+    assert len(thing.validate()) == 1 + len(thing.stac_extensions)
+    return len(thing.stac_extensions)
+
+
+def test_the_item_is_valid(item):
+    validated(item)
+
+
+def test_collection_and_catalog_are_valid(product):
+    folder = product.parents[1]
+    root = pystac.Catalog.from_file(folder / "catalog.json")
+    validated(root)
+    (collection,) = root.get_children()
+    validated(collection)
+    assert [found.id for found in root.get_items(recursive=True)] == [NAME]
+    assert collection.extent.spatial.bboxes == [next(collection.get_items()).bbox]
+    assert set(collection.item_assets) == KEYS | {"thumbnail"}
+
+
+def test_the_folder_can_be_moved(product, tmp_path):
+    moved = shutil.copytree(product.parents[1], tmp_path / "moved")
+    (item,) = pystac.Catalog.from_file(moved / "catalog.json").get_items(recursive=True)
+    assert item.get_collection().id == stac.COLLECTION
+    assert Path(item.assets["red"].get_absolute_href()).samefile(moved / NAME / "cog/red.tif")
+
+
+def test_an_item_is_read_without_its_catalog(product, tmp_path):
+    alone = shutil.copytree(product, tmp_path / "cog")
+    item = pystac.Item.from_file(alone / "item.json")
+    assert item.to_dict()["assets"]["red"]["href"]
+    assert Path(item.assets["red"].get_absolute_href()).samefile(alone / "red.tif")
+
+
+def finish(item, folder, name):
+    made = json.loads(item.read_text()) | {"id": name}
+    (folder / name / "cog").mkdir(parents=True)
+    (folder / name / "cog/item.json").write_text(json.dumps(made))
+    catalog.run(folder / "catalog.json", folder / "collection.json")
+
+
+def test_products_that_end_at_once_are_all_listed(product, tmp_path):
+    names = [f"{NAME[:-1]}{number}" for number in range(8)]
+    runs = [multiprocessing.Process(target=finish, args=(product / "item.json", tmp_path, name)) for name in names]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0] * 8
+    root = pystac.Catalog.from_file(tmp_path / "catalog.json")
+    assert sorted(item.id for item in root.get_items(recursive=True)) == names
+
+
+def test_an_empty_folder_has_no_catalog(tmp_path):
+    with pytest.raises(StepError, match="no product with COGs"):
+        catalog.run(tmp_path / "catalog.json", tmp_path / "collection.json")
+
+
+def test_links_are_absolute_on_request(arguments, tmp_path):
+    url = "https://example.org/l2a"
+    publish_cog.run(**arguments, folder=tmp_path / NAME / "cog", url=f"{url}/")
+    catalog.run(tmp_path / "catalog.json", tmp_path / "collection.json", url)
+    for path in (tmp_path / NAME / "cog/item.json", tmp_path / "catalog.json", tmp_path / "collection.json"):
+        document = json.loads(path.read_text())
+        links = {link["rel"]: link["href"] for link in document["links"]}
+        assert links["self"] == f"{url}/{path.relative_to(tmp_path)}"
+        assert all(href.startswith("https://") for href in links.values())
+        for key, asset in document.get("assets", {}).items():
+            assert asset["href"].startswith(f"{url}/{NAME}/cog/{key}.")
+
+
+def test_files_have_size_and_checksum(item, product):
+    for asset in item.assets.values():
+        content = (product / asset.href).read_bytes()
+        assert asset.extra_fields["file:size"] == len(content)
+        # A multihash: code of SHA-256, 32 bytes, the digest.
+        assert bytes.fromhex(asset.extra_fields["file:checksum"]) == b"\x12\x20" + hashlib.sha256(content).digest()
 
 
 def test_every_asset_is_there_under_its_key(item, product):
@@ -113,6 +193,12 @@ def test_the_item_says_what_the_files_say(item, product):
             assert tuple(fields["proj:shape"]) == file.shape
             assert fields["proj:transform"] == list(file.transform)[:6]
             assert [band["name"] for band in fields.get("eo:bands", [])] in ([], list(file.descriptions))
+            assert [band["name"] for band in fields["bands"]] == list(file.descriptions)
+            # STAC 1.1 says the same in `bands`.
+            for old, new in zip(fields["raster:bands"], fields["bands"], strict=True):
+                common = {key: old[key] for key in ("data_type", "nodata", "unit") if key in old}
+                others = {f"raster:{key}": value for key, value in old.items() if key not in common}
+                assert common | others == {k: v for k, v in new.items() if k != "name" and not k.startswith("eo:")}
 
 
 def test_the_files_are_links_not_copies(arguments, product):
@@ -145,6 +231,8 @@ def test_properties(item):
 def test_bands_and_classes(item):
     (red,) = item.assets["red"].extra_fields["eo:bands"]
     assert red == {"name": "B04", "common_name": "red", "center_wavelength": 0.4925, "full_width_half_max": 0.002}
+    (band,) = item.assets["red"].extra_fields["bands"]
+    assert {key: band[f"eo:{key}"] for key in red if key != "name"} == {k: v for k, v in red.items() if k != "name"}
     classes = item.assets["scl"].extra_fields["classification:classes"]
     assert [entry["value"] for entry in classes] == list(range(12))
     assert classes[3] == {"value": 3, "name": "cloud_shadow", "color_hint": "643200"}

@@ -14,8 +14,8 @@ import numpy as np
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product
 from steps.l1c.grib import Message
+from steps.l1c.protocol import Product
 from steps.sentinel2.meteorology import CENTRE
 from steps.sentinel2.scene import Auxiliary
 

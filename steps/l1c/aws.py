@@ -6,7 +6,6 @@ it is made of `productInfo.json` and of what all products of the satellite and b
 """
 
 import datetime as dt
-import json
 import re
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.l1c.compact import Compact, Names, Renamed, footprint, named
-from steps.l1c.documents import Xml, element
+from steps.l1c.documents import Xml, element, read_json
 from steps.l1c.files import AGAIN, Files, Folder
 from steps.l1c.safe import PRODUCT_XML
-from steps.l1c.validation import FIRST_WITH_OFFSET, NEWEST_BASELINE
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
+from steps.sentinel2.baselines import FIRST_WITH_OFFSET, NEWEST_BASELINE
 from steps.sentinel2.names import product_parts
 from steps.sentinel2.satellites import platform
 
@@ -33,8 +32,6 @@ _GAIN = {
 }
 _OFFSET = -1000
 _QUANTIFICATION = 10000
-#: Of a file with facts, bytes; real ones have 2000.
-_LARGEST = 10**6
 _TILE, _PRODUCT = "tileInfo.json", "productInfo.json"
 
 
@@ -86,10 +83,10 @@ class AwsTile(Compact):
 
     def _facts(self) -> dict:
         """Return what `productInfo.json` tells, in the tile's folder or the product's."""
-        about = _json(self.path / _TILE)
+        about = read_json(self.path / _TILE)
         path = self._elsewhere(f"{about.get('productPath')}/{_PRODUCT}")
         found = next((p for p in (self.path / _PRODUCT, self.path.parent / _PRODUCT, path) if p and p.is_file()), None)
-        facts = _json(found) if found else {}
+        facts = read_json(found) if found else {}
         if not facts.get("name") and not about.get("productName"):
             raise StepError(f"{self.path}: has neither {_PRODUCT} nor the product's name in {_TILE}; {AGAIN}")
         return {"name": about.get("productName"), "path": about.get("productPath")} | facts
@@ -118,18 +115,6 @@ class AwsTile(Compact):
                 "metadata.xml (in `products/` of the bucket) beside its files as product_metadata.xml"
             )
         return parts
-
-
-def _json(path: Path) -> dict:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("it is far too large")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise StepError(f"{path}: cannot be read ({error!s:.200}); {AGAIN}") from error
-    return found
 
 
 def _made(names: Names, facts: dict, tile: Xml) -> etree._Element:

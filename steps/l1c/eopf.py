@@ -7,16 +7,14 @@ ESA's library, EOPF-CPM: arrays by topic, resolution and band.
 Nothing heavy is imported here: a workflow asks for many products' names before its first job runs.
 """
 
-import contextlib
 import functools
 import hashlib
 import itertools
-import json
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lxml import etree
 
@@ -26,6 +24,7 @@ from steps.l1c.checksums import Setting
 from steps.l1c.documents import AGAIN
 from steps.l1c.eopf_angles import GEOMETRY
 from steps.l1c.eopf_metadata import Names, corner, image_path
+from steps.l1c.eopf_store import Store
 from steps.l1c.safe import PRODUCT_XML
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, TILE_SIZE
 from steps.sentinel2.meteorology import CENTRE, FIELDS, GROUPS, group_path
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from steps.core.rasters import Grid
     from steps.l1c.grib import Message
 
-#: Bytes that no file of metadata reaches; those of real products have a few hundred thousand.
-_LARGEST = 50e6
 #: Files with the attributes of the product's root.
 _ROOTS = ("zarr.json", ".zattrs", ".zgroup", ".zmetadata")
 #: Product types of EOPF by the level that they are of.
@@ -56,7 +53,7 @@ _FOLDERS = {
 _LOWEST_PRESSURE = 5000
 
 
-class Eopf:
+class Eopf(Store):
     """The documents and images of one L1C product; methods that are not explained are those of `steps.l1c.safe.Safe`.
 
     Parameters
@@ -73,17 +70,8 @@ class Eopf:
     """
 
     def __init__(self, path: Path, checksums: Setting = "ignore"):
-        self.path = Path(path)
-        if not self.path.exists():
-            raise StepError(f"{path}: does not exist; give the path of an L1C Zarr")
+        super().__init__(path)
         self.checksums = checksums
-        self._open: dict[str, Any] = {}
-        self._format = 3 if (self.path / "zarr.json").is_file() else 2
-        if self._format == 2 and not (self.path / ".zmetadata").is_file():
-            raise StepError(
-                f"{path}: has no consolidated metadata (.zmetadata), so what is missing in it would not be noticed; "
-                f"{AGAIN}, or if it is complete: python -c 'import zarr; zarr.consolidate_metadata(\"{path}\")'"
-            )
         self._check_kind()
         for array in (*map(image_path, BANDS), f"{GEOMETRY}/sun_angles", f"{GEOMETRY}/viewing_incidence_angles"):
             if self.array(array) is None:
@@ -104,58 +92,6 @@ class Eopf:
         if str(kind) not in _TYPES and "_MSIL1C_" not in str(discovery.get("id")):
             raise StepError(f"{self.path}: is a product of type {kind!s:.40}; give a Level-1C product of Sentinel-2")
 
-    # Metadata
-
-    def _json(self, name: str) -> dict:
-        path = self.path / name
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError("it is far too large")
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(document, dict):
-                raise ValueError("it is no object")
-        except (OSError, ValueError, RecursionError) as error:
-            raise StepError(f"{path}: cannot be read ({error!s:.200}); {AGAIN}") from error
-        return document
-
-    @functools.cached_property
-    def _consolidated(self) -> Mapping[str, dict]:
-        """What describes each node: of format 2 by file (`a/b/.zarray`), of format 3 by path if it is there at all."""
-        if self._format == 2:
-            found = self._json(".zmetadata").get("metadata")
-            if not isinstance(found, dict):
-                raise StepError(f"{self.path / '.zmetadata'}: has no metadata in it; {AGAIN}")
-            return found
-        root = self._json("zarr.json")
-        consolidated = root.get("consolidated_metadata") or {}
-        return {"": root, **consolidated.get("metadata", {})}
-
-    def _node(self, path: str) -> dict | None:
-        """Return what format 3 tells of a node, None where there is none."""
-        if path not in self._consolidated and (self.path / path / "zarr.json").is_file():
-            return self._json(f"{path}/zarr.json")
-        return self._consolidated.get(path)
-
-    def attributes(self, path: str) -> dict:
-        """Return the attributes of a node, and those that older products have one level down in `_eopf_attrs`."""
-        if self._format == 2:
-            found = self._consolidated.get(f"{path}/.zattrs".lstrip("/"), {})
-        else:
-            found = (self._node(path) or {}).get("attributes", {})
-        return {**found.get("_eopf_attrs", {}), **found}
-
-    def array(self, path: str) -> dict | None:
-        """Return what describes an array (`shape`, `fill_value` ...), None where there is none."""
-        if self._format == 2:
-            return self._consolidated.get(f"{path}/.zarray")
-        node = self._node(path)
-        return node if node and node.get("node_type") == "array" else None
-
-    @property
-    def origin(self) -> Path:
-        """Return the file with what the product says of itself as a whole."""
-        return self.path / ("zarr.json" if self._format == 3 else ".zattrs")
-
     def label(self, name: str) -> str:
         """Return how a document or image is called in messages: the file or array that it comes from."""
         return str(self.path / self._arrays[name][0] if name in self._arrays else self.origin)
@@ -164,7 +100,7 @@ class Eopf:
 
     @functools.cached_property
     def _names(self) -> Names:
-        with self._refusing(self.origin.name, "has metadata as no product has them"):
+        with self.refusing(self.origin.name, "has metadata as no product has them"):
             return Names.of(self)
 
     def names(self) -> list[str]:
@@ -221,78 +157,41 @@ class Eopf:
         """
         if name not in self._documents:
             raise StepError(f"{self.label(name)}: has no {name}; {AGAIN}")
-        with self._refusing(self.origin.name, "has metadata as no product has them"):
+        with self.refusing(self.origin.name, "has metadata as no product has them"):
             root = self._documents[name](self, self._names)
         root.getroottree().docinfo.URL = self.label(name)
         return root
 
     # Images
 
-    @functools.cached_property
-    def _group(self):
-        import zarr
-
-        return zarr.open_group(self.path, mode="r", zarr_format=self._format)
-
-    def values(self, path: str, window=...) -> "np.ndarray":
-        """Return the values of an array or of a part of it, in the machine's byte order.
+    def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int:
+        """Check size, type and place of an image, and return the rows that are well read at a time.
 
         Raises
         ------
         StepError
-            If they cannot be decoded.
+            If one of them is not as expected, or its chunks are larger than any product's.
         """
-        array = self._opened(path)
-        with self._refusing(path, "cannot be decoded"):
-            found = array[window]
-            return found.astype(found.dtype.newbyteorder("="), copy=False)
-
-    def _opened(self, path: str) -> Any:
-        """Return an array of the library `zarr` to read from."""
-        if path not in self._open:
-            with self._refusing(path, "cannot be opened"):
-                self._open[path] = self._group[path]
-                if not hasattr(self._open[path], "shape"):
-                    raise ValueError("it is no array")
-        return self._open[path]
-
-    @contextlib.contextmanager
-    def _refusing(self, place: str, what: str) -> Iterator[None]:
-        """Raise `StepError` at anything that is raised: libraries and codecs raise what they like."""
-        try:
-            yield
-        except StepError:
-            raise
-        except Exception as error:
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise StepError(f"{self.path / place}: {what} ({words:.200}); {AGAIN}") from error
-
-    def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int:
-        """Check size, type and place of an image, and return the rows that are well read at a time."""
         import numpy as np
 
         from steps.core.rasters import BLOCK
 
         path, layers = self._arrays[name]
-        array, label = self._opened(path), self.label(name)
+        array, label = self.opened(path), self.label(name)
         if array.shape != grid.shape or layers != count:
             found = " x ".join(map(str, array.shape[::-1]))
             raise StepError(f"{label}: has {found} pixels, and {grid.width} x {grid.height} are expected; {AGAIN}")
         if np.dtype(array.dtype).newbyteorder("=") != dtype:
             raise StepError(f"{label}: its pixels are {array.dtype}, not {dtype}; {AGAIN}")
-        if math.prod(self._chunk(path)) > _LARGEST_CHUNK:
-            raise StepError(f"{label}: its chunks are {self._chunk(path)}, larger than any product's; {AGAIN}")
+        if math.prod(self.chunk(path)) > _LARGEST_CHUNK:
+            raise StepError(f"{label}: its chunks are {self.chunk(path)}, larger than any product's; {AGAIN}")
         if (place := corner(self, path)) and place != (grid.left, grid.top, grid.resolution):
             raise StepError(
                 f"{label}: its upper left corner is ({place[0]:g}, {place[1]:g}) and its pixel {place[2]:g} m, and "
                 f"({grid.left:g}, {grid.top:g}) and {grid.resolution:g} m are expected; {AGAIN}"
             )
         rows = math.lcm(BLOCK, TILE_SIZE[int(grid.resolution)])
-        return rows * max(1, _CHUNKS_AT_A_TIME * self._chunk(path)[0] // rows)
-
-    def _chunk(self, path: str) -> tuple[int, ...]:
-        array = self._opened(path)
-        return array.shards or array.chunks
+        return rows * max(1, _CHUNKS_AT_A_TIME * self.chunk(path)[0] // rows)
 
     def pixels(self, name: str, window: tuple[slice, slice] | None = None) -> "np.ndarray":
         """Return the pixels of an image (layers, rows, columns), or of a window of it; layers of bit masks are 0, 1."""
@@ -314,7 +213,7 @@ class Eopf:
     def tiles(self, name: str) -> "list[tuple[Hashable, tuple[slice, slice]]]":
         """Return key and window of each chunk of an image."""
         path, layers = self._arrays[name]
-        (height, width), (rows, columns) = self._opened(path).shape, self._chunk(path)
+        (height, width), (rows, columns) = self.opened(path).shape, self.chunk(path)
         result: list[tuple[Hashable, tuple[slice, slice]]] = []
         for i, j in self._places(path):
             window = slice(i * rows, min((i + 1) * rows, height)), slice(j * columns, min((j + 1) * columns, width))
@@ -325,23 +224,23 @@ class Eopf:
 
     def _stored(self, path: str, *place: int) -> bytes:
         """Return a chunk as it is stored; nothing if it is not, and has the fill value everywhere."""
-        file = self.path / path / self._opened(path).metadata.encode_chunk_key(place)
+        file = self.path / path / self.opened(path).metadata.encode_chunk_key(place)
         return file.read_bytes() if file.is_file() else b""
 
     def _places(self, path: str) -> list[tuple[int, ...]]:
         """Return the places of an array's chunks."""
-        shape, chunk = self._opened(path).shape, self._chunk(path)
+        shape, chunk = self.opened(path).shape, self.chunk(path)
         return list(itertools.product(*(range(-(-n // m)) for n, m in zip(shape, chunk, strict=True))))
 
     def _missing(self, path: str) -> int:
         """Return how many of an array's chunks are not stored."""
-        encode = self._opened(path).metadata.encode_chunk_key
+        encode = self.opened(path).metadata.encode_chunk_key
         return sum(not (self.path / path / encode(place)).is_file() for place in self._places(path))
 
     def same_image(self, one: str, other: str) -> bool:
         """Tell whether two images are stored in the same bytes."""
         (a, _), (b, _) = self._arrays[one], self._arrays[other]
-        if self._opened(a).shape != self._opened(b).shape or self._chunk(a) != self._chunk(b):
+        if self.opened(a).shape != self.opened(b).shape or self.chunk(a) != self.chunk(b):
             return False
         return all(self._stored(a, *place) == self._stored(b, *place) for place in self._places(a))
 

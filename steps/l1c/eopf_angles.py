@@ -9,13 +9,13 @@ from lxml import etree
 from steps.core.errors import StepError
 from steps.l1c.documents import AGAIN, element
 from steps.l1c.eopf_metadata import Told, corner, image_path, shortest
+from steps.l1c.eopf_store import Store
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.geometry import HALF_PARALLAX
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from steps.l1c.eopf import Eopf
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ GEOMETRY = "conditions/geometry"
 _TOLERANCE = 0.6
 
 
-def angles(source: "Eopf", told: Told) -> etree._Element:
+def angles(source: Store, told: Told) -> etree._Element:
     """Return `Tile_Angles`; raise `StepError` if arrays are missing or do not fit."""
     sun = _angle_array(source, "sun_angles", 3)
     views = _angle_array(source, "viewing_incidence_angles", 5)
@@ -67,7 +67,7 @@ def angles(source: "Eopf", told: Told) -> etree._Element:
     )
 
 
-def _angle_array(source: "Eopf", name: str, axes: int):
+def _angle_array(source: Store, name: str, axes: int):
     """Return angles of shape (..., zenith and azimuth, rows, columns)."""
     values = source.values(f"{GEOMETRY}/{name}")
     if values.ndim != axes or values.shape[-3] != 2:
@@ -75,7 +75,7 @@ def _angle_array(source: "Eopf", name: str, axes: int):
     return values
 
 
-def _step(source: "Eopf") -> float:
+def _step(source: Store) -> float:
     """Return the distance of the nodes (m), whose coordinates begin at the upper left corner of the tile."""
     x, y = (source.values(f"{GEOMETRY}/{axis}").astype("f8") for axis in "xy")
     left, top, _ = corner(source, image_path("B02")) or (x[0], y[0], 0)
@@ -88,7 +88,7 @@ def _step(source: "Eopf") -> float:
     return step
 
 
-def _bands(source: "Eopf", views: "np.ndarray") -> list[int]:
+def _bands(source: Store, views: "np.ndarray") -> list[int]:
     """Return the places of the bands in arrays of angles.
 
     EOPF-CPM 2.8 labels all bands with the same letter, and leaves them in the order of the XML file that it read, which
@@ -139,11 +139,11 @@ def order_of_bands(views: "np.ndarray") -> list[int] | None:
     return None
 
 
-def _labels(source: "Eopf", axis: str) -> list:
+def _labels(source: Store, axis: str) -> list:
     return source.values(f"{GEOMETRY}/{axis}").tolist() if source.array(f"{GEOMETRY}/{axis}") else []
 
 
-def _detectors(source: "Eopf", count: int) -> list[int]:
+def _detectors(source: Store, count: int) -> list[int]:
     """Return the numbers of the detectors, which some versions label with the same letter each.
 
     They are then those that are seen in a footprint, in their order.

@@ -5,7 +5,6 @@ tell, as the names of calibration files, its documents lack.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from lxml import etree
 
@@ -13,15 +12,13 @@ from steps.core.errors import StepError
 from steps.l1c.documents import AGAIN, element
 from steps.l1c.eopf_angles import angles
 from steps.l1c.eopf_metadata import Names, Told, corner, image_path, shortest
+from steps.l1c.eopf_store import Store
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
-
-if TYPE_CHECKING:
-    from steps.l1c.eopf import Eopf
+from steps.sentinel2.baselines import FIRST_WITH_OFFSET
 
 #: Specification that each document follows, by the first baseline that does.
 _SPECIFICATIONS = (("05.11", 15), ("00.00", 14))
-#: First baseline whose numbers have an offset, and that offset.
-_FIRST_WITH_OFFSET = "04.00"
+#: Offset of numbers, where they have one, and their scale.
 _OFFSET = -0.1
 _SCALE = 1e-4
 
@@ -42,7 +39,7 @@ def _each(name: str, values: Mapping[str, str], key: str = "bandId", **attribute
     return [element(name, value, **ids[band], **attributes) for band, value in values.items()]
 
 
-def product(source: "Eopf", names: Names) -> etree._Element:
+def product(source: Store, names: Names) -> etree._Element:
     """Return the root of `MTD_MSIL1C.xml`; raise `StepError` if something is missing or no number."""
     told, baseline = Told(source), _baseline(source, names)
     root = _root("User_Product_Level-1C", "Level-1C_User_Product", baseline)
@@ -58,7 +55,7 @@ def product(source: "Eopf", names: Names) -> etree._Element:
     return root
 
 
-def _baseline(source: "Eopf", names: Names) -> str:
+def _baseline(source: Store, names: Names) -> str:
     name = names.product.split("_")[3]
     return Told(source).text("processing:version", "eopf:baseline", default=f"{name[1:3]}.{name[3:]}")
 
@@ -100,7 +97,7 @@ def _product_info(told: Told, names: Names, baseline: str) -> etree._Element:
     )
 
 
-def _characteristics(source: "Eopf", told: Told, baseline: str) -> etree._Element:
+def _characteristics(source: Store, told: Told, baseline: str) -> etree._Element:
     special = [
         element("Special_Values", [element("SPECIAL_VALUE_TEXT", text), element("SPECIAL_VALUE_INDEX", str(value))])
         for text, value in (("NODATA", _no_data(source)), ("SATURATED", 65535))
@@ -155,7 +152,7 @@ def _spectrum(index: int, band: str, about: dict) -> etree._Element:
     return element("Spectral_Information", parts, bandId=str(index), physicalBand=band.replace("B0", "B"))
 
 
-def _no_data(source: "Eopf") -> int:
+def _no_data(source: Store) -> int:
     """Return the number of no data; raise `StepError` if bands differ in it or have none."""
     found = {}
     for band in BANDS:
@@ -175,25 +172,25 @@ def _no_data(source: "Eopf") -> int:
     return next(iter(found))
 
 
-def _scale(source: "Eopf") -> float:
+def _scale(source: Store) -> float:
     found = {_attribute(source, band, "scale_factor", _SCALE) for band in BANDS}
     if len(found) > 1 or min(found) <= 0:
         raise StepError(f"{source.path}: bands have the scale factors {sorted(found)!s:.80}; {AGAIN}")
     return found.pop()
 
 
-def _offset(source: "Eopf", band: str, baseline: str) -> float:
-    return _attribute(source, band, "add_offset", _OFFSET if baseline >= _FIRST_WITH_OFFSET else 0.0)
+def _offset(source: Store, band: str, baseline: str) -> float:
+    return _attribute(source, band, "add_offset", _OFFSET if baseline >= FIRST_WITH_OFFSET else 0.0)
 
 
-def _attribute(source: "Eopf", band: str, name: str, default: float) -> float:
+def _attribute(source: Store, band: str, name: str, default: float) -> float:
     value = source.attributes(image_path(band)).get(name, default)
     if not isinstance(value, int | float):
         raise StepError(f"{source.path / image_path(band)}: {name} is '{value!s:.40}', which is no number; {AGAIN}")
     return float(value)
 
 
-def tile(source: "Eopf", names: Names) -> etree._Element:
+def tile(source: Store, names: Names) -> etree._Element:
     """Return the root of `MTD_TL.xml`; raise `StepError` if something is missing or has another shape."""
     told = Told(source)
     root = _root("S2_PDI_Level-1C_Tile_Metadata", "Level-1C_Tile_ID", _baseline(source, names))
@@ -224,7 +221,7 @@ def tile(source: "Eopf", names: Names) -> etree._Element:
     return root
 
 
-def _geocoding(source: "Eopf", told: Told) -> etree._Element:
+def _geocoding(source: Store, told: Told) -> etree._Element:
     code = told.text("horizontal_CRS_code", "proj:code", "proj:epsg")
     sizes, places = [], []
     for band in ("B02", "B05", "B01"):

@@ -4,15 +4,12 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from steps.core.errors import StepError
 from steps.l1c.documents import AGAIN
+from steps.l1c.eopf_store import Store
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.satellites import CODE
-
-if TYPE_CHECKING:
-    from steps.l1c.eopf import Eopf
 
 _NAME = re.compile(
     rf"({CODE})_MSIL1C_(\d{{8}}T\d{{6}})_N(\d\d)(\d\d)_R(\d{{3}})_(T\d\d[A-Z]{{3}})_(\d{{8}}T\d{{6}})(\.SAFE|\.zarr)?",
@@ -37,7 +34,7 @@ class Told:
     Names of attributes count in lower case, with hyphens as underscores.
     """
 
-    def __init__(self, product: "Eopf"):
+    def __init__(self, product: Store):
         attributes = product.attributes("")
         self._origin = product.origin
         self.discovery = attributes["stac_discovery"]
@@ -69,14 +66,26 @@ class Told:
         return self.as_number(names[0], self.value(*names, default=default))
 
     def as_number(self, name: str, value) -> float:
-        """Return a value as a number."""
+        """Return the value of an attribute, whose name is given for messages, as a number.
+
+        Raises
+        ------
+        StepError
+            If it is none.
+        """
         try:
             return float(value)
         except (TypeError, ValueError) as error:
             raise self.wrong(f"{name} is '{str(value)[:40]}', which is no number") from error
 
     def time(self, name: str) -> str:
-        """Return a time as documents have it, in UTC with a Z."""
+        """Return a time as documents have it, in UTC with a Z.
+
+        Raises
+        ------
+        StepError
+            If it is not there or no time.
+        """
         text = self.text(name)
         if re.fullmatch(r"[\d-]{10}T[\d:]{8}(\.\d+)?Z", text, re.ASCII):
             return text
@@ -138,7 +147,7 @@ class Names:
     aerosol_file: str
 
     @classmethod
-    def of(cls, product: "Eopf") -> "Names":
+    def of(cls, product: Store) -> "Names":
         """Read or make the names of a product.
 
         Raises
@@ -189,7 +198,7 @@ def shortest(value: float) -> str:
     return repr(int(value) if float(value).is_integer() else float(value))
 
 
-def corner(source: "Eopf", path: str) -> tuple[float, float, float] | None:
+def corner(source: Store, path: str) -> tuple[float, float, float] | None:
     """Return left and top edge (m) and pixel size (m) of an array, None where it does not tell.
 
     They are those of its transform, else follow from the pixel centres in `x` and `y`, else from its bounding box.

@@ -1,75 +1,13 @@
 """The forms in which a Level-1C product comes, and which of them a path is."""
 
-from collections.abc import Hashable
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
-
-from lxml import etree
+from pathlib import Path
 
 from steps.l1c.aws import AwsTile
 from steps.l1c.checksums import Setting
 from steps.l1c.eopf import Eopf
 from steps.l1c.many_granules import ManyGranules, granules
+from steps.l1c.protocol import Product
 from steps.l1c.safe import Safe, name_in, product_metadata
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from steps.core.rasters import Grid
-    from steps.l1c.grib import Message
-
-#: Rows and columns of an image.
-Window = tuple[slice, slice]
-
-
-class Product(Protocol):
-    """The documents and images of a Level-1C product, whatever they are packed in, by their path inside a SAFE folder.
-
-    `Safe` says what each method returns and raises. A new form is a class with these methods and an entry in `READERS`.
-    One that has no XML documents makes them (`xml`), so that all forms are read and checked by the same code.
-    """
-
-    path: Path
-    checksums: Setting
-
-    def __init__(self, path: Path, checksums: Setting = "ignore"): ...
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Tell, at a glance, whether a path is a product in this form."""
-
-    def label(self, name: str) -> str: ...  # noqa: D102
-
-    def names(self) -> list[str]: ...  # noqa: D102
-
-    def exists(self, name: str) -> bool: ...  # noqa: D102
-
-    def size(self, name: str) -> int: ...  # noqa: D102
-
-    def read(self, name: str) -> bytes: ...  # noqa: D102
-
-    def verify(self, name: str) -> None: ...  # noqa: D102
-
-    def unverified(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def xml(self, name: str) -> etree._Element: ...  # noqa: D102
-
-    def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int: ...  # noqa: D102
-
-    def pixels(self, name: str, window: Window | None = None) -> "np.ndarray": ...  # noqa: D102
-
-    def reduced(self, name: str, factor: int) -> "np.ndarray": ...  # noqa: D102
-
-    def tiles(self, name: str) -> list[tuple[Hashable, Window]]: ...  # noqa: D102
-
-    def same_image(self, one: str, other: str) -> bool: ...  # noqa: D102
-
-    def jp2(self, name: str) -> bytes | None: ...  # noqa: D102
-
-    def auxiliary_files(self, granule: PurePosixPath) -> list[str]: ...  # noqa: D102
-
-    def messages(self, name: str) -> "list[Message]": ...  # noqa: D102
-
 
 #: Forms, the first that recognises a path reads it; the last tells what is wrong with any other.
 READERS: list[type[Product]] = [Eopf, ManyGranules, AwsTile, Safe]

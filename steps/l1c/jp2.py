@@ -10,6 +10,8 @@ import mmap
 import struct
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import rasterio
@@ -18,7 +20,6 @@ from rasterio.io import MemoryFile
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.safe import Safe
 
 _SOC = 0xFF4F
 _SIZ = 0xFF51
@@ -40,6 +41,20 @@ _ALONE = {
     "GDAL_PAM_ENABLED": False,
     "GDAL_NUM_THREADS": 1,
 }
+
+
+class Images(Protocol):
+    """Where images lie, by name; `steps.l1c.safe.Safe` says what each method returns and raises."""
+
+    def label(self, name: str) -> str: ...  # noqa: D102
+
+    def size(self, name: str) -> int: ...  # noqa: D102
+
+    def verify(self, name: str) -> None: ...  # noqa: D102
+
+    def view(self, name: str) -> bytes | mmap.mmap: ...  # noqa: D102
+
+    def source(self, name: str) -> Path | bytes: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -187,7 +202,7 @@ def tiles(data: bytes | mmap.mmap) -> list[tuple[Hashable, tuple[slice, slice]]]
 
 
 @contextlib.contextmanager
-def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]:
+def opened(safe: Images, name: str, **options) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of the product in the calling thread, with GDAL's open options; nothing is written beside it.
 
     Raises
@@ -207,7 +222,7 @@ def opened(safe: Safe, name: str, **options) -> Iterator[rasterio.DatasetReader]
             raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); download the product again") from error
 
 
-def reduced(safe: Safe, name: str, factor: int) -> np.ndarray:
+def reduced(safe: Images, name: str, factor: int) -> np.ndarray:
     """Decode an image of one layer at a coarser resolution.
 
     Parameters
@@ -241,7 +256,7 @@ def averaged(pixels: np.ndarray, left: int) -> np.ndarray:
     return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
 
 
-def check(safe: Safe, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
+def check(safe: Images, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:
     """Check that a JP2 file is whole, fits its checksum and has the size, type and place expected, without decoding it.
 
     Parameters

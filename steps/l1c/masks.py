@@ -12,8 +12,8 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product, Window
 from steps.l1c.metadata import Mask
+from steps.l1c.protocol import Product, Window
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
 
@@ -184,7 +184,7 @@ def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, 
 
 
 def polygon_flags(safe: Product, masks: list[Mask], grid: Grid) -> np.ndarray | None:
-    """Burn the polygons of the GML masks into the 20 m grid; every pixel that one touches is flagged.
+    """Draw the polygons of the GML masks on the 20 m grid; every pixel that one touches is flagged.
 
     Parameters
     ----------

@@ -14,10 +14,11 @@ from steps.core.rasters import Grid
 from steps.l1c.angles import read_angles
 from steps.l1c.auxiliary import read_auxiliary
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product
+from steps.l1c.protocol import Product
 from steps.l1c.safe import PRODUCT_XML, name_in, product_metadata
-from steps.l1c.validation import NEWEST_BASELINE, check_range, validate
+from steps.l1c.validation import check_range, validate
 from steps.sentinel2.bands import BANDS, RESOLUTIONS
+from steps.sentinel2.baselines import NEWEST_BASELINE
 from steps.sentinel2.satellites import code_of
 from steps.sentinel2.scene import Band, Scene, SpectralResponse
 
@@ -171,7 +172,13 @@ def _images(product: Xml) -> dict[str, str]:
 
 
 def masks_of(tile: Xml) -> tuple[Mask, ...]:
-    """Return the masks that tile metadata name."""
+    """Return the masks that tile metadata name.
+
+    Raises
+    ------
+    StepError
+        If the name of one says another band.
+    """
     masks = []
     for element in tile.root.iterfind(".//{*}MASK_FILENAME"):
         band = tile.band(element, "bandId") if "bandId" in element.attrib else None
@@ -227,7 +234,13 @@ def _bands(product: Xml) -> dict[str, Band]:
 
 
 def read_grid(tile: Xml) -> Grid:
-    """Return the grid at 10 m that tile metadata tell of; those at 20 and 60 m must cover the same area."""
+    """Return the grid at 10 m that tile metadata tell of; those at 20 and 60 m must cover the same area.
+
+    Raises
+    ------
+    StepError
+        If they do not, or the metadata lack something.
+    """
     code = tile.text(".//{*}HORIZONTAL_CS_CODE")
     epsg = tile.parse(int, code.upper().removeprefix("EPSG:"), "HORIZONTAL_CS_CODE")
     if not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760):

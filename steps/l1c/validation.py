@@ -13,15 +13,13 @@ from typing import TypeVar
 import numpy as np
 
 from steps.l1c.documents import Xml
+from steps.sentinel2.baselines import FIRST_WITH_OFFSET, NEWEST_BASELINE
 from steps.sentinel2.geometry import earth_sun_factor
 from steps.sentinel2.satellites import CODE
 from steps.sentinel2.scene import Band, Scene
 
 _Number = TypeVar("_Number", bound=float)
 
-#: The newest processing baseline whose format is known, and the first whose numbers have an offset.
-NEWEST_BASELINE = "05.12"
-FIRST_WITH_OFFSET = "04.00"
 #: Element to its least and greatest plausible value.
 _RANGES = {
     "NROWS": (1, 10980),

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from lxml import etree
 
 from steps.l1c.documents import Xml
-from steps.l1c.formats import Product
+from steps.l1c.protocol import Product
 from steps.l1c.safe import PRODUCT_XML
 from steps.l2a.elements import Auxiliary, Identity, specification, text_of
 from steps.l2a.manifest import description

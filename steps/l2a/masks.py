@@ -15,7 +15,6 @@ from lxml import etree
 
 from steps.core.documents import link
 from steps.core.rasters import Grid
-from steps.l1c.formats import Product
 from steps.l1c.masks import (
     POLYGON_KINDS,
     QUALITY_LAYERS,
@@ -24,6 +23,7 @@ from steps.l1c.masks import (
     tiles_with_pixels,
 )
 from steps.l1c.metadata import Mask
+from steps.l1c.protocol import Product
 from steps.l2a import jp2 as jp2_writer
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.scene import Scene

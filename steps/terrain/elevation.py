@@ -1,6 +1,7 @@
 """The user's elevation model, whatever its files, on the pixel grids of a scene."""
 
 import contextlib
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -51,12 +52,15 @@ class ElevationModel:
         Sentences: what was assumed, for the user and for the product.
     beyond
         Elevation where the tile around a part has none, m: 0 at sea, else NaN.
+    digest
+        Of its heights and where they lie.
     """
 
     names: tuple[str, ...]
     missing: float
     notes: tuple[str, ...]
     beyond: float
+    digest: str
     _lattice: Lattice
     _file: str
 
@@ -144,8 +148,9 @@ def elevation_model(
         names = tuple(sorted({tile.path.name for tile, _ in tiles}))
         with MemoryFile(ext=".tif") as file:
             _store(file, heights, lattice)
+            digest = _digest(heights, lattice)
             del heights
-            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
+            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, digest, lattice, file.name)
 
 
 def _padded(grid: Grid, margin: int) -> Grid:
@@ -280,6 +285,12 @@ def _within(lattice: Lattice, grid: Grid) -> np.ndarray:
     ring = {"type": "Polygon", "coordinates": [np.column_stack([x, y]).tolist()]}
     shape = lattice.height, lattice.width
     return geometry_mask([ring], shape, lattice.transform, all_touched=True, invert=True)
+
+
+def _digest(heights: np.ndarray, lattice: Lattice) -> str:
+    digest = hashlib.blake2b(f"{lattice.crs.to_wkt()} {tuple(lattice.transform)} {heights.shape}".encode())
+    digest.update(np.ascontiguousarray(heights).data)
+    return digest.hexdigest()
 
 
 def _store(file: MemoryFile, heights: np.ndarray, lattice: Lattice) -> None:

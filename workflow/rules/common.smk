@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import shlex
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -29,11 +30,13 @@ from steps.command.progress import show_progress
 from steps.core.cache import cache_folder, check_writable
 from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
+from steps.core.documents import atomic
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, is_list
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import checked
+from steps.l2a.pages import index_page, REPORT, TEMPLATES, THUMBNAIL
 from steps.core.transfer import is_address, Store
 from steps.l1c.addresses import is_elsewhere, place_of
 from steps.l2a.run_summary import failures, printed, product_row, Row, write_summary
@@ -367,6 +370,8 @@ def l1c_of(wildcards, input):
 # others may be processed into the same folder at the same time.
 DONE = f"{OUT}/{{product}}/logs/product.done"
 SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
+INDEX = f"{OUT}/{Path(TABLE).stem}_index.html"
+CATALOG = f"{OUT}/catalog.json"
 
 
 def final_files(wildcards):
@@ -390,16 +395,20 @@ UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
 
 
 def wanted(wildcards):
-    """What is made by default. The summary is of all products, so it is no part of a batch."""
-    if is_list(TABLE) and workflow.dag_settings.batch is None:
-        return SUMMARY
-    return final_files(wildcards)
+    """What is made by default. Summary and catalog are of all products, so they are no part of a batch."""
+    if workflow.dag_settings.batch is not None:
+        return final_files(wildcards)
+    catalog = if_any("cog" in config["formats"], [CATALOG])
+    return (
+        [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
+    )
 
 
 def product_files(product):
     """What a user gets of a product."""
     return [
         f"{OUT}/{product}/report/quality.json",
+        f"{OUT}/{product}/{REPORT}",
         *(f"{OUT}/{product}/quicklook/{name}.png" for name in QUICKLOOKS),
         *(FORMATS[name].format(product=product) for name in config["formats"]),
     ]
@@ -434,11 +443,30 @@ def rows():
         yield Row(l1c, "set aside", reason=reason, input=l1c)
 
 
-def summarise(path, log):
-    """Write the summary, and what it says in short into a log."""
+def summarise(path, page, log):
+    """Write the summary as a table and as a page, and what it says in short into a log."""
     found = list(rows())
-    write_summary(Path(path), found, config["formats"])
+    write_summaries(Path(path), Path(page), found)
     Path(log).write_text("\n".join(printed(found)) + "\n")
+
+
+def write_summaries(path, page, found):
+    """Write rows as a table and as a page."""
+    write_summary(path, found, config["formats"])
+    with atomic(page) as part:
+        part.write_text(index_page(found, PLACE, f"{Path(TABLE).stem}: {PLACE.name}"))
+
+
+def list_products():
+    """Write the catalog where products have failed, so that its rule has not run."""
+    if any(PLACE.glob("*/cog/item.json")):
+        files = {
+            "catalog": PLACE / Path(CATALOG).name,
+            "collection": PLACE / "collection.json",
+        }
+        words = [word for name, path in files.items() for word in (f"--{name}", path)]
+        url = ["--url", config["cog"]["url"]] if config["cog"]["url"] else []
+        subprocess.run([sys.executable, "-m", "steps.catalog", *words, *url])
 
 
 def end_of_run():
@@ -447,7 +475,8 @@ def end_of_run():
         PROGRESS.close()
     found = list(rows())
     if is_list(TABLE):
-        write_summary(PLACE / Path(SUMMARY).name, found, config["formats"])
+        places = (PLACE / Path(path).name for path in (SUMMARY, INDEX))
+        write_summaries(*places, found)
     print(*printed(found), sep="\n", flush=True)
     for sentence in failures(found):
         print(f"ERROR: {sentence}", file=sys.stderr)
@@ -520,6 +549,12 @@ LAYER_OPTIONS = {key: literal(config["classification"][key]) for key in CCI_LAYE
 
 
 COMMANDS = {}
+# Snakemake takes PYTHONPATH away from what runs in an environment of conda's.
+IN_CONDA = {
+    method.name for method in workflow.deployment_settings.deployment_method
+} & {"CONDA"}
+PYTHON = f"PYTHONPATH={shlex.quote(here)} python" if IN_CONDA else "python"
+PYTHON = PYTHON.replace("{", "{{").replace("}", "}}")
 
 
 def command(rule, program=""):
@@ -536,7 +571,7 @@ def complete(stage):
     named = (stage.input, stage.output, stage.params)
     workers = " {resources.workers}" if program.rule in PARALLEL else ""
     words = options(*(dict(n.items()) for n in named))
-    stage.shellcmd = f"python -m {program.module} {words}{workers}"
+    stage.shellcmd = f"{PYTHON} -m {program.module} {words}{workers}"
     COMMANDS[program.rule] = stage.shellcmd
     if "product" in stage.wildcard_names:
         stage.set_input(provenance=provenance(stage))

@@ -40,13 +40,35 @@ rule compile_kernels:
         command("compile_kernels")
 
 
+rule files:
+    input:
+        final_files,
+
+
+rule catalog:
+    input:
+        final_files,
+    output:
+        catalog=CATALOG,
+        collection=f"{OUT}/collection.json",
+    log:
+        f"{OUT}/logs/catalog.log",
+    conda:
+        CONDA
+    params:
+        url=config["cog"]["url"] or None,
+    shell:
+        command("catalog")
+
+
 rule summary:
     input:
         final_files,
         table=external(TABLE) if is_list(TABLE) else [],
     output:
         report(SUMMARY, category="summary", caption="../report/summary.rst"),
+        INDEX,
     log:
         f"{OUT}/logs/{Path(SUMMARY).stem}.log",
     run:
-        summarise(output[0], log[0])
+        summarise(output[0], output[1], log[0])
