@@ -12,6 +12,7 @@ import pickle
 from pathlib import Path
 
 from steps.core.cli import cli
+from steps.core.code import code_digest
 from steps.core.compiled import Dispatcher, types
 from steps.core.kernel_cache import content_of
 
@@ -73,9 +74,9 @@ def run(cache: Path) -> None:
     found: dict[str, dict[str, list]] = {}
     for path in sorted((cache / "numba").glob("*.nbi")):
         # <module>.<function>-<module with its packages>-<digest>.py<version>.nbi
-        function, module, _ = path.name.split("-")
+        function, module, rest = path.name.split("-")
         name = function.rpartition(".")[2]
-        if name in kernels_of(module):
+        if rest.partition(".")[0] == code_digest(module) and name in kernels_of(module):
             signatures = sorted(filter(None, map(_encoded_all, _signatures(path))), key=json.dumps)
             found.setdefault(module, {})[name] = signatures
     lines = json.dumps(found, indent=1, sort_keys=True)
