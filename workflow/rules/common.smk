@@ -396,7 +396,9 @@ def wanted(wildcards):
     if workflow.dag_settings.batch is not None:
         return final_files(wildcards)
     catalog = if_any("cog" in config["formats"], [CATALOG])
-    return [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
+    return (
+        [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
+    )
 
 
 def product_files(product):
@@ -415,8 +417,8 @@ PROVENANCE = Provenance(PLACE.absolute())
 
 @functools.cache
 def keep_list():
-    """Write, once in a run, which products a table names."""
-    if is_list(TABLE):
+    """Write, once in a run, which products a table names, or an address, which is asked for some."""
+    if is_list(TABLE) or is_address(TABLE):
         keep_products(LIST, TABLE, FOUND)
 
 
