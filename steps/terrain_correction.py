@@ -94,7 +94,8 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    rasters = list(zip(boa, terrain, corrected, gain or [None] * len(boa), strict=True))
+    gains: Sequence[Path | None] = gain or [None] * len(boa)
+    rasters = list(zip(boa, terrain, corrected, gains, strict=True))
     chosen = [correction == "always" or tags_of(path, TERRAIN)["relief"] != "no" for path in terrain]
     for path in terrain if correction == "always" else ():
         if "dem" not in tags_of(path, TERRAIN):
