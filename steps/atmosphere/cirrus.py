@@ -22,7 +22,7 @@ from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 HEIGHT = 10_000.0
 #: Reflectance in the visible relative to that in B10, before the scene is looked at, and its standard uncertainty: the
 #: vapour above clouds of 8 to 12 km leaves 0.6 to 0.94 of B10's light (Richter et al. 2011), in humid air less.
-RATIO = (1.25, 0.7)
+RATIO = (1.25, 0.4)
 #: The same of the short-wave infrared relative to the visible: crystals of 20 to 60 um absorb a third to two thirds
 #: there; rather too little is taken out than too much (Sen2Cor takes half of it in both bands).
 ICE = {"B11": (0.5, 0.15), "B12": (0.4, 0.15)}
@@ -80,7 +80,7 @@ def cirrus_in_b10(b10: np.ndarray, ground: np.ndarray, valid: np.ndarray, pixel:
     weight = gaussian_filter(valid.astype("f4"), _SMOOTHING / pixel, mode="nearest")
     smooth = gaussian_filter(excess, _SMOOTHING / pixel, mode="nearest") / np.maximum(weight, np.float32(1e-3))
     # What molecules reflect is in all pixels, so in those with the least, too.
-    smooth -= np.clip(np.percentile(smooth[valid], 10), 0, _CLEAR).astype("f4")
+    smooth -= np.clip(np.percentile(smooth[valid], 25), 0, _CLEAR).astype("f4")
     seen = np.clip(2 * (smooth - np.float32(_LEAST)), 0, np.maximum(smooth, 0))
     return np.where(valid, np.minimum(seen, np.float32(_THICK)), np.float32(0))
 
