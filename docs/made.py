@@ -192,7 +192,7 @@ def stages() -> str:
         rows.append(
             (f"`{rule}`", f"{{py:mod}}`{module}`", about, ", ".join(f"`{file}`" for file in files) or "the product")
         )
-    return table(("rule", "module", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
+    return table(("rule", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
 
 
 def plan() -> str:
