@@ -316,7 +316,7 @@ def test_pystac_client_lists_the_products(product):
 def test_odc_stac_loads_bands_by_key_and_common_name(item, product):
     load = pytest.importorskip("odc.stac").load
     loaded = load([item], bands=["red", "nir", "scl"], chunks={})
-    assert str(loaded.odc.crs) == item.properties["proj:code"]
+    assert loaded.odc.crs == item.properties["proj:code"]
     assert loaded.red.nodata == 0
     with rasterio.open(product / "red.tif") as file:
         np.testing.assert_array_equal(loaded.red[0], file.read(1))
@@ -331,7 +331,7 @@ def test_rio_tiler_reads_scaled_numbers(product):
     np.testing.assert_array_equal(image.array[0].filled(0), small)
 
 
-def test_stackstac_scales_with_an_epsg_code(item, product):
+def test_stackstac_scales_where_it_is_told_the_grid(item, product):
     """Version 0.5 looks for `proj:epsg`, which version 2 of the extension forbids and pystac takes out."""
     stack = pytest.importorskip("stackstac").stack
     item.make_asset_hrefs_absolute()
@@ -343,4 +343,7 @@ def test_stackstac_scales_with_an_epsg_code(item, product):
     with rasterio.open(product / "red.tif") as file:
         numbers = file.read(1).astype("f8")
     expected = np.where(numbers == 0, np.nan, numbers * 1e-4 - 0.1)
-    np.testing.assert_allclose(stacked[0, 0], expected, atol=1e-12)
+    # Without `proj:epsg` it cuts off what is outside of the box in degrees: a few rows.
+    found = np.isfinite(stacked[0, 0].values)
+    assert found.sum() > 0.97 * np.isfinite(expected).sum()
+    np.testing.assert_allclose(stacked[0, 0].values[found], expected[found], atol=1e-12)
