@@ -1,5 +1,6 @@
 """Standard uncertainty of surface reflectance."""
 
+import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from steps.atmosphere.uncertainty import (
     spans,
     variance_nodes,
 )
-from steps.atmosphere.uncertainty_kernel import standard_uncertainty
+from steps.atmosphere.uncertainty_kernel import standard_uncertainty, through_terrain
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document
@@ -39,6 +40,7 @@ from steps.sentinel2.kinds import (
     AOT_UNCERTAINTY,
     BOA,
     CLASSIFICATION,
+    GAIN,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
@@ -93,6 +95,7 @@ def run(
     other_luts: list[Path],
     scene_means: Path,
     uncertainty: list[Path],
+    gain: list[Path] | None = None,
     adjacency: bool = True,
     adjacency_km: float = 6.0,
     threads: int = 1,
@@ -120,6 +123,8 @@ def run(
         `SceneMeans`, means and ranges of the whole tile.
     uncertainty
         Outputs: standard uncertainty, in the order of `boa`.
+    gain
+        What the correction of terrain multiplied the reflectance with, in the order of `boa`, where there is one.
     adjacency, adjacency_km
         As for the reflectance.
     threads
@@ -142,7 +147,7 @@ def run(
     )
     models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other.table.aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
-    for source, target in zip(boa, uncertainty, strict=True):
+    for source, target, gains in zip(boa, uncertainty, gain or itertools.repeat(None, len(boa)), strict=True):
         grid = grid_of(source, BOA)
         if grid_of(terrain, TERRAIN) != grid.at(20):
             raise StepError(
@@ -168,7 +173,8 @@ def run(
                 if around_clear is not None:
                     around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
-                _write_band(output, band, stored, around, nodes, mesh, pool)
+                gained = read(gains, GAIN, band) if gains else None
+                _write_band(output, band, stored, around, nodes, gained, mesh, pool)
 
 
 def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> np.ndarray:
@@ -213,12 +219,14 @@ def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) 
     return environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
 
 
-def _write_band(output, band, stored, around, nodes, mesh: Mesh, pool) -> None:
+def _write_band(output, band, stored, around, nodes, gain, mesh: Mesh, pool) -> None:
     ratio = round(ENVIRONMENT / mesh.grid.resolution)
 
     def block(rows: slice) -> tuple[slice, np.ndarray]:
         result = np.empty_like(stored[rows])
         standard_uncertainty(stored[rows], around, ratio, nodes, mesh.cell, rows.start, result)
+        if gain is not None:
+            through_terrain(stored[rows], gain[rows], result)
         return rows, result
 
     for rows, result in pool.map(block, row_blocks(stored.shape[0], _ROWS)):

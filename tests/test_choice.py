@@ -46,6 +46,7 @@ def stages(checkout, arguments):
         ("products=atmosphere", FIRST | LAST | AIR),
         ("products=atmosphere,classification", FIRST | LAST | AIR | {"resample", "scene_classification"}),
         ("products=reflectance", FIRST | LAST | SURFACE),
+        ("products=reflectance cirrus_correction=true", FIRST | LAST | SURFACE | {"cirrus_correction"}),
         (
             "products=reflectance resolutions=10 dem=hills.tif",
             FIRST | LAST | SURFACE | {"scene_classification", "terrain_correction"},

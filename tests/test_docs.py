@@ -150,4 +150,4 @@ def test_gallery_shows_every_scene():
 @pytest.mark.slow
 def test_drawing_has_every_stage():
     drawn = {name for edge in figures.rule_graph(known_only=False) for name in edge}
-    assert drawn - {"all", "products", "simulate", "demo", "summary"} == set(figures.PLACES)
+    assert drawn - {"all", "products", "demo", "catalog", "summary"} == set(figures.PLACES)

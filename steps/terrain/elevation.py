@@ -289,7 +289,7 @@ def _within(lattice: Lattice, grid: Grid) -> np.ndarray:
 
 def _digest(heights: np.ndarray, lattice: Lattice) -> str:
     digest = hashlib.blake2b(f"{lattice.crs.to_wkt()} {tuple(lattice.transform)} {heights.shape}".encode())
-    digest.update(np.ascontiguousarray(heights))
+    digest.update(np.ascontiguousarray(heights).data)
     return digest.hexdigest()
 
 
