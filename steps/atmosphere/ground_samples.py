@@ -8,8 +8,9 @@ from steps.sentinel2.scene_classes import SOIL, VEGETATION, WATER
 
 #: Kinds of ground, whose number + 1 stands for them.
 KINDS = ("dark vegetation", "vegetation", "sparse vegetation", "bare ground", "water")
-#: Which of them are land, shape (kinds, 1, 1).
-LAND = np.array([True, True, True, True, False])[:, None, None]
+#: Which of them tell the aerosol's type, shape (kinds, 1, 1): leaves. The colour of soil differs more from place to place
+#: than that of aerosols.
+LEAVES = np.array([True, True, False, False, False])[:, None, None]
 #: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part. The aerosol's
 #: colour is not known exactly. The colour of soil, and of what grows sparsely on it, is less known than that of leaves,
 #: and much the same all over a scene. Over water infrared light has to tell what there is at 550 nm, and light of the
