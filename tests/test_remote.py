@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from checkout import ROOT, region_of_interest
+from checkout import ROOT
 from l1c_products import CONSTANT_VIEWS, NAME, write_product
 from test_layouts import as_aws
 
-from steps import demo, elevation_tiles, fetch, upload
+from steps import elevation_tiles, fetch, upload
 from steps.core import transfer
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
@@ -186,6 +186,7 @@ def test_an_object_store_that_is_not_there(tmp_path, monkeypatch):
     ("given", "place"),
     [
         (SAFE + "/", f"{NAME}.SAFE"),
+        (f"s3://b/{NAME}.zarr", f"{NAME}.zarr"),
         (f"s3://b/{NAME}.SAFE.zip", f"{NAME}.zip"),
         (f"https://host/{NAME}.zip", f"{NAME}.zip"),
         (f"https://host/odata/v1/Products(1-2)/$value#{NAME}", f"{NAME}.zip"),
@@ -215,6 +216,8 @@ def contents(folder):
 
 
 def test_a_prefix_is_fetched_but_for_what_nobody_reads(s3, stored, tmp_path):
+    """Nor what would lie outside of its folder."""
+    s3[0].put_object(Bucket="eodata", Key=f"{SAFE.removeprefix('s3://eodata/')}/../../outside", Body=b"x")
     fetch.run(SAFE, l2a_name(NAME), tmp_path / "l1c", s3[1], threads=4)
     found = contents(tmp_path / "l1c" / f"{NAME}.SAFE")
     assert found == {name: content for name, content in contents(stored).items() if not name.startswith("HTML")}
@@ -323,6 +326,12 @@ def scene(tmp_path, monkeypatch):
     return tmp_path
 
 
+def put_tiles(web, tiles):
+    """Serve tiles, contents by address, with the list that the public buckets have, and Windows' ends of line."""
+    web.files |= tiles
+    web.files["/tileList.txt"] = "".join(f"{Path(address).stem}\r\n" for address in tiles).encode()
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -330,8 +339,8 @@ def names(folder):
 def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(web, scene):
     needed = copernicus.corners(Scene.read("").whole)
     assert needed == [(44, 0)]
-    address, content = elevation_tile(scene, 44, 0, 90)
-    web.files[address], web.cut = content, [1000]
+    put_tiles(web, dict([elevation_tile(scene, 44, 0, 90)]))
+    web.cut = [1000]
     for number in range(2):
         elevation_tiles.run("", scene / f"tiles{number}", 30, web.address + "/")
     assert names(scene / "tiles1") == ["Copernicus_DSM_COG_30_N44_00_E000_00_DEM.tif"]
@@ -352,6 +361,9 @@ def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(
 
 
 def test_a_scene_at_sea_and_a_tile_of_another_place(web, scene):
+    with pytest.raises(StepError, match="tileList.txt: there is no such file"):
+        elevation_tiles.run("", scene / "nowhere", 30, web.address)
+    put_tiles(web, {})
     elevation_tiles.run("", scene / "sea", 30, web.address)
     with rasterio.open(scene / "sea/sea_dem.tif") as sea:
         assert (sea.read(1) == 0).all()
@@ -359,7 +371,7 @@ def test_a_scene_at_sea_and_a_tile_of_another_place(web, scene):
         assert sea.bounds.top > 4910000
     shutil.rmtree(scene / "cache")
     address, _ = elevation_tile(scene, 44, 0)
-    web.files[address] = elevation_tile(scene, 45, 3)[1]
+    put_tiles(web, {address: elevation_tile(scene, 45, 3)[1]})
     with pytest.raises(StepError, match="a tile around 45.5 N, 3.5 E"):
         elevation_tiles.run("", scene / "wrong", 30, web.address)
     assert not (scene / "wrong").exists()
@@ -382,33 +394,30 @@ def test_nothing_is_downloaded_unless_the_settings_say_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_a_store_to_a_store_with_scratch_and_elevation(s3, web, tmp_path):
-    """A part of the demo: the same bytes as from a folder, and nothing left on the way."""
+def test_from_a_store_to_a_store_by_scratch(s3, processed, tmp_path):
+    """The demo: the same images as from a folder, and nothing left on the way."""
     client, endpoint = s3
-    safe = tmp_path / f"{DEMO_PRODUCT}.SAFE"
-    demo.run(safe)
-    put(client, safe, f"L1C/{safe.name}")
-    for corner in ((37, -76), (37, -77)):
-        address, content = elevation_tile(tmp_path, *corner, height=20.0)
-        web.files[address] = content
-    area = f"roi={json.dumps(region_of_interest())}"
-    elevation = ["dem=copernicus_30", "downloads=true", f"dem_tiles={web.address}"]
+    name, product = f"{DEMO_PRODUCT}.SAFE", l2a_name(DEMO_PRODUCT)
+    put(client, processed.folder / "results/demo" / name, f"L1C/{name}")
     remote = f"remote={{endpoint: '{endpoint}'}}"
     to = f"upload={{to: 's3://results/l2a', endpoint: '{endpoint}'}}"
-    snakemake(
-        tmp_path, f"input=s3://eodata/L1C/{safe.name}", "output=far", "scratch=fast", area, remote, to, *elevation
-    )
-    snakemake(tmp_path, f"input={safe}", "output=near", area, *elevation)
-    product = l2a_name(DEMO_PRODUCT)
+    snakemake(tmp_path, f"input=s3://eodata/L1C/{name}", "output=far", "scratch=fast", remote, to)
     assert not [path for path in (tmp_path / "fast").rglob("*") if path.is_file()]
     assert not (tmp_path / "far" / product / "work").exists()
     found = {
         one["Key"].removeprefix("l2a/"): client.get_object(Bucket="results", Key=one["Key"])["Body"].read()
         for one in client.list_objects_v2(Bucket="results", Prefix="l2a/")["Contents"]
     }
-    made = contents(tmp_path / "near")
-    folders = (f"{product}.SAFE/", f"{product}/cog/", f"{product}/quicklook/")
-    wanted = {name for name in made if name.startswith(folders)}
-    assert len(wanted) > 50
-    assert wanted <= set(found)
-    assert [name for name in wanted if found[name] != made[name]] == []
+    folders, kinds = (f"{product}.SAFE/", f"{product}/cog/", f"{product}/quicklook/"), (".jp2", ".tif", ".png")
+    made = contents(processed.folder / "results")
+    wanted = {name for name in made if name.startswith(folders) and name.endswith(kinds)}
+    assert len(wanted) > 80
+    assert [name for name in wanted if found.get(name) != made[name]] == []
+    assert {f"{product}.SAFE/manifest.safe", f"{product}/cog/item.json", f"{product}/report/quality.json"} <= set(found)
+
+
+@pytest.mark.slow
+def test_elevation_tiles_are_planned(tmp_path):
+    done = snakemake(tmp_path, "dem=copernicus_90", "downloads=true", "--dry-run", "--printshellcmds")
+    assert "--pixel-size 90" in done.stdout
+    assert re.search(r"steps\.dem .*--dem \S*/work/elevation_tiles ", done.stdout)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from steps import __version__
 from steps.command.doctor import examine
 from steps.command.launch import SCHEMA, launch
 from steps.core.errors import StepError
+from steps.core.product_list import read_list
 
 _DEMO = "Process the scene of 10 km that comes with Sen2Flow."
 _RUN = "Make Level-2A products from Level-1C products: SAFE folders, zips, or a table (.csv) with the column `input`."
@@ -43,10 +45,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("inputs", nargs="*", metavar="L1C", help="Level-1C product, or one table of many")
     run.add_argument("-o", "--output", required=True, help="folder for the products")
     run.add_argument("--roi", nargs="+", metavar="W S E N", help="region in degrees, or a GeoJSON file")
+    run.add_argument("--only", metavar="N", help="one product of the table: its number from 0, or a variable with it")
     run.set_defaults(call=_run)
     demo = commands.add_parser("demo", help=_DEMO, description=_DEMO)
     demo.add_argument("-o", "--output", default="results", help="folder for the product (default: %(default)s)")
-    demo.set_defaults(call=_run, inputs=["demo"], roi=None)
+    demo.set_defaults(call=_run, inputs=["demo"], roi=None, only=None)
     for command in (run, demo):
         _add_options(command)
     check = commands.add_parser("check", help=_CHECK, description=_CHECK)
@@ -77,6 +80,8 @@ def _run(arguments: argparse.Namespace) -> int:
     inputs, roi = _told_apart(arguments.inputs, arguments.roi or [])
     if not inputs:
         raise StepError("no product is given; name a Level-1C product or a table: sen2flow run L1C -o FOLDER")
+    if arguments.only is not None:
+        inputs = [_one_of(inputs[0], arguments.only)]
     settings = _file(arguments.config) if arguments.config else {}
     for word in arguments.set:
         _put(settings, word)
@@ -90,6 +95,14 @@ def _run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         verbose=arguments.verbose,
     )
+
+
+def _one_of(table: str, number: str) -> str:
+    """Return a product of a table by its number from 0, or by the variable that has it, as jobs of an array do."""
+    text, products = os.environ.get(number, number), read_list(table)
+    if not text.isdecimal() or int(text) >= len(products):
+        raise StepError(f"--only {number}: '{text}' is no number from 0 to {len(products) - 1}; {table} has no more")
+    return products[int(text)]
 
 
 def _told_apart(inputs: list[str], words: list[str]) -> tuple[list[str], list[float] | str | None]:

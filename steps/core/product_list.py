@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from steps.core.errors import StepError
-from steps.core.transfer import is_address
+from steps.core.transfer import Store, is_address
 
 _COLUMN = "input"
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -24,7 +24,7 @@ def read_list(path: str) -> list[str]:
 
     Columns are separated by commas, semicolons or tabs, as the header tells; text is UTF-8, with or without a byte
     order mark, UTF-16 with one, or else Latin-1. Empty lines and lines that begin with `#` do not count. A relative
-    path is looked for in the working directory, then beside the table.
+    path is looked for in the working directory, then beside the table, which may be at an address.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_list(path: str) -> list[str]:
         If the file cannot be read, has no such column, or names no product.
     """
     try:
-        lines = [line for line in _decoded(Path(path).read_bytes()).splitlines() if line.strip(" \t,;")]
+        lines = [line for line in _decoded(_content(path)).splitlines() if line.strip(" \t,;")]
     except (OSError, ValueError) as error:
         raise _no_list(path, error) from error
     lines = [line for line in lines if not line.lstrip().startswith("#")]
@@ -56,6 +56,10 @@ def read_list(path: str) -> list[str]:
     if not products:
         raise StepError(f"{path}: names no product; write the path of one in each line below the header `{_COLUMN}`")
     return products
+
+
+def _content(path: str) -> bytes:
+    return Store().read(path) if is_address(path) else Path(path).read_bytes()
 
 
 def _decoded(content: bytes) -> str:
