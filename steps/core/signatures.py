@@ -2,7 +2,8 @@
 
 They are recorded in `kernels.json`, by module and function, from a cache that runs of the workflow have filled:
 `python -m steps.core.signatures --cache CACHE`. A type is written as JSON: a name for a number, with the dimensions and
-the layout for an array ("float32[2C]"), a list for a tuple, and its class for a named one ({"module:Class": [...]}).
+the layout for an array ("float32[2C]"), a list for a tuple, its class for a named one ({"module:Class": [...]}), and the
+default of an argument that is left out ({"omitted": 1.5}).
 """
 
 import importlib
@@ -36,6 +37,8 @@ def encoded(kind: types.Type):
         return f"{kind.dtype}[{kind.ndim}{kind.layout}]"
     if isinstance(kind, types.Number | types.Boolean | types.NoneType) and not isinstance(kind, types.Literal):
         return str(kind)
+    if isinstance(kind, types.Omitted):
+        return {"omitted": kind.value}
     raise ValueError(f"{kind}: is no type of a kernel's arguments")
 
 
@@ -45,6 +48,8 @@ def decoded(text) -> types.Type:
         return types.BaseTuple.from_types([decoded(t) for t in text])
     if isinstance(text, dict):
         [(name, fields)] = text.items()
+        if name == "omitted":
+            return types.Omitted(fields)
         module, cls = name.split(":")
         return types.NamedTuple([decoded(t) for t in fields], getattr(importlib.import_module(module), cls))
     name, _, shape = text.partition("[")
