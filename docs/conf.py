@@ -66,14 +66,22 @@ html_theme_options = {
 copybutton_selector = "div.highlight-bash pre, div.highlight-python pre, div.highlight-yaml pre, div.highlight-r pre"
 
 
-def _as_prose(app, what, name, obj, options, lines):
-    """Keep Napoleon from taking what a comment says before a colon for a type."""
+#: Stands for a colon while Napoleon reads, which takes what a comment says before one for a type.
+_COLON = "\ue000"
+
+
+def _without_colons(app, what, name, obj, options, lines):
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:] = [line.replace(":", _COLON) for line in lines]
+
+
+def _with_colons(app, what, name, obj, options, lines):
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
 def setup(app):
     """Register the renderer of equations, and make what is made from code and measurements."""
-    app.connect("autodoc-process-docstring", _as_prose, priority=400)
+    app.connect("autodoc-process-docstring", _without_colons, priority=400)
+    app.connect("autodoc-process-docstring", _with_colons, priority=600)
     mathml.setup(app)
     app.connect("config-inited", lambda *_: made.write(HERE / "made"))

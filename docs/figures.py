@@ -150,13 +150,7 @@ def rule_graph(known_only: bool = True) -> set[tuple[str, str]]:
 
     Those without a place in the drawing are left out unless they are asked for.
     """
-    settings = [
-        "dem=config",
-        "boa_uncertainty=true",
-        "cirrus_correction=true",
-        "formats=safe,cog,zarr",
-        "output=results/architecture",
-    ]
+    settings = ["dem=config", "boa_uncertainty=true", "cirrus_correction=true", "formats=safe,cog,zarr", "output=results/architecture"]
     command = [sys.executable, "-m", "snakemake", "--rulegraph", "--config", *settings]
     dot = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))

@@ -87,7 +87,8 @@ def run(
 def _fetch_folder(store: Store, address: str, begun: Path, place: Path, checksums: Setting, threads: int) -> None:
     """Fetch the files below a prefix that are read."""
     address = address.partition("#")[0].rstrip("/")
-    sizes = {name: size for name, size in store.sizes(address).items() if not _UNUSED.fullmatch(name)}
+    found = store.sizes(address)
+    sizes = {name: size for name, size in found.items() if _is_inside(name) and not _UNUSED.fullmatch(name)}
     if not sizes:
         raise StepError(f"{address}: there is nothing; correct the address or the endpoint")
     check: Callable[[str, Path], None] = lambda name, path: None  # noqa: E731
@@ -116,12 +117,18 @@ def _fetch_metadata(store: Store, bucket: str, begun: Path, place: Path) -> None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StepError(f"{place}/tileInfo.json: does not tell where its product is ({error})") from error
     for folder in folders:
-        if ".." in PurePosixPath(folder).parts:
+        if not _is_inside(folder):
             raise StepError(f"{place}/tileInfo.json: '{folder:.100}' is no place in the bucket")
         try:
             store.fetch(f"{bucket}{folder}/metadata.xml", begun / folder / "metadata.xml")
         except Missing as error:
             logger.warning("%s", error.line)
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a path stays in the folder that it starts from."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _uncompress(path: Path, place: Path) -> None:

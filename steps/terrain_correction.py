@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -94,63 +94,84 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    inputs = classification, metadata, angles, aot, aerosol_model, scene_means
     gains: Sequence[Path | None] = gain or [None] * len(boa)
+    rasters = list(zip(boa, terrain, corrected, gains, strict=True))
+    chosen = [correction == "always" or tags_of(path, TERRAIN)["relief"] != "no" for path in terrain]
+    for path in terrain if correction == "always" else ():
+        if "dem" not in tags_of(path, TERRAIN):
+            raise StepError(
+                f"{path}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
+            )
+    tile = None
+    if any(chosen):
+        tile = _tile_of(classification, metadata, angles, aot, table_of(aerosol_model), scene_means)
     with workers(backend, threads, scheduler) as run_all:
-        reports = [
-            _corrected(*files, *inputs, correction, min_cos_incidence, run_all)
-            for files in zip(boa, terrain, corrected, gains, strict=True)
-        ]
-    write_document(report, TerrainReport(min_cos_incidence, tuple(reports)))
+        reports = tuple(
+            _corrected(*files, tile, min_cos_incidence, run_all) if tile and is_chosen else _rounded(*files)
+            for files, is_chosen in zip(rasters, chosen, strict=True)
+        )
+    write_document(report, TerrainReport(min_cos_incidence, reports))
+
+
+class _Tile(NamedTuple):
+    """What the correction takes from a scene, whatever the pixel size.
+
+    Attributes
+    ----------
+    scene, angles, table
+        The scene, its angles, and the look-up table of its aerosol.
+    aot
+        Stored aerosol optical thickness at 20 m.
+    cloud, classified
+        Where clouds hide the ground, and the grid of that.
+    sky
+        See `_sky_over`.
+    """
+
+    scene: Scene
+    angles: AngleGrid
+    table: LookUpTable
+    aot: np.ndarray
+    cloud: np.ndarray
+    classified: Grid
+    sky: tuple[float, float, tuple[float, float]]
+
+
+def _tile_of(
+    classification: Path, metadata: Path, angles: Path, aot: Path, table: LookUpTable, scene_means: Path
+) -> _Tile:
+    scene, angle_grid = Scene.read(metadata), AngleGrid(angles)
+    return _Tile(
+        scene,
+        angle_grid,
+        table,
+        read(aot, AOT, AOT.name),
+        is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH)),
+        grid_of(classification, CLASSIFICATION),
+        _sky_over(scene, angle_grid, read_document(scene_means, SceneMeans)),
+    )
 
 
 def _corrected(
-    boa: Path,
-    terrain: Path,
-    corrected: Path,
-    gain: Path | None,
-    classification: Path,
-    metadata: Path,
-    angles: Path,
-    aot: Path,
-    aerosol_model: Path,
-    scene_means: Path,
-    correction: str,
-    limit: float,
-    run_all: RunAll,
+    boa: Path, terrain: Path, corrected: Path, gain: Path | None, tile: _Tile, limit: float, run_all: RunAll
 ) -> CorrectedRaster:
     """Correct one raster; return what there is to tell."""
-    tags, grid = tags_of(terrain, TERRAIN), grid_of(boa, BOA)
+    grid = grid_of(boa, BOA)
     resolution = round(grid.resolution)
-    if correction == "always" and "dem" not in tags:
-        raise StepError(
-            f"{terrain}: terrain correction is `on` without an elevation model; give `dem` or set it `auto`"
-        )
-    if correction == "auto" and tags["relief"] == "no":
-        logger.info("no relief: reflectance stays as it is")
-        _round(boa, corrected, grid)
-        if gain:
-            one = np.full(grid.shape, round(1 / GAIN.scale), GAIN.dtype)
-            write(gain, GAIN, grid, dict.fromkeys(_gained(bands_of(boa, BOA), resolution), one))
-        return CorrectedRaster(resolution, applied=False)
     if grid_of(terrain, TERRAIN) != grid:
         raise StepError(f"{terrain}: its pixel grid is not that of {boa}; run the stage that makes it again")
-    mesh, angle_grid = Mesh(grid, CELL[resolution]), AngleGrid(angles)
-    table, scene = table_of(aerosol_model), Scene.read(metadata)
-    atmosphere = _atmosphere_nodes(mesh, terrain, aot)
-    sky = _sky_over(scene, angle_grid, read_document(scene_means, SceneMeans))
+    mesh = Mesh(grid, CELL[resolution])
+    atmosphere = _atmosphere_nodes(mesh, terrain, tile.aot)
     bands, blocks = bands_of(boa, BOA), list(row_blocks(grid.height))
-    counts = []
-    parts = run_all(_field, bands, boa, mesh, angle_grid, atmosphere, sky, table, scene)
-    nodes, sky_of_bands, around = (np.stack(part) for part in zip(*parts, strict=True))
-    light = Light(nodes, sky_of_bands, CELL[resolution], around, _CELL // resolution)
+    parts = run_all(_field, bands, boa, mesh, tile.angles, atmosphere, tile.sky, tile.table, tile.scene)
+    nodes, sky, around = (np.stack(part) for part in zip(*parts, strict=True))
+    light = Light(nodes, CELL[resolution], sky, around, _CELL // resolution)
+    in_classes, counts = nearest_indices(tile.cloud.shape, *tile.classified.positions(grid)), []
+    gained = _gained(bands, resolution)
     with contextlib.ExitStack() as stack:
         raster = stack.enter_context(create(corrected, BOA, grid, bands))
-        gained = _gained(bands, resolution) if gain else ()
         gains = stack.enter_context(create(gain, GAIN, grid, gained)) if gain else None
-        cloud = is_one_of(read(classification, CLASSIFICATION, "SCL"), (CLOUD_MEDIUM, CLOUD_HIGH))
-        in_classes = nearest_indices(cloud.shape, *grid_of(classification, CLASSIFICATION).positions(grid))
-        results = run_all(_correct, blocks, boa, terrain, cloud, in_classes, light, limit, bool(gain))
+        results = run_all(_correct, blocks, boa, terrain, tile.cloud, in_classes, light, limit, bool(gain))
         for rows, (block, more, count) in zip(blocks, results, strict=True):
             for k, band in enumerate(bands):
                 raster.write(band, block[k], rows.start)
@@ -171,20 +192,26 @@ def _gained(bands: Sequence[str], resolution: int) -> list[str]:
     return [band for band in native_bands(resolution) if band in bands]
 
 
-def _round(boa: Path, corrected: Path, grid: Grid) -> None:
-    bands = bands_of(boa, BOA)
+def _rounded(boa: Path, _terrain: Path, corrected: Path, gain: Path | None) -> CorrectedRaster:
+    """Write reflectance as it is, rounded, and a gain of 1 if wanted; return what there is to tell."""
+    logger.info("no relief: reflectance stays as it is")
+    bands, grid = bands_of(boa, BOA), grid_of(boa, BOA)
     with create(corrected, BOA, grid, bands) as raster:
         for rows in row_blocks(grid.height):
             for band, values in zip(bands, read_bands(boa, BOA, bands, rows), strict=True):
                 raster.write(band, values, rows.start)
+    if gain:
+        one = np.full(grid.shape, round(1 / GAIN.scale), GAIN.dtype)
+        write(gain, GAIN, grid, dict.fromkeys(_gained(bands, round(grid.resolution)), one))
+    return CorrectedRaster(round(grid.resolution), applied=False)
 
 
-def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: Path) -> tuple[np.ndarray, np.ndarray]:
+def _atmosphere_nodes(mesh: Mesh, terrain: Path, aot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return three elevations (km) that span the relief around each node, and the aerosol above them."""
     relief = mesh.elevation(read(terrain, TERRAIN, "elevation"))
     low, high = relief.elevation_nodes[0], relief.elevation_nodes[-1]
     elevation_nodes = np.stack([low, (low + high) / 2, high])
-    aerosol = mesh.at_sea_level(read(aot, AOT, AOT.name), 20, relief) * AOT.scale
+    aerosol = mesh.at_sea_level(aot, 20, relief) * AOT.scale
     return elevation_nodes, thinned(aerosol, elevation_nodes)
 
 
@@ -226,7 +253,7 @@ def _nodes(
     low, middle, high = elevation_nodes * 1000
     step = middle - low
     for a, b, c in (atmosphere.transmittance_down, atmosphere.direct_down, atmosphere.spherical_albedo):
-        # The parabola through the values at the three levels, in powers of the elevation.
+        # The parabola through the values at the three elevations, in powers of the elevation.
         slope, bend = (c - a) / (2 * step), (a + c - 2 * b) / (2 * step**2)
         terms += [b - slope * middle + bend * middle**2, slope - 2 * bend * middle, bend]
     return np.stack(terms, axis=-1).astype("f4")
@@ -244,14 +271,7 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
 
 
 def _correct(
-    rows: slice,
-    boa: Path,
-    terrain: Path,
-    cloud: np.ndarray,
-    in_classes,
-    light: Light,
-    limit: float,
-    with_gain: bool,
+    rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, light: Light, limit: float, with_gain: bool
 ):
     """Return the corrected reflectance and the gain of a block of rows, (bands, rows, width), and the bands' counts."""
     level, ground = (
@@ -259,8 +279,8 @@ def _correct(
         read_bands(terrain, TERRAIN, _GROUND, rows),
     )
     result, counts = np.empty(level.shape, BOA.dtype), np.empty((*level.shape[:2], 3), np.int64)
-    gain = np.empty(level.shape, GAIN.dtype) if with_gain else None
     cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
+    gain = np.empty(level.shape, GAIN.dtype) if with_gain else None
     correct_terrain(level, ground, cloudy, rows.start, light, limit, result, gain, counts)
     return result, gain, counts.sum(axis=1)
 

@@ -8,7 +8,7 @@ from steps.atmosphere import aerosol_fit
 from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
-from steps.sentinel2.scene_classes import CLOUD_HIGH, SOIL, VEGETATION, WATER
+from steps.sentinel2.scene_classes import CLOUD_HIGH, SNOW, SOIL, VEGETATION, WATER
 
 NODES = np.linspace(0.01, 1, 34)
 
@@ -43,8 +43,8 @@ def test_less_than_black_is_unlikely_and_more_so_the_darker():
 
 
 def test_kinds_of_ground_of_one_pixel_each():
-    red = np.array([[1300, 1500, 2000, 2500, 1300, 1300, 0, 1300]], "u2")
-    nir = np.array([[4000, 5000, 4000, 3500, 1100, 4000, 4000, 4000]], "u2")
+    red = np.array([[1300, 1500, 2000, 2200, 1300, 1300, 0, 1300]], "u2")
+    nir = np.array([[4000, 5000, 4000, 2900, 1100, 4000, 4000, 4000]], "u2")
     dark = np.array([[1, 0, 0, 0, 0, 1, 1, 1]], "u1")
     classes = np.array([[VEGETATION, VEGETATION, SOIL, SOIL, WATER, CLOUD_HIGH, VEGETATION, VEGETATION]], "u1")
     near = np.zeros((1, 8), bool)
@@ -54,6 +54,19 @@ def test_kinds_of_ground_of_one_pixel_each():
     assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
     kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 2000, "i2"), result)
     assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]  # hardly any light falls on the slope
+
+
+def test_no_ground_beside_snow():
+    """A forest and one pixel of snow, which the forest around it is no sample."""
+    red, nir = np.full((9, 9), 1300, "u2"), np.full((9, 9), 4000, "u2")
+    red[4, 4] = nir[4, 4] = 9000
+    classes = np.where(red == 9000, SNOW, VEGETATION).astype("u1")
+    result = np.empty(red.shape, "u1")
+    near, lit = np.zeros(red.shape, bool), np.full(red.shape, 7000, "i2")
+    kinds_of_ground(red, nir, np.zeros(red.shape, "u1"), classes, near, 1, lit, result)
+    assert (result[2:7, 2:7] == 0).all()
+    result[2:7, 2:7] = 2
+    assert (result == 2).all()
 
 
 def test_means_of_samples_are_those_of_numpy():

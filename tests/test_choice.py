@@ -13,7 +13,7 @@ from steps.core.rasters import read
 from steps.sentinel2.kinds import AEROSOL_GROUND, CLASSIFICATION
 
 FIRST = {"demo", "import_l1c", "dem", "scene_classification_overview"}
-LAST = {"quality_report", "quicklook", "write_cog", "publish_cog"}
+LAST = {"quality_report", "quicklook", "write_cog", "publish_cog", "report", "catalog"}
 AIR = {"aerosol", "water_vapour"}
 SURFACE = AIR | {"resample", "reflectance"}
 

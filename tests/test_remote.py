@@ -186,6 +186,7 @@ def test_an_object_store_that_is_not_there(tmp_path, monkeypatch):
     ("given", "place"),
     [
         (SAFE + "/", f"{NAME}.SAFE"),
+        (f"s3://b/{NAME}.zarr", f"{NAME}.zarr"),
         (f"s3://b/{NAME}.SAFE.zip", f"{NAME}.zip"),
         (f"https://host/{NAME}.zip", f"{NAME}.zip"),
         (f"https://host/odata/v1/Products(1-2)/$value#{NAME}", f"{NAME}.zip"),
@@ -215,6 +216,8 @@ def contents(folder):
 
 
 def test_a_prefix_is_fetched_but_for_what_nobody_reads(s3, stored, tmp_path):
+    """Nor what would lie outside of its folder."""
+    s3[0].put_object(Bucket="eodata", Key=f"{SAFE.removeprefix('s3://eodata/')}/../../outside", Body=b"x")
     fetch.run(SAFE, l2a_name(NAME), tmp_path / "l1c", s3[1], threads=4)
     found = contents(tmp_path / "l1c" / f"{NAME}.SAFE")
     assert found == {name: content for name, content in contents(stored).items() if not name.startswith("HTML")}

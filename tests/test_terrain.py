@@ -260,7 +260,7 @@ def test_any_blocks_of_rows_give_the_same():
     around = random.uniform(0, 1, (2, 100, 24)).astype("f4")
     whole, pieces = np.empty((2, *shape), "u2"), np.empty((2, *shape), "u2")
     counts, cloud = np.empty((2, 300, 3), np.int64), random.uniform(size=shape) < 0.3
-    light = Light(nodes, sky, 150, around, 3)
+    light = Light(nodes, 150, sky, around, 3)
     correct_terrain(boa, ground, cloud, 0, light, 0.2, whole, None, counts)
     for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
         block, part, out = (np.ascontiguousarray(a[:, rows]) for a in (boa, ground, pieces))

@@ -9,10 +9,11 @@ it is darker, and how much depends on the size of its crystals.
 With its reflectance R in a band, a cirrus adds R to what the band sees, of which 1 - R comes through from below.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from steps.core.compiled import njit
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
@@ -131,7 +132,7 @@ def ratios(toa: Mapping[str, np.ndarray], cirrus: Mapping[str, np.ndarray], grou
     return Ratios(of_band, float(min(max(varies, _EXACT), spread)))
 
 
-def _least_squares(rows: Sequence, values: Sequence, weights: np.ndarray) -> np.ndarray:
+def _least_squares(rows: ArrayLike, values: ArrayLike, weights: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(np.array(rows) * weights[:, None], np.array(values) * weights)[0]
 
 

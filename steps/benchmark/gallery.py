@@ -70,10 +70,10 @@ def run(folder: Path, work: Path, scenes: Path = SCENES, threads: int = 2) -> No
     for name, picture in _pictures(work / "products" / l2a_name(DEMO_PRODUCT)).items():
         Image.fromarray(picture).save(folder / f"demo_{name}.jpg", quality=_QUALITY)
     for name in _QUICKLOOKS:
-        with Image.open(work / "products" / l2a_name(DEMO_PRODUCT) / f"quicklook/{name}.png") as picture:
-            picture = picture.convert("RGB")
-            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            picture.save(folder / f"demo_{name}.jpg", quality=_QUALITY)
+        with Image.open(work / "products" / l2a_name(DEMO_PRODUCT) / f"quicklook/{name}.png") as quicklook:
+            small = quicklook.convert("RGB")
+            small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            small.save(folder / f"demo_{name}.jpg", quality=_QUALITY)
     settings = {name: simulate.facts_of(work / "scenes" / name) for name in recipes}
     rows, facts = [], {}
     for name, product in products.items():

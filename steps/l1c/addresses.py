@@ -62,7 +62,7 @@ def place_of(given: str) -> PurePosixPath:
     if not is_address(given):
         return PurePosixPath(f"{product}.tar")
     suffix = PurePosixPath(given.partition("#")[0].rstrip("/")).suffix.lower()
-    if suffix not in _PACKED:
+    if suffix not in (*_PACKED, ".zarr"):
         suffix = ".SAFE" if given.startswith("s3://") else ".zip"
     return PurePosixPath(f"{product}{suffix}")
 

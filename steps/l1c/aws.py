@@ -103,7 +103,12 @@ class AwsTile(Compact):
     def _elsewhere(self, place: str) -> Path | None:
         """Return a file of the bucket that the tile's folder is a copy of a part of, None if it is not there."""
         folder = self.path.absolute()
-        if ".." in place.split("/") or len(folder.parents) < 8 or folder.parents[6].name != "tiles":
+        if (
+            place.startswith("/")
+            or ".." in place.split("/")
+            or len(folder.parents) < 8
+            or folder.parents[6].name != "tiles"
+        ):
             return None
         path = folder.parents[7] / place
         return path if path.is_file() else None

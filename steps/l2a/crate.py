@@ -17,6 +17,8 @@ _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
 #: Packages that results depend on.
 _PACKAGES = ("snakemake", "numpy", "scipy", "numba", "rasterio", "lxml", "pandas", "joblib", "zarr", "pystac")
+#: Where what is not from PyPI is at home.
+_HOMES = {"Python": "https://www.python.org", "GDAL": "https://gdal.org"}
 #: Where in a product's folder the files lie that the crate names; logs change whenever something is run again.
 _PARTS = ("cog/*", "quicklook/*", "report/*")
 
@@ -100,11 +102,11 @@ def crate(
     inputs = [_source(number, source) for number, source in enumerate(sources)]
     programs: list[dict] = [
         {
-            "@id": f"#software-{label.lower()}",
+            "@id": f"{_HOMES.get(label, f'https://pypi.org/project/{label.lower()}')}#{number}",
             "@type": "SoftwareApplication",
             "name": label,
             "softwareVersion": number,
-            "url": "https://pypi.org/project/sen2flow" if label == "Sen2Flow" else _home(label),
+            "url": _HOMES.get(label, f"https://pypi.org/project/{label.lower()}"),
         }
         for label, number in software.items()
     ]
@@ -120,7 +122,7 @@ def crate(
         "name": "Level-1C to Level-2A",
         "description": f"Surface reflectance and scene classification from {sources[0].name}",
         "endTime": now,
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": "http://schema.org/CompletedActionStatus",
         "instrument": _to(main),
         "agent": {"@id": "#operator"},
         "object": [_to(one) for one in (*inputs, *values)],
@@ -155,11 +157,6 @@ def crate(
 
 def _to(entity: Mapping) -> dict[str, str]:
     return {"@id": entity["@id"]}
-
-
-def _home(label: str) -> str:
-    homes = {"Python": "https://www.python.org", "GDAL": "https://gdal.org"}
-    return homes.get(label, f"https://pypi.org/project/{label}")
 
 
 def _part(folder: Path, path: Path) -> dict:

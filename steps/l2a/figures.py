@@ -88,7 +88,7 @@ def map_figure(path: Path, kind: Kind, title: str, unit: str) -> dict[str, Any]:
     title, unit
         Of its values.
     """
-    stored = _reduced(path, kind, kind.name, _MAP)
+    stored = _reduced(path, kind, bands_of(path, kind)[0], _MAP)
     valid = stored[stored != 0] * kind.scale
     low, high = np.percentile(valid, [1, 99]) if valid.size else (0.0, 0.0)
     high = max(high, low + 1e-3)

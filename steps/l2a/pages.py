@@ -34,8 +34,9 @@ _COLUMNS = (
     ("CPU seconds", True),
     ("MB", True),
 )
-#: Width of the map in its own units.
+#: Largest width and height of the map, in units of its SVG.
 _WIDTH = 720
+_HEIGHT = 420
 
 
 @functools.cache
@@ -89,7 +90,7 @@ def _map(products: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     west, east, south, north = west - margin, east + margin, max(south - margin, -90), min(north + margin, 90)
     # A degree of longitude is shorter by the cosine of the latitude.
     shorter = math.cos(math.radians((south + north) / 2))
-    scale = min(_WIDTH / ((east - west) * shorter), _WIDTH / (north - south))
+    scale = min(_WIDTH / ((east - west) * shorter), _HEIGHT / (north - south))
 
     def x(longitude: float) -> float:
         return round((longitude - west) * shorter * scale, 1)

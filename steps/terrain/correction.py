@@ -23,7 +23,7 @@ _SHARE = np.float32(1e-4)
 _SLOPE = np.float32(np.radians(0.01))
 #: Least share of its own half space that a slope is taken to see of the sky if mountains hide none.
 _LEAST_OPEN = np.float32(0.25)
-#: Stored number of a gain of 1.
+#: Stored number of a gain of 1, and the largest.
 _GAIN_ONE = np.float32(1 / GAIN.scale)
 _LARGEST = np.float32(65535)
 #: Rows of the scratch that holds how the ground lies: elevation, `sun`, `opening`, `hidden`, `u`, `v` of
@@ -194,10 +194,10 @@ class Light(NamedTuple):
     nodes
         (bands, m, n, NODE_TERMS) float32. Node (0, 0) is at the scene's upper left corner, the next one `cell` pixels
         on, the last one at or beyond the edge.
-    sky
-        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
     cell
         Pixels from node to node.
+    sky
+        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
     surroundings
         (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
     ratio
@@ -205,8 +205,8 @@ class Light(NamedTuple):
     """
 
     nodes: np.ndarray
-    sky: np.ndarray
     cell: int
+    sky: np.ndarray
     surroundings: np.ndarray
     ratio: int
 
@@ -238,7 +238,7 @@ def correct_terrain(boa, ground, cloud, row, light, limit, result, gain, counts)
         (bands, rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
     bands, rows, columns = boa.shape
-    nodes, sky, cell, surroundings, ratio = light
+    nodes, cell, sky, surroundings, ratio = light
     limit, step = np.float32(limit), _ONE / np.float32(cell)
     line = np.empty((bands, nodes.shape[2], NODE_TERMS), np.float32)
     around, scratch = np.empty((bands, columns), np.float32), np.empty(_LIE * cell, np.float32)

@@ -421,8 +421,8 @@ PROVENANCE = Provenance(PLACE.absolute())
 
 @functools.cache
 def keep_list():
-    """Write, once in a run, which products a table names."""
-    if is_list(TABLE):
+    """Write, once in a run, which products a table names, or an address, which is asked for some."""
+    if is_list(TABLE) or is_address(TABLE):
         keep_products(LIST, TABLE, FOUND)
 
 

@@ -48,7 +48,7 @@ rule fetch:
         CONDA
     threads: 4
     resources:
-        mem_mb=memory(400),
+        mem_mb=memory(200),
     params:
         **REMOTE,
         address=lambda wildcards: L1C[wildcards.product],

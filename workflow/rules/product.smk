@@ -193,7 +193,7 @@ rule upload:
         CONDA
     threads: 4
     resources:
-        mem_mb=memory(400),
+        mem_mb=memory(200),
     params:
         **UPLOAD,
         folder=literal(str(PLACE)),
