@@ -33,7 +33,8 @@ exclude_patterns = ["_build", "made/*.md"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["config.cache"]
+# Words of a docstring that are the name of several objects; those of none are told all the same.
+suppress_warnings = ["config.cache", "ref.python"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 napoleon_google_docstring = False
@@ -65,7 +66,22 @@ html_theme_options = {
 copybutton_selector = "div.highlight-bash pre, div.highlight-python pre, div.highlight-yaml pre, div.highlight-r pre"
 
 
+#: Stands for a colon while Napoleon reads, which takes what a comment says before one for a type.
+_COLON = "\ue000"
+
+
+def _without_colons(app, what, name, obj, options, lines):
+    if what in ("attribute", "data", "property"):
+        lines[:] = [line.replace(":", _COLON) for line in lines]
+
+
+def _with_colons(app, what, name, obj, options, lines):
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
+
+
 def setup(app):
     """Register the renderer of equations, and make what is made from code and measurements."""
+    app.connect("autodoc-process-docstring", _without_colons, priority=400)
+    app.connect("autodoc-process-docstring", _with_colons, priority=600)
     mathml.setup(app)
     app.connect("config-inited", lambda *_: made.write(HERE / "made"))

@@ -211,6 +211,10 @@ def _escaped(text: str) -> str:
     return "`".join(part if i % 2 else re.sub(r"([|<>*$\[\]])", r"\\\1", part) for i, part in enumerate(parts))
 
 
+#: `StepError` and what is one.
+_ERRORS = ("StepError", "Missing")
+
+
 def errors() -> dict[str, list[str]]:
     """Return, by the name of the module, the texts of all errors that a user may see."""
     found = {}
@@ -218,7 +222,7 @@ def errors() -> dict[str, list[str]]:
         for name in modules(room):
             path = ROOT / (name.replace(".", "/") + ".py")
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "StepError"]
+            calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in _ERRORS]
             if calls:
                 names = vars(importlib.import_module(name))
                 texts = {re.sub("…+", "…", _message(call.args[0], names)) for call in calls if call.args}
@@ -332,6 +336,8 @@ def readme() -> str:
 
 def figures_of_readme() -> str:
     """Return the few measured figures that the README shows."""
+    if not (DOCS / "gallery/gallery.csv").exists():
+        return "*Not measured with this version: `snakemake --cores 2 gallery`.*\n"
     with (DOCS / "gallery/gallery.csv").open(encoding="utf-8") as file:
         rows = {(row["scene"], row["quantity"]): row for row in csv.DictReader(file)}
     lines = []

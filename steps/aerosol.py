@@ -132,55 +132,29 @@ def run(
     StepError
         If an input cannot be read or an output cannot be written.
     """
-    scene, grid = Scene.read(metadata), grid_of(stack, TOA)
     tables = {t.aerosol: t for t in map(load_table, lut)}
-    classes, elevation = read(classification, CLASSIFICATION, "SCL"), read(terrain, TERRAIN, "elevation")
-    near_cloud, ratio = _near_cloud(classes, grid.resolution)
-    retrieval = AerosolScene(
-        scene=scene,
-        table=next(iter(tables.values())),
-        angles=AngleGrid(angles),
-        stack=stack,
-        grid=grid,
-        classes=classes,
-        elevation=elevation,
-        cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
-        clear=clear_ground(classes),
-        near_cloud=near_cloud,
-        ratio=ratio,
-        cell_elevation=cell_moments(elevation, round(CELL / grid.resolution), -32768)[3] * 1e-3,
-        water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
-    )
+    retrieval = _retrieval(stack, classification, terrain, Scene.read(metadata), angles, next(iter(tables.values())))
     expected, source = _expected(retrieval, method, aot550)
     with workers(backend, threads, scheduler) as run_all:
         samples = samples_of(retrieval, float(expected.aot550.mean()), run_all)
         model, model_source = _model(retrieval, tables, samples, expected, run_all)
         retrieval = replace(retrieval, table=tables[model])
-        found = expected
-        if method != "fixed" and samples.pixels.any():
-            if method in ("auto", "ddv"):
-                likelihood, weight = likelihood_of(retrieval, samples, run_all), _weight(retrieval, samples)
-                found = fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000)
-                source = "DDV"
-            else:
-                limit = limit_of(retrieval, samples, run_all)
-                found = expected._replace(aot550=np.minimum(expected.aot550, limit))
+        found, source = _found(retrieval, samples, method, expected, source, run_all)
         if aerosol_ground:
             _write_ground(aerosol_ground, retrieval, samples, retrieved=source == "DDV")
         cells = _smooth(found.aot550, smoothing_km * 1000 / retrieval.cells.resolution)
-        field, pixels = (cells.astype("f4"), retrieval.cells), Pixels(grid, elevation, classes == NO_DATA)
+        field = cells.astype("f4"), retrieval.cells
+        pixels = Pixels(retrieval.grid, retrieval.elevation, retrieval.classes == NO_DATA)
         if aot_overview:
             write_air_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
         if mask_20m and terrain_20m:
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
-    uncertainty = thinned(found.uncertainty, retrieval.cell_elevation) / AOT_UNCERTAINTY.scale
-    stored = np.clip(np.rint(uncertainty), 0, 65535).astype("u2")
-    write(aot_uncertainty, AOT_UNCERTAINTY, retrieval.cells, {AOT_UNCERTAINTY.name: stored})
+    _write_uncertainty(aot_uncertainty, retrieval, found)
     chosen = ChosenAerosol(model, lut[list(tables).index(model)].name)
     result = AerosolReport(
         method=source,
-        source=scene.auxiliary.cams_file if source == "CAMS" else None,
+        source=retrieval.scene.auxiliary.cams_file if source == "CAMS" else None,
         mean_aot550=float(aot550 if mean is None else mean),
         spread_aot550=float(found.aot550.std()),
         model=model,
@@ -197,6 +171,50 @@ def run(
     logger.info("mean aerosol optical thickness %.3f, method %s", result.mean_aot550, result.method)
     write_document(aerosol_model, chosen)
     write_document(report, result)
+
+
+def _retrieval(
+    stack: Path, classification: Path, terrain: Path, scene: Scene, angles: Path, table: LookUpTable
+) -> AerosolScene:
+    """Read what the aerosol is retrieved from."""
+    grid = grid_of(stack, TOA)
+    classes, elevation = read(classification, CLASSIFICATION, "SCL"), read(terrain, TERRAIN, "elevation")
+    near_cloud, ratio = _near_cloud(classes, grid.resolution)
+    return AerosolScene(
+        scene=scene,
+        table=table,
+        angles=AngleGrid(angles),
+        stack=stack,
+        grid=grid,
+        classes=classes,
+        elevation=elevation,
+        cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
+        clear=clear_ground(classes),
+        near_cloud=near_cloud,
+        ratio=ratio,
+        cell_elevation=cell_moments(elevation, round(CELL / grid.resolution), -32768)[3] * 1e-3,
+        water_vapour=_WATER_VAPOUR if scene.auxiliary.water_vapour is None else scene.auxiliary.water_vapour,
+    )
+
+
+def _found(
+    retrieval: AerosolScene, samples: Samples, method: str, expected: Thickness, source: AotMethod, run_all: RunAll
+) -> tuple[Thickness, AotMethod]:
+    """Return the thickness above sea level by a method, and its source, given what is expected and from where."""
+    if method == "fixed" or not samples.pixels.any():
+        return expected, source
+    if method in ("auto", "ddv"):
+        likelihood, weight = likelihood_of(retrieval, samples, run_all), _weight(retrieval, samples)
+        return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000), "DDV"
+    limit = limit_of(retrieval, samples, run_all)
+    return expected._replace(aot550=np.minimum(expected.aot550, limit)), source
+
+
+def _write_uncertainty(path: Path, retrieval: AerosolScene, found: Thickness) -> None:
+    """Write the standard uncertainty of the thickness above the ground of the cells."""
+    uncertainty = thinned(found.uncertainty, retrieval.cell_elevation) / AOT_UNCERTAINTY.scale
+    stored = np.clip(np.rint(uncertainty), 0, 65535).astype("u2")
+    write(path, AOT_UNCERTAINTY, retrieval.cells, {AOT_UNCERTAINTY.name: stored})
 
 
 def _expected(retrieval: AerosolScene, method: str, aot550: float) -> tuple[Thickness, AotMethod]:

@@ -32,15 +32,15 @@ _MARGIN = 1.3
 
 def run(
     stack: Path,
-    toa: list[Path],
     classification: Path,
     terrain: Path,
     vapour: Path,
     metadata: Path,
     angles: Path,
     corrected_stack: Path,
-    corrected: list[Path],
     report: Path,
+    toa: list[Path] | None = None,
+    corrected: list[Path] | None = None,
     threads: int = 1,
 ) -> None:
     """Take the light of thin cirrus out of all bands but B10, by which it is found.
@@ -49,16 +49,16 @@ def run(
     ----------
     stack
         Top-of-atmosphere reflectance of the whole tile at 80 m, of which the cirrus is found.
-    toa
-        That of the pixels to correct, a raster for each pixel size.
     classification, terrain, vapour
         Scene classification, terrain and column of water vapour of the pixels of `stack`.
     metadata, angles
         The scene and its angles.
-    corrected_stack, corrected
-        Outputs: `stack` and `toa` without cirrus.
+    corrected_stack
+        Output: `stack` without cirrus.
     report
         Output: `CirrusReport`.
+    toa, corrected
+        Reflectance of other pixels to correct, a raster for each size, and the outputs, in the same order.
     threads
         Threads to use.
 
@@ -81,7 +81,7 @@ def run(
     found = ratios(seen, cirrus, ground)
     terms = {band: term(cirrus[band], found.of_band[band], found.of_band["B02"]) for band in bands}
     with workers("threads", threads) as run_all:
-        for source, target in zip((stack, *toa), (corrected_stack, *corrected), strict=True):
+        for source, target in zip((stack, *(toa or ())), (corrected_stack, *(corrected or ())), strict=True):
             own = grid_of(source, TOA)
             rows, columns = grid.positions(own)
             blocks = list(row_blocks(own.height))

@@ -9,7 +9,7 @@ from steps.core.documents import atomic
 from steps.core.parallel import workers
 from steps.core.transfer import Store
 from steps.sentinel2.scene import Scene
-from steps.terrain.copernicus import cached, corners, write_sea
+from steps.terrain.copernicus import addresses, cached, corners, write_sea
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def run(
     pixel_size
         Of the model, 30 or 90 m.
     base
-        Address with the tiles' folders; None: the public buckets.
+        Address with `tileList.txt` and the tiles' folders; None: the public buckets.
     endpoint, profile
         How an object store is reached, see `steps.core.transfer.Store`.
     threads
@@ -47,14 +47,14 @@ def run(
     """
     grid, cache = Scene.read(metadata).whole, cache_folder() / "copernicus_dem"
     store = Store(endpoint, profile)
+    found = addresses(store, base and base.rstrip("/"), pixel_size, corners(grid), cache)
 
-    def fetch(corner: tuple[int, int]) -> Path | None:
-        return cached(store, base and base.rstrip("/"), pixel_size, *corner, cache)
+    def fetch(corner: tuple[int, int]) -> Path:
+        return cached(store, found[corner], *corner, cache)
 
     with atomic(tiles) as folder, workers("threads", threads) as run_all:
         folder.mkdir()
-        found = [path for path in run_all(fetch, corners(grid)) if path]
-        for path in found:
+        for path in run_all(fetch, found):
             (folder / path.name).symlink_to(path.absolute())
         if not found:
             logger.warning("no tile of the elevation model: all of it is sea")

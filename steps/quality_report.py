@@ -9,7 +9,8 @@ import numpy as np
 from steps import __version__
 from steps.core.cli import cli
 from steps.core.documents import read_document, write_json
-from steps.core.rasters import grid_of, read, row_blocks, tags_of, values
+from steps.core.rasters import Grid, grid_of, read, row_blocks, tags_of, values
+from steps.sentinel2.footprint import corners
 from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.reports import (
@@ -87,8 +88,17 @@ def run(
         sentences += inverted.defaults
     facts |= {"product": l2a_name(scene.product), "software": f"Sen2Flow {__version__}", **ground}
     facts |= {"ozone_dobson": round(scene.auxiliary.ozone * 1000, 3), "ozone_source": scene.auxiliary.ozone_source}
-    facts |= {"defaults": sentences}
+    facts |= {"bbox": _bounding_box(scene.grid), "defaults": sentences}
     write_json(quality, facts)
+
+
+def _bounding_box(grid: Grid) -> list[float]:
+    """Return west, south, east and north of a grid in degrees; west > east across the meridian of 180 degrees."""
+    latitude, longitude = zip(*corners(grid), strict=True)
+    if max(longitude) - min(longitude) > 180:
+        longitude = tuple(value % 360 for value in longitude)
+    west, east = ((value + 180) % 360 - 180 for value in (min(longitude), max(longitude)))
+    return [round(value, 6) for value in (west, min(latitude), east, max(latitude))]
 
 
 def _class_counts(classification: Path) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Correct surface reflectance for the light that slopes really get."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,10 +18,11 @@ from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
 from steps.core.parallel import Backend, RunAll, workers
-from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of
+from steps.core.rasters import Grid, bands_of, create, grid_of, read, read_bands, row_blocks, tags_of, write
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
-from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.bands import native_bands
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, GAIN, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import CorrectedRaster, SceneMeans, TerrainReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM
@@ -49,6 +51,7 @@ def run(
     scene_means: Path,
     corrected: list[Path],
     report: Path,
+    gain: list[Path] | None = None,
     correction: Literal["auto", "always"] = "auto",
     min_cos_incidence: float = 0.2,
     threads: int = 1,
@@ -76,6 +79,8 @@ def run(
         The reflectance rasters to write, in the order of `boa`.
     report
         Output: `TerrainReport`.
+    gain
+        If wanted: what reflectance was multiplied with, in the order of `boa`, for the uncertainty.
     correction
         auto: only if the terrain raster says that there is relief; otherwise `boa` is only rounded.
     min_cos_incidence
@@ -89,7 +94,7 @@ def run(
     StepError
         If the correction is demanded and there is no elevation model.
     """
-    rasters = list(zip(boa, terrain, corrected, strict=True))
+    rasters = list(zip(boa, terrain, corrected, gain or [None] * len(boa), strict=True))
     chosen = [correction == "always" or tags_of(path, TERRAIN)["relief"] != "no" for path in terrain]
     for path in terrain if correction == "always" else ():
         if "dem" not in tags_of(path, TERRAIN):
@@ -101,7 +106,7 @@ def run(
         tile = _tile_of(classification, metadata, angles, aot, table_of(aerosol_model), scene_means)
     with workers(backend, threads, scheduler) as run_all:
         reports = tuple(
-            _corrected(*files, tile, min_cos_incidence, run_all) if tile and is_chosen else _rounded(files[0], files[2])
+            _corrected(*files, tile, min_cos_incidence, run_all) if tile and is_chosen else _rounded(*files)
             for files, is_chosen in zip(rasters, chosen, strict=True)
         )
     write_document(report, TerrainReport(min_cos_incidence, reports))
@@ -147,7 +152,7 @@ def _tile_of(
 
 
 def _corrected(
-    boa: Path, terrain: Path, corrected: Path, tile: _Tile, limit: float, run_all: RunAll
+    boa: Path, terrain: Path, corrected: Path, gain: Path | None, tile: _Tile, limit: float, run_all: RunAll
 ) -> CorrectedRaster:
     """Correct one raster; return what there is to tell."""
     grid = grid_of(boa, BOA)
@@ -161,11 +166,16 @@ def _corrected(
     nodes, sky, around = (np.stack(part) for part in zip(*parts, strict=True))
     light = Light(nodes, CELL[resolution], sky, around, _CELL // resolution)
     in_classes, counts = nearest_indices(tile.cloud.shape, *tile.classified.positions(grid)), []
-    with create(corrected, BOA, grid, bands) as raster:
-        results = run_all(_correct, blocks, boa, terrain, tile.cloud, in_classes, light, limit)
-        for rows, (block, count) in zip(blocks, results, strict=True):
-            for band, values in zip(bands, block, strict=True):
-                raster.write(band, values, rows.start)
+    gained = _gained(bands, resolution)
+    with contextlib.ExitStack() as stack:
+        raster = stack.enter_context(create(corrected, BOA, grid, bands))
+        gains = stack.enter_context(create(gain, GAIN, grid, gained)) if gain else None
+        results = run_all(_correct, blocks, boa, terrain, tile.cloud, in_classes, light, limit, bool(gain))
+        for rows, (block, more, count) in zip(blocks, results, strict=True):
+            for k, band in enumerate(bands):
+                raster.write(band, block[k], rows.start)
+                if gains and band in gained:
+                    gains.write(band, more[k], rows.start)
             counts.append(count)
     valid, shaded, limited = np.sum(counts, axis=0).T
     return CorrectedRaster(
@@ -176,14 +186,22 @@ def _corrected(
     )
 
 
-def _rounded(boa: Path, corrected: Path) -> CorrectedRaster:
-    """Write reflectance as it is, rounded; return what there is to tell."""
+def _gained(bands: Sequence[str], resolution: int) -> list[str]:
+    """Return the bands of which the gain is wanted: those whose pixels are finest there."""
+    return [band for band in native_bands(resolution) if band in bands]
+
+
+def _rounded(boa: Path, _terrain: Path, corrected: Path, gain: Path | None) -> CorrectedRaster:
+    """Write reflectance as it is, rounded, and a gain of 1 if wanted; return what there is to tell."""
     logger.info("no relief: reflectance stays as it is")
     bands, grid = bands_of(boa, BOA), grid_of(boa, BOA)
     with create(corrected, BOA, grid, bands) as raster:
         for rows in row_blocks(grid.height):
             for band, values in zip(bands, read_bands(boa, BOA, bands, rows), strict=True):
                 raster.write(band, values, rows.start)
+    if gain:
+        one = np.full(grid.shape, round(1 / GAIN.scale), GAIN.dtype)
+        write(gain, GAIN, grid, dict.fromkeys(_gained(bands, round(grid.resolution)), one))
     return CorrectedRaster(round(grid.resolution), applied=False)
 
 
@@ -251,16 +269,19 @@ def _surroundings(boa: Path, band: str, resolution: int) -> np.ndarray:
     return np.divide(total, share, out=np.zeros_like(total), where=share > 1e-6).clip(0, 1)
 
 
-def _correct(rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, light: Light, limit: float):
-    """Return the corrected reflectance of a block of rows, shape (bands, rows, width), and the bands' counts."""
+def _correct(
+    rows: slice, boa: Path, terrain: Path, cloud: np.ndarray, in_classes, light: Light, limit: float, with_gain: bool
+):
+    """Return the corrected reflectance and the gain of a block of rows, (bands, rows, width), and the bands' counts."""
     level, ground = (
         read_bands(boa, UNROUNDED_BOA, bands_of(boa, BOA), rows),
         read_bands(terrain, TERRAIN, _GROUND, rows),
     )
     result, counts = np.empty(level.shape, BOA.dtype), np.empty((*level.shape[:2], 3), np.int64)
     cloudy = cloud[in_classes[0][rows, None], in_classes[1]]
-    correct_terrain(level, ground, cloudy, rows.start, light, limit, result, counts)
-    return result, counts.sum(axis=1)
+    gain = np.empty(level.shape, GAIN.dtype) if with_gain else None
+    correct_terrain(level, ground, cloudy, rows.start, light, limit, result, gain, counts)
+    return result, gain, counts.sum(axis=1)
 
 
 if __name__ == "__main__":

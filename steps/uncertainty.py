@@ -1,5 +1,6 @@
 """Standard uncertainty of surface reflectance."""
 
+import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,8 +16,16 @@ from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.relief import CELL, Mesh, filled
 from steps.atmosphere.scene import WholeTile
-from steps.atmosphere.uncertainty import INPUTS, InputUncertainties, changes, noise_variance, spans, variance_nodes
-from steps.atmosphere.uncertainty_kernel import standard_uncertainty
+from steps.atmosphere.uncertainty import (
+    CALIBRATION,
+    INPUTS,
+    InputUncertainties,
+    changes,
+    noise_variance,
+    spans,
+    variance_nodes,
+)
+from steps.atmosphere.uncertainty_kernel import standard_uncertainty, through_terrain
 from steps.classification.classes import clear_ground
 from steps.core.cli import cli
 from steps.core.documents import read_document
@@ -31,6 +40,7 @@ from steps.sentinel2.kinds import (
     AOT_UNCERTAINTY,
     BOA,
     CLASSIFICATION,
+    GAIN,
     REFLECTANCE_OFFSET,
     REFLECTANCE_SCALE,
     TERRAIN,
@@ -85,6 +95,7 @@ def run(
     other_luts: list[Path],
     scene_means: Path,
     uncertainty: list[Path],
+    gain: list[Path] | None = None,
     adjacency: bool = True,
     adjacency_km: float = 6.0,
     threads: int = 1,
@@ -112,6 +123,8 @@ def run(
         `SceneMeans`, means and ranges of the whole tile.
     uncertainty
         Outputs: standard uncertainty, in the order of `boa`.
+    gain
+        What the correction of terrain multiplied the reflectance with, in the order of `boa`, where there is one.
     adjacency, adjacency_km
         As for the reflectance.
     threads
@@ -134,7 +147,7 @@ def run(
     )
     models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other.table.aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
-    for source, target in zip(boa, uncertainty, strict=True):
+    for source, target, gains in zip(boa, uncertainty, gain or itertools.repeat(None, len(boa)), strict=True):
         grid = grid_of(source, BOA)
         if grid_of(terrain, TERRAIN) != grid.at(20):
             raise StepError(
@@ -160,7 +173,8 @@ def run(
                 if around_clear is not None:
                     around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
-                _write_band(output, band, stored, around, nodes, mesh, pool)
+                gained = read(gains, GAIN, band) if gains else None
+                _write_band(output, band, stored, around, nodes, gained, mesh, pool)
 
 
 def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> np.ndarray:
@@ -169,8 +183,9 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
     values_at = state.elevation_km, state.aot550, state.water_vapour
-    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=state.inputs)
-    return variance_nodes(*terms, noise, adjacency=adjacency)
+    inputs = replace(state.inputs, calibration=CALIBRATION[band])
+    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
+    return variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs)
 
 
 def _in_cells(known: np.ndarray, cells: Grid, mesh: Mesh) -> np.ndarray:
@@ -204,12 +219,14 @@ def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) 
     return environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
 
 
-def _write_band(output, band, stored, around, nodes, mesh: Mesh, pool) -> None:
+def _write_band(output, band, stored, around, nodes, gain, mesh: Mesh, pool) -> None:
     ratio = round(ENVIRONMENT / mesh.grid.resolution)
 
     def block(rows: slice) -> tuple[slice, np.ndarray]:
         result = np.empty_like(stored[rows])
         standard_uncertainty(stored[rows], around, ratio, nodes, mesh.cell, rows.start, result)
+        if gain is not None:
+            through_terrain(stored[rows], gain[rows], result)
         return rows, result
 
     for rows, result in pool.map(block, row_blocks(stored.shape[0], _ROWS)):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import lognorm, multivariate_normal
 
 from steps.atmosphere import aerosol_fit
 from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
-from steps.sentinel2.scene_classes import CLOUD_HIGH, SOIL, VEGETATION, WATER
+from steps.sentinel2.scene_classes import CLOUD_HIGH, SNOW, SOIL, VEGETATION, WATER
 
 NODES = np.linspace(0.01, 1, 34)
 
@@ -43,8 +43,8 @@ def test_less_than_black_is_unlikely_and_more_so_the_darker():
 
 
 def test_kinds_of_ground_of_one_pixel_each():
-    red = np.array([[1300, 1500, 2000, 2500, 1300, 1300, 0, 1300]], "u2")
-    nir = np.array([[4000, 5000, 4000, 3500, 1100, 4000, 4000, 4000]], "u2")
+    red = np.array([[1300, 1500, 2000, 2200, 1300, 1300, 0, 1300]], "u2")
+    nir = np.array([[4000, 5000, 4000, 2900, 1100, 4000, 4000, 4000]], "u2")
     dark = np.array([[1, 0, 0, 0, 0, 1, 1, 1]], "u1")
     classes = np.array([[VEGETATION, VEGETATION, SOIL, SOIL, WATER, CLOUD_HIGH, VEGETATION, VEGETATION]], "u1")
     near = np.zeros((1, 8), bool)
@@ -54,6 +54,19 @@ def test_kinds_of_ground_of_one_pixel_each():
     assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
     kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 2000, "i2"), result)
     assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]  # hardly any light falls on the slope
+
+
+def test_no_ground_beside_snow():
+    """A forest and one pixel of snow, which the forest around it is no sample."""
+    red, nir = np.full((9, 9), 1300, "u2"), np.full((9, 9), 4000, "u2")
+    red[4, 4] = nir[4, 4] = 9000
+    classes = np.where(red == 9000, SNOW, VEGETATION).astype("u1")
+    result = np.empty(red.shape, "u1")
+    near, lit = np.zeros(red.shape, bool), np.full(red.shape, 7000, "i2")
+    kinds_of_ground(red, nir, np.zeros(red.shape, "u1"), classes, near, 1, lit, result)
+    assert (result[2:7, 2:7] == 0).all()
+    result[2:7, 2:7] = 2
+    assert (result == 2).all()
 
 
 def test_means_of_samples_are_those_of_numpy():
@@ -75,15 +88,27 @@ def gaussian(mean, spread):
 
 
 def test_one_sample_and_what_was_expected_meet_by_their_precisions(monkeypatch):
-    """A cell by itself: the product of two normal distributions has the sum of their precisions."""
+    """A cell by itself: of two lognormal distributions the logarithms have the sum of their precisions."""
     monkeypatch.setattr(aerosol_fit, "ODD", 1e-12)
     monkeypatch.setattr(aerosol_fit, "INDEPENDENT", 1.0)
     monkeypatch.setattr(aerosol_fit, "NEIGHBOURHOODS", ((None, (0, 0)),))
     one = np.ones((1, 1))
     expected = Thickness(0.3 * one, 0.1 * one)
-    found = fit_thickness(NODES, gaussian(0.5 * one[None], 0.1), one[None], ((1e-3, 0),), expected, 1.28)
-    assert found.aot550.item() == pytest.approx(0.4, abs=2e-3)
-    assert found.uncertainty.item() == pytest.approx(0.1 / np.sqrt(2), rel=0.03)
+    prior, spread = lognorm.interval(0.6827, *_of(0.3, 0.1)), 0.25
+    middle, width = np.log(prior).mean(), np.diff(np.log(prior)).item() / 2
+    sample = -0.5 * ((np.log(NODES) - np.log(0.5)) / spread) ** 2
+    found = fit_thickness(NODES, sample[:, None, None, None] * one, one[None], ((1e-3, 0),), expected, 1.28)
+    precision = width**-2 + spread**-2
+    both = (middle / width**2 + np.log(0.5) / spread**2) / precision
+    assert found.aot550.item() == pytest.approx(np.exp(both + 0.5 / precision), abs=2e-3)
+    assert found.uncertainty.item() == pytest.approx(np.exp(both) / np.sqrt(precision), rel=0.04)
+
+
+def _of(mean, deviation):
+    """Shape, location and scale of SciPy's lognormal distribution of a mean and a standard deviation."""
+    shape = np.sqrt(np.log1p((deviation / mean) ** 2))
+    assert lognorm.stats(shape, 0, mean / np.exp(shape**2 / 2)) == pytest.approx((mean, deviation**2))
+    return shape, 0, mean / np.exp(shape**2 / 2)
 
 
 def test_a_cell_without_a_sample_takes_after_its_neighbours():

@@ -13,7 +13,7 @@ from steps.core.rasters import read
 from steps.sentinel2.kinds import AEROSOL_GROUND, CLASSIFICATION
 
 FIRST = {"demo", "import_l1c", "dem", "scene_classification_overview"}
-LAST = {"quality_report", "quicklook", "write_cog", "publish_cog"}
+LAST = {"quality_report", "quicklook", "write_cog", "publish_cog", "report", "catalog"}
 AIR = {"aerosol", "water_vapour"}
 SURFACE = AIR | {"resample", "reflectance"}
 
@@ -46,6 +46,7 @@ def stages(checkout, arguments):
         ("products=atmosphere", FIRST | LAST | AIR),
         ("products=atmosphere,classification", FIRST | LAST | AIR | {"resample", "scene_classification"}),
         ("products=reflectance", FIRST | LAST | SURFACE),
+        ("products=reflectance cirrus_correction=true", FIRST | LAST | SURFACE | {"cirrus_correction"}),
         (
             "products=reflectance resolutions=10 dem=hills.tif",
             FIRST | LAST | SURFACE | {"scene_classification", "terrain_correction"},

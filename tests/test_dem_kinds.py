@@ -206,6 +206,7 @@ def test_bands(tmp_path):
 # ---------------------------------------------------------------------------------------------------- voids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "dtype", "declared"),
     [

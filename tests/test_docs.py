@@ -141,6 +141,8 @@ def test_troubleshooting_quotes_messages_that_there_are():
 def test_gallery_shows_every_scene():
     wanted = {"demo", *read_recipes(SCENES)}
     assert set(made._TITLES) == wanted
+    if not (DOCS / "gallery/scenes.json").exists():
+        pytest.skip("`snakemake gallery` has not been run with this version")
     assert set(json.loads((DOCS / "gallery/scenes.json").read_text(encoding="utf-8"))) == wanted
     assert {name for name in wanted if not (DOCS / f"gallery/{name}.jpg").exists()} == set()
 
@@ -148,4 +150,4 @@ def test_gallery_shows_every_scene():
 @pytest.mark.slow
 def test_drawing_has_every_stage():
     drawn = {name for edge in figures.rule_graph(known_only=False) for name in edge}
-    assert drawn - {"all", "products", "simulate", "demo", "summary"} == set(figures.PLACES)
+    assert drawn - {"all", "products", "demo", "catalog", "summary"} == set(figures.PLACES)

@@ -84,6 +84,7 @@ def edit(product, name, change):
         path.write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["cpm", "samples"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_results_are_those_of_the_safe(safe, imported, tmp_path, version, zarr_format):

@@ -279,12 +279,12 @@ def test_what_is_no_gipp_is_refused_in_one_line(tmp_path, capsys, text, wrong):
 
 
 def test_command(tmp_path):
-    path = write_gipp(tmp_path, Aerosol_Type="AUTO", Cirrus_Correction="TRUE")
+    path = write_gipp(tmp_path, Aerosol_Type="AUTO", Cirrus_Correction="TRUE", WV_Threshold_Cirrus="0.5")
     command = [sys.executable, "-m", "steps.core.translate_gipp", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    assert yaml.safe_load(done.stdout) == {"aerosol": {"model": "auto"}}
-    assert done.stderr.startswith("WARNING: Cirrus_Correction TRUE: no equal.")
+    assert yaml.safe_load(done.stdout) == {"aerosol": {"model": "auto"}, "cirrus_correction": True}
+    assert done.stderr.startswith("WARNING: WV_Threshold_Cirrus 0.5: no equal.")
 
 
 if __name__ == "__main__":

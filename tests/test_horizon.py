@@ -52,6 +52,7 @@ def test_plane_has_its_slope_aspect_and_incidence(slope, aspect):
     np.testing.assert_allclose(got[2], expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [0, 10, 30, 50])
 @pytest.mark.parametrize("aspect", [0, 10, 75, 222])
 def test_plane_sees_half_of_one_plus_cosine(slope, aspect):
@@ -199,6 +200,7 @@ def slow_shadow(elevation, margin, zenith, azimuth):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("azimuth", [0, 17, 45, 101, 163.7, 180, 250, 300])
 def test_cast_shadow_is_that_of_the_slow_twin(azimuth):
     from scipy.ndimage import gaussian_filter

@@ -433,6 +433,7 @@ def spoiled(path):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA3-256"])
 @pytest.mark.parametrize("as_zip", [False, True])
 def test_files_that_do_not_fit_their_checksum(copy, tmp_path, caplog, algorithm, as_zip):

@@ -518,6 +518,7 @@ def write_around(text, folder):
     (folder / granule / "MTD_TL.xml").write_text(text)
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("path", tile_files(), ids=lambda p: str(p.relative_to(DATA))[:80])
 def test_angles_of_every_real_tile(path, tmp_path):

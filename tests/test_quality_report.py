@@ -11,6 +11,7 @@ from steps.sentinel2.kinds import CLASSIFICATION, TERRAIN
 from steps.sentinel2.reports import (
     AerosolReport,
     BandFigures,
+    CirrusReport,
     CorrectedRaster,
     InvertedRaster,
     QualityReport,
@@ -38,6 +39,7 @@ REPORTS = {
         smoothing_km=1.0,
     ),
     "water_vapour": WaterVapourReport("B09", 0.8, 50.0, ("Water vapour: a default.",)),
+    "cirrus": CirrusReport(12.5, 0.02, {"B02": 1.5, "B11": 0.8}, 0.1),
     "reflectance": ReflectanceReport(
         adjacency=True,
         adjacency_km=6.0,
@@ -125,6 +127,12 @@ def test_facts_of_the_stages(inputs):
         "mean_elevation_km": 0.0125,
         "mean_slope": 5.0,
         "terrain_corrected": False,
+        "cirrus_correction": {
+            "percentage": 12.5,
+            "mean_reflectance": 0.02,
+            "ratios": {"B02": 1.5, "B11": 0.8},
+            "ratio_uncertainty": 0.1,
+        },
         "negative_percentage": {"B02": 1.0, "B05": 0.5},
         "mean_reflectance": {"B02": 0.06, "B05": 0.1},
         "outside_domain_percentage": {"sun_zenith": 50.0},

@@ -326,6 +326,12 @@ def scene(tmp_path, monkeypatch):
     return tmp_path
 
 
+def put_tiles(web, tiles):
+    """Serve tiles, contents by address, with the list that the public buckets have, and Windows' ends of line."""
+    web.files |= tiles
+    web.files["/tileList.txt"] = "".join(f"{Path(address).stem}\r\n" for address in tiles).encode()
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -333,8 +339,8 @@ def names(folder):
 def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(web, scene):
     needed = copernicus.corners(Scene.read("").whole)
     assert needed == [(44, 0)]
-    address, content = elevation_tile(scene, 44, 0, 90)
-    web.files[address], web.cut = content, [1000]
+    put_tiles(web, dict([elevation_tile(scene, 44, 0, 90)]))
+    web.cut = [1000]
     for number in range(2):
         elevation_tiles.run("", scene / f"tiles{number}", 30, web.address + "/")
     assert names(scene / "tiles1") == ["Copernicus_DSM_COG_30_N44_00_E000_00_DEM.tif"]
@@ -355,6 +361,9 @@ def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(
 
 
 def test_a_scene_at_sea_and_a_tile_of_another_place(web, scene):
+    with pytest.raises(StepError, match="tileList.txt: there is no such file"):
+        elevation_tiles.run("", scene / "nowhere", 30, web.address)
+    put_tiles(web, {})
     elevation_tiles.run("", scene / "sea", 30, web.address)
     with rasterio.open(scene / "sea/sea_dem.tif") as sea:
         assert (sea.read(1) == 0).all()
@@ -362,7 +371,7 @@ def test_a_scene_at_sea_and_a_tile_of_another_place(web, scene):
         assert sea.bounds.top > 4910000
     shutil.rmtree(scene / "cache")
     address, _ = elevation_tile(scene, 44, 0)
-    web.files[address] = elevation_tile(scene, 45, 3)[1]
+    put_tiles(web, {address: elevation_tile(scene, 45, 3)[1]})
     with pytest.raises(StepError, match="a tile around 45.5 N, 3.5 E"):
         elevation_tiles.run("", scene / "wrong", 30, web.address)
     assert not (scene / "wrong").exists()

@@ -304,6 +304,7 @@ def test_scene_of_one_kind(shape, spectrum, expected):
     assert not snow.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sun_zenith", [0, 15.4, 50.5, 74, 84, 89.7])
 def test_any_sun(sun_zenith):
     """Clouds over dark ground, on a grid of odd size: shadows, and no class that is not there."""
@@ -390,6 +391,7 @@ def test_dilation_is_scipys():
         np.testing.assert_array_equal(kernels.dilate(mask.astype("u1"), times), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zenith", [20, 40, 60])
 @pytest.mark.parametrize("azimuth", [0, 45, 90, 160, 180, 200, 270, 315, 359.7])
 def test_shadow_lies_away_from_the_sun(azimuth, zenith):

@@ -480,6 +480,7 @@ def scene_name(scene):
     return scene.stem if isinstance(scene, Path) else scene.__name__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", [real_scenes.demo, real_scenes.landsat, *PATCHES], ids=scene_name)
 def test_probabilities_agree_in_real_scenes(scene):
     if callable(scene):
@@ -575,6 +576,7 @@ def test_step(tmp_path):
         assert_agree(*(read(tmp_path / name, CLASSIFICATION, band) for band in ("SCL", "CLD", "SNW")))
 
 
+@pytest.mark.slow
 def test_part_of_a_tile_has_the_shadows_of_the_whole(tmp_path):
     """By the overview's limits, also of clouds that lie outside the part."""
     toa, cloud, shadow, _ = scene_with_clouds(3)

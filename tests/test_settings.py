@@ -177,7 +177,8 @@ PASSED_ON = {
         "layers": "layers",
         "min_cos_incidence": "terrain.min_cos_incidence",
     },
-    "publish_cog": {"products": "products", "layers": "layers"},
+    "publish_cog": {"products": "products", "layers": "layers", "url": "cog.url"},
+    "catalog": {"url": "cog.url"},
     "write_jp2": {"jpeg2000": "safe.jpeg2000"},
 }
 

@@ -1,5 +1,6 @@
 """The source is formatted, spelt and typed as the checkers want it, which pre-commit runs too."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,27 @@ CHECKS = {
 def test_checkers_find_nothing(check):
     done = subprocess.run([sys.executable, "-m", *CHECKS[check]], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def named():
+    """Yield the names of modules of ours, and of what is in them, that prose and docstrings refer to, with the file."""
+    for pattern in ("*.md", "config/*.md", "docs/**/*.md", "steps/**/*.py", "tests/*.py"):
+        for path in ROOT.glob(pattern):
+            for name in re.findall(r"`~?(steps(?:\.\w+)+)`", path.read_text(encoding="utf-8")):
+                yield name, path.relative_to(ROOT)
+
+
+def test_what_prose_refers_to_is_there():
+    missing = []
+    for name, path in set(named()):
+        parts = name.split(".")
+        while not (file := ROOT.joinpath(*parts).with_suffix(".py")).exists() and not ROOT.joinpath(*parts).is_dir():
+            parts.pop()
+        source = file if file.exists() else ROOT.joinpath(*parts, "__init__.py")
+        rest = name.split(".")[len(parts) :]
+        if rest and not re.search(rf"\b{rest[-1]}\b", source.read_text(encoding="utf-8")):
+            missing.append(f"{path}: {name}")
+    assert not missing
 
 
 def test_hooks_download_nothing():

@@ -14,7 +14,7 @@ from steps.core.documents import read_json, write_document
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, grid_of, read, values, write
 from steps.dem import run as describe
-from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, TERRAIN, UNROUNDED_BOA
+from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, GAIN, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import SceneMeans, Span
 from steps.sentinel2.scene_classes import CLOUD_HIGH, VEGETATION
 from steps.terrain.correction import Light, correct_terrain, relative_irradiance
@@ -261,12 +261,23 @@ def test_any_blocks_of_rows_give_the_same():
     whole, pieces = np.empty((2, *shape), "u2"), np.empty((2, *shape), "u2")
     counts, cloud = np.empty((2, 300, 3), np.int64), random.uniform(size=shape) < 0.3
     light = Light(nodes, 150, sky, around, 3)
-    correct_terrain(boa, ground, cloud, 0, light, 0.2, whole, counts)
+    correct_terrain(boa, ground, cloud, 0, light, 0.2, whole, None, counts)
     for rows in (slice(0, 64), slice(64, 256), slice(256, 300)):
         block, part, out = (np.ascontiguousarray(a[:, rows]) for a in (boa, ground, pieces))
-        correct_terrain(block, part, cloud[rows], rows.start, light, 0.2, out, counts[:, rows].copy())
+        correct_terrain(block, part, cloud[rows], rows.start, light, 0.2, out, None, counts[:, rows].copy())
         pieces[:, rows] = out
     np.testing.assert_array_equal(whole, pieces)
+
+
+def test_gain_is_what_reflectance_was_multiplied_with(tmp_path, atmosphere):
+    grid = GRID.at(20)
+    write(tmp_path / "boa.tif", UNROUNDED_BOA, grid, {"B8A": np.full(grid.shape, 5000, "f4")})
+    sky_view = np.linspace(3000, 10000, grid.height).astype("i2")[:, None]
+    ground_raster(tmp_path / "terrain.tif", grid, slope=2000, cos_incidence=3000, sky_view=sky_view)
+    corrected, _ = correct(tmp_path, tmp_path / "boa.tif", gain=[tmp_path / "gain.tif"])
+    gain, after = values(tmp_path / "gain.tif", GAIN, "B8A"), values(corrected, BOA, "B8A")
+    assert gain.min() > 1.3
+    np.testing.assert_allclose(0.4 * gain, after, atol=3e-4)
 
 
 def near_infrared(sun_zenith=50.0, view_zenith=5.0, relative_azimuth=100.0, elevation_km=0.0, aot550=0.2, *_):

@@ -28,7 +28,13 @@ from steps.atmosphere.uncertainty import (
     surface_variance,
     variance_nodes,
 )
-from steps.atmosphere.uncertainty_kernel import HIGHEST_ENVIRONMENT, UNIT, standard_uncertainty
+from steps.atmosphere.uncertainty_kernel import (
+    HIGHEST_ENVIRONMENT,
+    IRRADIANCE_ERROR,
+    UNIT,
+    standard_uncertainty,
+    through_terrain,
+)
 from steps.core.documents import write_document
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, bands_of, grid_of, read, tags_of, values, write
@@ -104,7 +110,8 @@ class Pixels:
         around = calibration * toa_reflectance(self.around, truth)
         elevation = elevation + 0.01 * normal("elevation")
         aot = aot + (0.03 + 0.1 * aot) * normal("aot550")
-        column = column + (0.2 + 0.1 * column) * normal("water_vapour")
+        absolute, relative = INPUTS.water_vapour
+        column = column + (absolute + relative * column) * normal("water_vapour")
         # The aerosol is anything from the other model to its opposite.
         mixture = self.random.uniform(-1, 1, self.surface.size) * ("model" in sources)
         fields = [self.air(m, elevation, aot, column) for m in MODELS]
@@ -173,7 +180,7 @@ def test_calibration_alone_in_closed_form():
     got = np.sqrt(surface_variance(0.0, 0.0, nominal, [], (0 * noise[0], 0 * noise[1])))
     # d boa = gain d toa - environment's share, in which the same error of the path is brighter ground.
     share = nominal.q / (1 + nominal.q)
-    np.testing.assert_allclose(got, 0.03 * nominal.path * nominal.gain * (1 - share), rtol=2e-3)
+    np.testing.assert_allclose(got, INPUTS.calibration * nominal.path * nominal.gain * (1 - share), rtol=2e-3)
 
 
 def slow_uncertainty(boa, around, nodes, cell):
@@ -446,3 +453,21 @@ def test_cogs_and_item_have_the_layers(tmp_path):
             assert file.descriptions == asset.bands
             assert 1e-3 <= file.read(1).mean() * file.scales[0] < 2e-3
         assert item.assets[key].roles == ["data", "uncertainty"]
+
+
+def test_terrain_multiplies_the_uncertainty_and_adds_its_own():
+    """By the law of propagation for the product of reflectance and gain, in plain NumPy."""
+    random = np.random.default_rng(8)
+    boa, gain = random.integers(1, 9000, (2, 40, 50)).astype("u2")
+    gain = np.clip(gain, 400, 5000)
+    flat = random.integers(50, 4000, boa.shape).astype("u2")
+    flat[0, 0] = 0
+    got = flat.copy()
+    through_terrain(boa, gain, got)
+    factor, surface = gain / 1000, boa / 1e4 - 0.1
+    expected = np.hypot(flat * factor, surface * (factor - 1) * IRRADIANCE_ERROR / UNIT)
+    np.testing.assert_allclose(got[flat > 0], expected[flat > 0].clip(1, 65535), atol=0.6)
+    assert got[0, 0] == 0
+    level = flat.copy()
+    through_terrain(boa, np.full_like(gain, 1000), level)
+    np.testing.assert_array_equal(level, flat)

@@ -191,6 +191,7 @@ def test_images_do_not_depend_on_threads(work, tmp_path, monkeypatch):
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_high_throughput_images_hold_the_same(work, tmp_path):
     """Pixels, overviews, place, and what each band is are those of part 1, and no file depends on the processes."""
     pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
@@ -307,6 +308,7 @@ def schema(safe, name):
     return etree.XMLSchema(etree.parse(SHARED / "data/xsd" / psd / name))
 
 
+@pytest.mark.slow
 def test_metadata_are_valid(pair):
     _, safe = pair
     files = {
@@ -381,6 +383,7 @@ def test_equal_inputs_make_equal_files(pair):
     shutil.rmtree(again)
 
 
+@pytest.mark.slow
 def test_zip_gives_the_same_product(pair, tmp_path):
     l1c, safe = pair
     zipped = shutil.make_archive(str(tmp_path / "l1c"), "zip", l1c.parent, l1c.name)

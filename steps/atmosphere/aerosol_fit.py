@@ -101,7 +101,7 @@ def fit_thickness(
     errors
         Absolute and relative part of what the likelihood of each kind does not know, as standard deviations.
     expected
-        Before the scene was seen, shape (rows, columns).
+        Before the scene was seen, shape (rows, columns): mean and standard deviation of a lognormal distribution.
     cell_km
         Size of a cell.
     """
@@ -113,7 +113,7 @@ def fit_thickness(
         counted = np.minimum(samples, INDEPENDENT) / np.maximum(samples, 1e-9)
         log_posterior = (counted * _sum_around(weight * likelihood, sigma, cell_km)).sum(axis=1)
         spread = np.hypot(found.uncertainty, own + share * found.aot550)
-        log_posterior -= 0.5 * ((at - found.aot550) / spread) ** 2
+        log_posterior += _log_prior(at, found.aot550, spread)
         posterior = np.exp(log_posterior - log_posterior.max(axis=0)) * width
         posterior /= posterior.sum(axis=0)
         mean = (posterior * at).sum(axis=0)
@@ -130,9 +130,19 @@ def log_evidence(nodes: np.ndarray, likelihood: np.ndarray, weight: np.ndarray, 
     known = np.where(weight > 0, np.maximum(likelihood, LOWEST), 0)
     number = weight.sum(axis=(1, 2))
     per_kind = (weight * known).sum(axis=(2, 3)) / np.maximum(number, 1e-9)
-    spread = expected.uncertainty.mean()
-    total = per_kind[:, number > 0].sum(axis=1) - 0.5 * ((nodes - expected.aot550.mean()) / spread) ** 2
+    total = per_kind[:, number > 0].sum(axis=1)
+    total += _log_prior(nodes, expected.aot550.mean(), expected.uncertainty.mean())
     return float(total.max() + np.log((np.exp(total - total.max()) * np.gradient(nodes)).sum()))
+
+
+def _log_prior(aot550, mean, uncertainty):
+    """Return the logarithm of the lognormal density of a mean and a standard deviation, but for a constant.
+
+    Aerosol thickness is distributed so (O'Neill et al. 2000, Journal of Geophysical Research 105, 9791): most days are
+    clearer than the mean.
+    """
+    variance = np.log1p((uncertainty / mean) ** 2)
+    return -np.log(aot550) - 0.5 * (np.log(aot550 / mean) + variance / 2) ** 2 / variance
 
 
 def _blurred(nodes, likelihood, there, errors) -> tuple[np.ndarray, np.ndarray]:

@@ -23,17 +23,19 @@ HEIGHT = 10_000.0
 #: Reflectance in the visible relative to that in B10, before the scene is looked at, and its standard uncertainty: the
 #: vapour above clouds of 8 to 12 km leaves 0.6 to 0.94 of B10's light (Richter et al. 2011), in humid air less.
 RATIO = (1.25, 0.4)
-#: The same of the short-wave infrared relative to the visible: crystals of 20 to 60 um absorb a third to a half there.
-ICE = {"B11": (0.6, 0.15), "B12": (0.45, 0.15)}
+#: The same of the short-wave infrared relative to the visible: crystals of 20 to 60 um absorb a third to two thirds
+#: there; rather too little is taken out than too much (Sen2Cor takes half of it in both bands).
+ICE = {"B11": (0.5, 0.15), "B12": (0.4, 0.15)}
 #: What vapour leaves of B09's light above a cloud, as a power of what it leaves of B10's (Richter et al. 2011).
 _B09_POWER = 0.1
-#: Bands that tell the ratio, and what predicts the ground in them; and bands that predict the ground in `ICE`.
-_BLUE = ("B02", "B03", "B04")
-_GROUND_OF_BLUE = ("B8A", "B11", "B12")
-_GROUND_OF_ICE = ("B02", "B04", "B05", "B8A")
-#: Standard deviation of the Gaussian that smooths B10, m: its noise is that of half the darkest cirrus.
-_SMOOTHING = 100.0
-#: Reflectance in B10 below which nothing is cirrus, and from twice which on all of it is: three times the noise left.
+#: Bands by which the ratios are found, and what predicts the ground in them.
+_PREDICTED = ("B02", "B03", "B04", "B05")
+_PREDICTORS = ("B8A", *ICE)
+#: Standard uncertainty of a slope, at least: ground is not quite linear in other bands.
+_EXACT = 0.06
+#: Standard deviation of the Gaussian that smooths B10, m: of the noise, 0.0015, a sixth is left.
+_SMOOTHING = 150.0
+#: Reflectance in B10 below which nothing is cirrus, and from twice which on all of it is: twice the noise left.
 _LEAST = 0.0006
 #: What molecules above the vapour reflect in B10 at most.
 _CLEAR = 0.001
@@ -77,7 +79,7 @@ def cirrus_in_b10(b10: np.ndarray, ground: np.ndarray, valid: np.ndarray, pixel:
     weight = gaussian_filter(valid.astype("f4"), _SMOOTHING / pixel, mode="nearest")
     smooth = gaussian_filter(excess, _SMOOTHING / pixel, mode="nearest") / np.maximum(weight, np.float32(1e-3))
     # What molecules reflect is in all pixels, so in those with the least, too.
-    smooth -= np.clip(np.percentile(smooth[valid], 10), 0, _CLEAR).astype("f4")
+    smooth -= np.clip(np.percentile(smooth[valid], 25), 0, _CLEAR).astype("f4")
     seen = np.clip(2 * (smooth - np.float32(_LEAST)), 0, np.maximum(smooth, 0))
     return np.where(valid, np.minimum(seen, np.float32(_THICK)), np.float32(0))
 
@@ -93,8 +95,9 @@ def displaced(cirrus: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.nda
 def ratios(toa: Mapping[str, np.ndarray], cirrus: Mapping[str, np.ndarray], ground: np.ndarray) -> Ratios:
     """Return how bright the cirrus is in each band, from how the scene's ground looks with more and less of it.
 
-    What the ground reflects in one band is predicted, linearly, from bands in which it is seen otherwise; what is left
-    goes with the cirrus. It counts by how much parts of the scene agree on it, against what is usual.
+    What the ground reflects in one band is predicted, linearly, from others; what is left goes with the cirrus, as it
+    is in that band less than what it is in those. Three unknowns, the ratio in the visible and near infrared and those
+    in B11 and B12, follow from some such bands and from what is usual, by the certainty of each.
 
     Parameters
     ----------
@@ -104,64 +107,57 @@ def ratios(toa: Mapping[str, np.ndarray], cirrus: Mapping[str, np.ndarray], grou
         Where ground is seen, through cirrus or not.
     """
     usual, spread = RATIO
-    of_band = dict.fromkeys((band for band in toa if band != "B10"), usual)
-    uncertainty = spread
+    shares = {band: share for band, (share, _) in ICE.items()}
+    # Rows: the ratio; how much darker B11 and B12 are. Each is to be 0, by its standard uncertainty.
+    known = np.array([[1.0, 0, 0], *([-share, *row] for share, row in zip(shares.values(), np.eye(2), strict=True))])
+    values, weights = np.array([usual, 0, 0]), 1 / np.array([spread, *(usual * u for _, u in ICE.values())])
     if ground.any() and cirrus["B02"][ground].std() > _LEAST:
-        found = np.mean([_visible(band, toa, cirrus[band], ground) for band in _BLUE], axis=0)
-        ratio, uncertainty = _combined(found, usual, spread)
-        of_band = dict.fromkeys(of_band, ratio)
-        clear = [without(toa[b], cirrus[b] * ratio, cirrus[b] * ratio) for b in _GROUND_OF_ICE]
-        for band, (share, spread) in ICE.items():
-            fit = _regression(toa[band], clear, cirrus[band], ground)
-            of_band[band], _ = _combined(fit.slope / (1 - fit.mean), share * ratio, spread * ratio)
+        fits = [_regression(band, toa, cirrus[band], ground) for band in _PREDICTED]
+        deviations = np.array([max(np.sqrt((_PARTS**2 - 1) * np.var(slope[1:])), _EXACT) for _, slope in fits])
+        weights = np.concatenate([1 / deviations, weights])
+        solved = [
+            _least_squares([*(row[k] for row, _ in fits), *known], [*(slope[k] for _, slope in fits), *values], weights)
+            for k in range(_PARTS**2 + 1)
+        ]
     else:
-        of_band |= {band: share * usual for band, (share, _) in ICE.items()}
+        solved = [_least_squares(known, values, weights)]
+    found, parts = solved[0], np.array(solved[1:] or solved)
+    of_band = dict.fromkeys((band for band in toa if band != "B10"), float(found[0]))
+    of_band |= dict(zip(ICE, map(float, found[1:]), strict=True))
     if "B09" in of_band:
         of_band["B09"] **= 1 - _B09_POWER
-    return Ratios(of_band, uncertainty)
+    # Parts do not differ in what they are told.
+    varies = np.sqrt((len(parts) - 1) * np.var(parts[:, 0])) if len(solved) > 1 else spread
+    return Ratios(of_band, float(min(max(varies, _EXACT), spread)))
 
 
-class _Fit(NamedTuple):
-    """Regression of a band on others and on the cirrus, of the whole scene and without each part of it."""
-
-    slope: np.ndarray  # with the cirrus, shape (1 + parts,)
-    others: np.ndarray  # with the other bands, shape (1 + parts, bands)
-    mean: float
-    means: np.ndarray
+def _least_squares(rows: Sequence, values: Sequence, weights: np.ndarray) -> np.ndarray:
+    return np.linalg.lstsq(np.array(rows) * weights[:, None], np.array(values) * weights)[0]
 
 
-def _visible(band: str, toa: Mapping[str, np.ndarray], cirrus: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Return the ratio that one visible band tells, from the whole scene and without each part of it."""
-    fit = _regression(toa[band], [toa[b] for b in _GROUND_OF_BLUE], cirrus, ground)
-    # The bands that predict the ground see cirrus, too.
-    seen = np.array([ICE[b][0] if b in ICE else 1.0 for b in _GROUND_OF_BLUE])
-    return fit.slope / ((1 - fit.mean) - fit.others @ (seen * (1 - fit.means)))
+def _regression(
+    band: str, toa: Mapping[str, np.ndarray], cirrus: np.ndarray, ground: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how a band goes with the cirrus where others say the same, and what that is made of.
 
-
-def _regression(band: np.ndarray, others: Sequence[np.ndarray], cirrus: np.ndarray, ground: np.ndarray) -> _Fit:
-    rows, columns = (np.arange(n) * _PARTS // n for n in band.shape)
-    part = (rows[:, None] * _PARTS + columns)[ground]
-    values = np.stack([np.ones(part.size), *(v[ground] for v in others), cirrus[ground], band[ground]]).astype("f8")
-    products = np.zeros((_PARTS**2, len(values), len(values)))
-    for k in range(_PARTS**2):
-        here = values[:, part == k]
-        products[k] = here @ here.T
+    Returns
+    -------
+    rows : shape (1 + parts, 3)
+        Factors of the unknowns of `ratios`, whose sum the slope is; first of the whole scene, then without each part.
+    slopes : shape (1 + parts,)
+    """
+    down, right = (np.arange(n) * _PARTS // n for n in ground.shape)
+    part = (down[:, None] * _PARTS + right)[ground]
+    others = [toa[b][ground] for b in _PREDICTORS]
+    seen = np.stack([np.ones(part.size), *others, cirrus[ground], toa[band][ground]]).astype("f8")
+    products = np.stack([seen[:, part == k] @ seen[:, part == k].T for k in range(_PARTS**2)])
     whole = products.sum(axis=0)
     moments = np.concatenate([whole[None], whole - products])
     solved = np.stack([np.linalg.lstsq(m[:-1, :-1], m[:-1, -1])[0] for m in moments])
-    means = whole[0] / whole[0, 0]
-    return _Fit(solved[:, -1], solved[:, 1:-1], means[-1], means[1:-2])
-
-
-def _combined(found: np.ndarray, usual: float, spread: float) -> tuple[float, float]:
-    """Return the mean of what was found and what is usual, by their certainty, and its standard uncertainty.
-
-    How certain the first is follows from what it is without each part of the scene (jackknife).
-    """
-    whole, parts = found[0], found[1:]
-    variance = (parts.size - 1) * np.var(parts)
-    weights = np.array([1 / max(variance, 1e-6), 1 / spread**2])
-    return float(weights @ (whole, usual) / weights.sum()), float(1 / np.sqrt(weights.sum()))
+    # A cirrus of reflectance R adds R (1 - what is below).
+    dark = 1 - whole[0] / whole[0, 0]
+    by_others = solved[:, 1:-1] * dark[1:-2]
+    return np.column_stack([dark[-1] - by_others[:, 0], -by_others[:, 1:]]), solved[:, -1]
 
 
 def without(toa: np.ndarray, cirrus: np.ndarray, hidden: np.ndarray) -> np.ndarray:

@@ -3,22 +3,38 @@
 import numpy as np
 
 from steps.core.compiled import njit
-from steps.sentinel2.kinds import REFLECTANCE_ZERO
+from steps.sentinel2.kinds import REFLECTANCE_SCALE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import SOIL, VEGETATION, WATER
 
 #: Kinds of ground, whose number + 1 stands for them.
 KINDS = ("dark vegetation", "vegetation", "sparse vegetation", "bare ground", "water")
 #: Which of them are land, shape (kinds, 1, 1).
 LAND = np.array([True, True, True, True, False])[:, None, None]
-#: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part: the aerosol's
-#: colour is not known exactly, and over land blue light tells the thickness, over water infrared light has to tell what
-#: there is at 550 nm, where light of the shore, sediment and glint are much of what is seen.
-ERRORS = ((0.01, 0.08), (0.01, 0.08), (0.01, 0.08), (0.01, 0.08), (0.05, 0.25))
+#: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part. The aerosol's
+#: colour is not known exactly. The colour of soil, and of what grows sparsely on it, is less known than that of leaves,
+#: and much the same all over a scene. Over water infrared light has to tell what there is at 550 nm, and light of the
+#: shore, sediment and glint are much of what is seen.
+ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.1, 0.2), (0.1, 0.2), (0.04, 0.2))
 DARK, _GREEN, _SPARSE, _BARE, _WATER = range(1, len(KINDS) + 1)
 #: Vegetation index at the top of the atmosphere above which land counts as vegetation and as sparse vegetation.
 _NDVI = (0.5, 0.25)
+#: Ground is no sample with a pixel so near (pixels) that is so much brighter in red at the top of the atmosphere: levels
+#: of a wavelet undershoot beside an edge by some percent of its height, which beside snow is more than the aerosol.
+_EDGE_REACH = 2
+_EDGE = 0.1
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 COS_INCIDENCE = 0.2588
+
+
+@njit(cache=True, nogil=True)
+def _beside_an_edge(red, i, j):
+    """Return whether a pixel nearby is much brighter than this one."""
+    limit = red[i, j] + np.int64(_EDGE / REFLECTANCE_SCALE)
+    for y in range(max(i - _EDGE_REACH, 0), min(i + _EDGE_REACH + 1, red.shape[0])):
+        for x in range(max(j - _EDGE_REACH, 0), min(j + _EDGE_REACH + 1, red.shape[1])):
+            if red[y, x] > limit:
+                return True
+    return False
 
 
 @njit(cache=True, nogil=True)
@@ -40,13 +56,16 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, r
     cos_incidence
         Stored cosine of the sun's incidence (1e-4).
     result
-        Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light.
+        Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light, or beside
+        a much brighter pixel.
     """
     zero = np.int64(REFLECTANCE_ZERO)
     for i in range(red.shape[0]):
         for j in range(red.shape[1]):
             result[i, j] = 0
             if red[i, j] == 0 or nir[i, j] == 0 or near_cloud[i // ratio, j // ratio]:
+                continue
+            if _beside_an_edge(red, i, j):
                 continue
             if classes[i, j] == WATER:
                 result[i, j] = _WATER

@@ -39,7 +39,7 @@ DENSITY_HEIGHT = 4.0
 DENSITY_ONE = 50000
 #: Stored excess of water vapour, int16: difference of roots of columns in g/cm2.
 EXCESS_UNIT = 1e-4
-#: Stored numbers, see `steps.core.kinds.BOA`: that of reflectance 0, what 1 adds, and the limits.
+#: Stored numbers, see `steps.sentinel2.kinds.BOA`: that of reflectance 0, what 1 adds, and the limits.
 _BLACK = np.float32(REFLECTANCE_ZERO)
 _ONE = np.float32(REFLECTANCE_ONE)
 _LOWEST = np.float32(1)

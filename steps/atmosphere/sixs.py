@@ -73,7 +73,13 @@ def run(
 
 
 def numbers(output: str, label: str, count: int = 1) -> list[float]:
-    """Return the `count` numbers printed after `label` (a regular expression), NaN where 6S printed none."""
+    """Return the `count` numbers printed after `label` (a regular expression), NaN where 6S printed none.
+
+    Raises
+    ------
+    ValueError
+        If the label is not there.
+    """
     found = re.search(label + r"[^\n]*?:?" + _NUMBER * count, output)
     if found is None:
         raise ValueError(f"6S printed no {label!r}")

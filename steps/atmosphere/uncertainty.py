@@ -26,11 +26,14 @@ class InputUncertainties:
     Attributes
     ----------
     calibration
-        Relative, of top-of-atmosphere reflectance, the same for a pixel and its surroundings: the goal of the mission
-        (Drusch et al. 2012, Remote Sensing of Environment 120, 25), which is what is found over the CEOS test sites.
-    aot550, water_vapour
-        Absolute part (none and g/cm2) and relative part: the accuracy that ESA asks of its Level-2A products
-        (Sentinel-2 L2A Data Quality Report). The absolute part may be an array.
+        Relative, of top-of-atmosphere reflectance, the same for a pixel and its surroundings: the mission's goal of 3 %
+        (Drusch et al. 2012, Remote Sensing of Environment 120, 25) is a bound, within which a rectangular distribution
+        has this deviation. `CALIBRATION` tells it by band.
+    aot550
+        Absolute and relative part: the accuracy that ESA asks of its Level-2A products (Sentinel-2 L2A Data Quality
+        Report). The absolute part may be an array, as what the retrieval says of itself.
+    water_vapour
+        Absolute part (g/cm2) and relative part: errors of `CALIBRATION` in B8A and B09 make 0.15 of a column of 2.
     elevation, elevation_without_dem
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
@@ -40,9 +43,9 @@ class InputUncertainties:
         distribution (JCGM 100:2008, 4.3.7).
     """
 
-    calibration: float = 0.03
+    calibration: float = 0.03 / np.sqrt(3)
     aot550: tuple[float | np.ndarray, float] = (0.03, 0.1)
-    water_vapour: tuple[float, float] = (0.2, 0.1)
+    water_vapour: tuple[float, float] = (0.1, 0.05)
     elevation: float = 0.01
     elevation_without_dem: float = 0.1
     model: float = 1 / np.sqrt(3)
@@ -73,6 +76,24 @@ NOISE = {
     "B09": (9.0, 114, 0.66),
     "B11": (4.0, 100, 0.70),
     "B12": (1.5, 100, 0.74),
+}
+
+#: Standard uncertainty of the calibration, relative, which all pixels of a band share: root of the sum of the squares
+#: of what ESA's Radiometric Uncertainty Tool has (Gorrono et al. 2017; values of S2A, 2025) for the reflectance of the
+#: diffuser, cosine, straylight and ageing, for non-linearity, and for straylight in and out of the field of view.
+CALIBRATION = {
+    "B01": 0.0167,
+    "B02": 0.0166,
+    "B03": 0.0149,
+    "B04": 0.0144,
+    "B05": 0.0147,
+    "B06": 0.0157,
+    "B07": 0.0149,
+    "B08": 0.0148,
+    "B8A": 0.0151,
+    "B09": 0.0181,
+    "B11": 0.0191,
+    "B12": 0.0205,
 }
 
 
@@ -213,13 +234,18 @@ def _fit(points: np.ndarray) -> np.ndarray:
 
 
 def variance_nodes(
-    nominal: Coefficients, changed: Sequence[Change], noise: tuple[np.ndarray, np.ndarray], *, adjacency: bool
+    nominal: Coefficients,
+    changed: Sequence[Change],
+    noise: tuple[np.ndarray, np.ndarray],
+    *,
+    adjacency: bool,
+    inputs: InputUncertainties = INPUTS,
 ) -> np.ndarray:
     """Return the numbers per node that `steps.atmosphere.uncertainty_kernel.standard_uncertainty` takes.
 
     Parameters
     ----------
-    nominal, changed, noise
+    nominal, changed, noise, inputs
         See `surface_variance`; at the nodes, shape (node rows, node columns).
     adjacency
         Whether the inversion takes the surroundings into account. If not, what the polynomials call surroundings is
@@ -234,12 +260,12 @@ def variance_nodes(
     if adjacency:
         surface, around = np.linspace(0, 1, SURFACE_TERMS), _points(ENVIRONMENT_TERMS)
         pixel, surroundings = surface[:, None, None, None], around[:, None, None]
-        variance = surface_variance(pixel, surroundings, nominal, changed, noise) / UNIT**2
+        variance = surface_variance(pixel, surroundings, nominal, changed, noise, inputs) / UNIT**2
         result[:] = np.einsum("ir,je,reyx->yxij", _fit(surface), _fit(around), variance)
     else:
         # With the same for both, the terms of the highest power of the surroundings go on where those of 1 end.
         surface = _points(SURFACE_TERMS + ENVIRONMENT_TERMS - 1)
-        variance = surface_variance(surface[:, None, None], None, nominal, changed, noise) / UNIT**2
+        variance = surface_variance(surface[:, None, None], None, nominal, changed, noise, inputs) / UNIT**2
         powers = np.einsum("kr,ryx->yxk", _fit(surface), variance)
         result[..., 0, :], result[..., 1:, -1] = powers[..., :ENVIRONMENT_TERMS], powers[..., ENVIRONMENT_TERMS:]
     return result.reshape(*nominal.path.shape, -1)

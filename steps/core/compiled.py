@@ -1,22 +1,17 @@
 """Numba's decorators, for every module of compiled code: imported from here instead of from Numba.
 
-Compiled code is kept in the cache folder (`steps.core.kernel_cache`). Vectors have 512 bits where the processor has
-them: by default LLVM takes half of that, which makes the inversion a fifth to a quarter slower. An environment that
-sets NUMBA_CPU_FEATURES keeps its choice.
+Compiled code is kept in the cache folder (`steps.core.kernel_cache`), for the processor that `steps.core.processor`
+says.
 """
 
 import functools
 import importlib
-import os
 import sys
 
-from llvmlite.binding import get_host_cpu_features
-
 from steps.core.cache import cache_folder
+from steps.core.processor import set_processor
 
-_features = get_host_cpu_features()
-if _features.get("avx512f"):
-    os.environ.setdefault("NUMBA_CPU_FEATURES", f"{_features.flatten()},-prefer-256-bit")
+set_processor(cache_folder() / "numba")
 
 if "scipy.linalg" not in sys.modules:
     # Numba would import it, .15 s, just to see whether there is a BLAS for kernels, of which none of ours asks for one.
@@ -26,14 +21,15 @@ if "scipy.linalg" not in sys.modules:
 
 import numba  # noqa: E402  (reads the environment once)
 import numpy as np  # noqa: E402
-from numba import prange, set_num_threads  # noqa: E402
+from numba import prange, set_num_threads, types  # noqa: E402
+from numba.core.dispatcher import Dispatcher  # noqa: E402
 from numba.extending import overload, register_jitable  # noqa: E402
 
 from steps.core import kernel_cache  # noqa: E402
 
 kernel_cache.install(cache_folder() / "numba")
 
-__all__ = ["formula", "helper", "larger", "njit", "prange", "set_num_threads"]
+__all__ = ["Dispatcher", "formula", "helper", "larger", "njit", "prange", "set_num_threads", "types"]
 
 #: Decorator of a kernel. Nobody calls it from C, so the entry for that, a tenth of the compilation, is left out.
 njit = functools.partial(numba.njit, no_cfunc_wrapper=True)

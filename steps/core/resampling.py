@@ -94,10 +94,13 @@ def _filled(values):
     for i in range(len(result)):
         if _fill_row(result[i], values[i] > 0):
             for k in range(last + 1, i):
-                result[k] = result[i] if last < 0 or i - k < k - last else result[last]
+                nearest = i if last < 0 or i - k < k - last else last
+                for j in range(result.shape[1]):
+                    result[k, j] = result[nearest, j]
             last = i
     for k in range(last + 1 if last >= 0 else len(result), len(result)):
-        result[k] = result[last]
+        for j in range(result.shape[1]):
+            result[k, j] = result[last, j]
     return result
 
 
@@ -108,16 +111,19 @@ def _prefilter(values):
     Recursive filter of Unser, Aldroubi and Eden 1993 (equations 2.5 and 2.6), mirrored at the ends.
     """
     rows, columns = values.shape
-    start, power = values[0] * 0, 1.0
+    start, power = np.zeros(columns), 1.0
     for k in range(rows):
-        start += values[k] * power
+        for j in range(columns):
+            start[j] += values[k, j] * power
         power *= _POLE
-    values[0] = start
+    for j in range(columns):
+        values[0, j] = start[j]
     for i in range(1, rows):
         for j in range(columns):
             values[i, j] += _POLE * values[i - 1, j]
     scale = _POLE / (_POLE * _POLE - 1)
-    values[rows - 1] = 6 * scale * (values[rows - 1] + _POLE * values[rows - 2])
+    for j in range(columns):
+        values[rows - 1, j] = 6 * scale * (values[rows - 1, j] + _POLE * values[rows - 2, j])
     for i in range(rows - 2, -1, -1):
         for j in range(columns):
             values[i, j] = _POLE * (values[i + 1, j] - 6 * values[i, j])

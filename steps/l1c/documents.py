@@ -108,7 +108,13 @@ class Xml:
         return StepError(f"{self.label}: {what}; {AGAIN}")
 
     def text(self, path: str, element: etree._Element | None = None) -> str:
-        """Return the text of the element at a path; where there are several they have to agree."""
+        """Return the text of the element at a path; where there are several they have to agree.
+
+        Raises
+        ------
+        StepError
+            If there is none, or they differ.
+        """
         found = (self.root if element is None else element).iterfind(path)
         texts = {(item.text or "").strip() for item in found} - {""}
         if len(texts) != 1:
@@ -116,7 +122,13 @@ class Xml:
         return texts.pop()
 
     def number(self, path: str, element: etree._Element | None = None, *, finite: bool = True) -> float:
-        """Return the number in the element at a path."""
+        """Return the number in the element at a path.
+
+        Raises
+        ------
+        StepError
+            If there is none, or it is no number, or it has to be finite and is not.
+        """
         text = self.text(path, element)
         what = path if element is None or path != "." else etree.QName(element).localname
         value = self.parse(float, text, what)
@@ -125,7 +137,13 @@ class Xml:
         return value
 
     def whole(self, path: str, element: etree._Element | None = None) -> int:
-        """Return the whole number in the element at a path."""
+        """Return the whole number in the element at a path.
+
+        Raises
+        ------
+        StepError
+            If there is none, or it is no whole number.
+        """
         value = self.number(path, element)
         if value != round(value):
             raise self.wrong(f"{_name(path)} is {value:g}, which is no whole number")
@@ -141,13 +159,25 @@ class Xml:
             raise self.wrong(f"{_name(what)} is '{text[:40]}', which is no number") from error
 
     def section(self, path: str) -> etree._Element:
-        """Return the only element at a path."""
+        """Return the only element at a path.
+
+        Raises
+        ------
+        StepError
+            If there is none, or more than one.
+        """
         if len(found := self.root.findall(path)) != 1:
             raise self.wrong(f"has {len(found) or 'no'} {_name(path)}")
         return found[0]
 
     def by_band(self, path: str, key: str) -> dict[str, etree._Element]:
-        """Return the elements at a path by the band that their attribute `key` tells; one for each band at most."""
+        """Return the elements at a path by the band that their attribute `key` tells; one for each band at most.
+
+        Raises
+        ------
+        StepError
+            If one tells no band, or two tell the same.
+        """
         found = {}
         for element in self.root.iterfind(path):
             band = self.band(element, key)
@@ -157,7 +187,13 @@ class Xml:
         return found
 
     def band(self, element: etree._Element, key: str) -> str:
-        """Return the band that an element's attribute `key` tells."""
+        """Return the band that an element's attribute `key` tells.
+
+        Raises
+        ------
+        StepError
+            If it tells none.
+        """
         index = self.parse(int, element.get(key, ""), key)
         if not 0 <= index < len(BANDS):
             raise self.wrong(f"{key} {index} is no band of Sentinel-2")

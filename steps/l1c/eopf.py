@@ -165,7 +165,13 @@ class Eopf(Store):
     # Images
 
     def check_image(self, name: str, grid: "Grid", count: int = 1, dtype: str = "uint16") -> int:
-        """Check size, type and place of an image, and return the rows that are well read at a time."""
+        """Check size, type and place of an image, and return the rows that are well read at a time.
+
+        Raises
+        ------
+        StepError
+            If one of them is not as expected, or its chunks are larger than any product's.
+        """
         import numpy as np
 
         from steps.core.rasters import BLOCK

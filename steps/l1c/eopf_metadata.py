@@ -66,14 +66,26 @@ class Told:
         return self.as_number(names[0], self.value(*names, default=default))
 
     def as_number(self, name: str, value) -> float:
-        """Return a value as a number."""
+        """Return the value of an attribute, whose name is given for messages, as a number.
+
+        Raises
+        ------
+        StepError
+            If it is none.
+        """
         try:
             return float(value)
         except (TypeError, ValueError) as error:
             raise self.wrong(f"{name} is '{str(value)[:40]}', which is no number") from error
 
     def time(self, name: str) -> str:
-        """Return a time as documents have it, in UTC with a Z."""
+        """Return a time as documents have it, in UTC with a Z.
+
+        Raises
+        ------
+        StepError
+            If it is not there or no time.
+        """
         text = self.text(name)
         if re.fullmatch(r"[\d-]{10}T[\d:]{8}(\.\d+)?Z", text, re.ASCII):
             return text

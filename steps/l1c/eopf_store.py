@@ -97,7 +97,13 @@ class Store:
             return found.astype(found.dtype.newbyteorder("="), copy=False)
 
     def opened(self, path: str) -> Any:
-        """Return an array of the library `zarr` to read from."""
+        """Return an array of the library `zarr` to read from.
+
+        Raises
+        ------
+        StepError
+            If there is none at the path, or it cannot be opened.
+        """
         if path not in self._open:
             with self.refusing(path, "cannot be opened"):
                 self._open[path] = self._group[path]

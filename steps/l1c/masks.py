@@ -184,7 +184,7 @@ def add_flags(mask: np.ndarray, area: tuple[slice, slice], band: str, row: int, 
 
 
 def polygon_flags(safe: Product, masks: list[Mask], grid: Grid) -> np.ndarray | None:
-    """Burn the polygons of the GML masks into the 20 m grid; every pixel that one touches is flagged.
+    """Draw the polygons of the GML masks on the 20 m grid; every pixel that one touches is flagged.
 
     Parameters
     ----------

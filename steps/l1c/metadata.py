@@ -172,7 +172,13 @@ def _images(product: Xml) -> dict[str, str]:
 
 
 def masks_of(tile: Xml) -> tuple[Mask, ...]:
-    """Return the masks that tile metadata name."""
+    """Return the masks that tile metadata name.
+
+    Raises
+    ------
+    StepError
+        If the name of one says another band.
+    """
     masks = []
     for element in tile.root.iterfind(".//{*}MASK_FILENAME"):
         band = tile.band(element, "bandId") if "bandId" in element.attrib else None
@@ -228,7 +234,13 @@ def _bands(product: Xml) -> dict[str, Band]:
 
 
 def read_grid(tile: Xml) -> Grid:
-    """Return the grid at 10 m that tile metadata tell of; those at 20 and 60 m must cover the same area."""
+    """Return the grid at 10 m that tile metadata tell of; those at 20 and 60 m must cover the same area.
+
+    Raises
+    ------
+    StepError
+        If they do not, or the metadata lack something.
+    """
     code = tile.text(".//{*}HORIZONTAL_CS_CODE")
     epsg = tile.parse(int, code.upper().removeprefix("EPSG:"), "HORIZONTAL_CS_CODE")
     if not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760):

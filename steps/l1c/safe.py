@@ -293,7 +293,13 @@ def product_metadata(safe) -> etree._Element:
 
 
 def name_in(safe, root: etree._Element) -> str:
-    """Return the product's name, without `.SAFE`, from the root of its XML."""
+    """Return the product's name, without `.SAFE`, from the root of its XML.
+
+    Raises
+    ------
+    StepError
+        If there is none that a product has.
+    """
     name = (root.findtext(".//{*}PRODUCT_URI") or "").strip().removesuffix(".SAFE")
     if not product_parts(name):
         raise StepError(

@@ -205,13 +205,13 @@ class EopfWriter:
         return self._create(path, grid.shape, (CHUNK, CHUNK), dtype, ("y", "x"), own, {**cf, **projection}, fill_value)
 
     def table(self, path: str, values: np.ndarray, dimensions: Sequence[str], own: Mapping) -> None:
-        """Write a small array, NaN where it has no value."""
+        """Write a small array, of one axis for each dimension, NaN where it has no value."""
         fill = float("nan") if values.dtype.kind == "f" else None
         array = self._create(path, values.shape, values.shape, values.dtype, dimensions, own, own, fill)
         array[...] = values
 
     def coordinate(self, path: str, values: np.ndarray, **attributes) -> None:
-        """Write the coordinates of a dimension, or of none, called like the array."""
+        """Write the coordinates of a dimension (one axis), or of none (a number), called like the array."""
         name = path.rpartition("/")[2]
         dimensions = [name] if values.ndim else []
         array = self._root.create_array(

@@ -116,6 +116,19 @@ def _stages(logs: Path) -> tuple[list[tuple[float, float]], list[tuple[float, st
     return costs, stages or failed
 
 
+def stage_costs(logs: Path) -> dict[str, tuple[float, float]]:
+    """Return wall and CPU seconds of each stage that was done, in the order in which they ended."""
+    ends = {log: _END.search(log.read_text(encoding="utf-8", errors="replace")[-200:]) for log in logs.glob("*.log")}
+    done = sorted((log.stat().st_mtime, log.stem, end) for log, end in ends.items() if end)
+    return {stage: (float(end[1]), float(end[2])) for _, stage, end in done if stage != WHOLE_PRODUCT}
+
+
+def warnings_in(logs: Path) -> list[str]:
+    """Return the warnings of all stages, each once."""
+    lines = (line for log in sorted(logs.glob("*.log")) for line in log.read_text(encoding="utf-8").splitlines())
+    return list(dict.fromkeys(line.partition(" WARNING: ")[2] for line in lines if " WARNING: " in line))
+
+
 def stage_seconds(logs: Path, since: float) -> dict[str, float]:
     """Return the wall time of each stage in a product's folder of logs that has ended since a time (s since 1970)."""
     found: dict[str, float] = {}

@@ -17,6 +17,8 @@ BOA = Kind("boa_reflectance", "uint16", 0, REFLECTANCE_SCALE, REFLECTANCE_OFFSET
 UNROUNDED_BOA = replace(BOA, dtype="float32")
 #: Standard uncertainty (k = 1) of surface reflectance.
 UNCERTAINTY = Kind("reflectance_uncertainty", "uint16", 0, 1e-5)
+#: Surface reflectance after the correction of terrain over that of level ground, from which it was made.
+GAIN = Kind("terrain_gain", "uint16", 0, 1e-3)
 #: Bit flags of a pixel, see `MASK_NODATA` and following.
 MASK = Kind("mask", "uint8")
 MASK_NODATA = 1

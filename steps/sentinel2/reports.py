@@ -275,6 +275,8 @@ class QualityReport:
         A sentence for everything that was assumed because it was not given.
     aot_source
         As `source` in `AerosolReport`.
+    bbox
+        West, south, east and north of all pixels, degrees; west > east across the meridian of 180 degrees.
     cirrus_correction
         What cirrus was taken out, if that was wanted.
     """
@@ -303,4 +305,5 @@ class QualityReport:
     terrain_corrected: bool
     defaults: tuple[str, ...]
     aot_source: str | None = None
+    bbox: tuple[float, ...] | None = None
     cirrus_correction: CirrusReport | None = None

@@ -3,7 +3,8 @@
 Where there is but sea there is no tile. A few countries are in the model of 90 m alone.
 """
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from rasterio.warp import transform_bounds
 from steps.core import checksums
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
-from steps.core.transfer import Missing, Store
+from steps.core.transfer import Store
 
 #: Where the tiles of each model are, by its pixel size in m.
 BUCKETS = {
@@ -49,42 +50,66 @@ def tile_name(size: int, latitude: int, longitude: int) -> str:
     return f"Copernicus_DSM_COG_{_SECONDS[size]}_{north}_{east}_DEM"
 
 
-def cached(store: Store, base: str | None, size: int, latitude: int, longitude: int, folder: Path) -> Path | None:
-    """Return a tile from the cache, fetched if it is not there or damaged; None if there is none.
+def addresses(
+    store: Store, base: str | None, size: int, places: Iterable[tuple[int, int]], folder: Path
+) -> dict[tuple[int, int], str]:
+    """Return the address of the tile of each place that has one, by the buckets' own lists.
 
     Parameters
     ----------
     store
         How addresses are reached.
     base
-        Address with the folders of the tiles of both models, None: the public buckets.
-    size, latitude, longitude
-        See `tile_name`; a tile that there is not at 30 m is looked for at 90 m.
+        Address with `tileList.txt` and the folders of the tiles of both models, None: the public buckets.
+    size
+        See `tile_name`; a tile that there is not at 30 m is taken at 90 m.
+    places
+        South-west corners, see `tile_name`.
     folder
-        The cache. Each file in it carries its checksum.
+        The cache, where the lists are kept.
 
     Raises
     ------
     StepError
-        If the tile cannot be had.
+        If a list cannot be had.
     """
+    found: dict[tuple[int, int], str] = {}
     for one in (size,) if size == 90 else (size, 90):
-        name = tile_name(one, latitude, longitude)
-        path, absent = folder / f"{name}.tif", folder / f"{name}.absent"
-        if absent.exists():
-            continue
-        if path.exists():
-            try:
-                checksums.check(path)
-                return path
-            except StepError:
-                path.unlink(missing_ok=True)
+        missing = {tile_name(one, *place): place for place in places if place not in found}
+        if missing:
+            root = base or BUCKETS[one]
+            names = folder / f"tiles_{zlib.crc32(root.encode()):08x}.txt"
+            store.fetch(f"{root}/tileList.txt", names)
+            listed = missing.keys() & set(names.read_text().split())
+            found |= {missing[name]: f"{root}/{name}/{name}.tif" for name in listed}
+    return found
+
+
+def cached(store: Store, address: str, latitude: int, longitude: int, folder: Path) -> Path:
+    """Return a tile from the cache, fetched if it is not there or damaged.
+
+    Parameters
+    ----------
+    store, address
+        See `addresses`.
+    latitude, longitude
+        South-west corner, degrees.
+    folder
+        The cache. Each tile in it carries its checksum.
+
+    Raises
+    ------
+    StepError
+        If the tile cannot be had, or is another one.
+    """
+    path = folder / address.rpartition("/")[2]
+    if path.exists():
         try:
-            store.fetch(f"{base or BUCKETS[one]}/{name}/{name}.tif", path, _sealed(latitude, longitude))
-            return path
-        except Missing:
-            absent.touch()
-    return None
+            checksums.check(path)
+        except StepError:
+            path.unlink(missing_ok=True)
+    store.fetch(address, path, _sealed(latitude, longitude))
+    return path
 
 
 def _sealed(latitude: int, longitude: int) -> Callable[[Path], None]:

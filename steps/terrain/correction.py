@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.core.compiled import formula, helper, larger, njit
-from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
+from steps.sentinel2.kinds import GAIN, REFLECTANCE_ONE, REFLECTANCE_ZERO
 
 #: Numbers per node that `correct_terrain` takes: cosine of the sun zenith, then for downward transmittance, its direct
 #: part and spherical albedo the coefficients of powers 0, 1, 2 of the elevation, m.
@@ -23,6 +23,9 @@ _SHARE = np.float32(1e-4)
 _SLOPE = np.float32(np.radians(0.01))
 #: Least share of its own half space that a slope is taken to see of the sky if mountains hide none.
 _LEAST_OPEN = np.float32(0.25)
+#: Stored number of a gain of 1, and the largest.
+_GAIN_ONE = np.float32(1 / GAIN.scale)
+_LARGEST = np.float32(65535)
 #: Rows of the scratch that holds how the ground lies: elevation, `sun`, `opening`, `hidden`, `u`, `v` of
 #: `relative_irradiance`.
 _LIE = 6
@@ -104,9 +107,9 @@ def _describe(ground, cloud, i, start, sun_cosine, step, limit, lie):
         lie[0, t], lie[1, t], lie[2, t], lie[3, t], lie[4, t], lie[5, t] = height, sun, opening, hidden, u, v
 
 
-@njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def _correct(boa, around, lie, left, right, step, sky, limit, i, start, result):
-    """Correct a piece of a row of one band; return how many of its pixels are valid, in shadow and at a limit.
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+def _relative(around, lie, left, right, step, sky, start, relative):
+    """Set the irradiance of a piece of a row relative to that of level ground.
 
     `left` and `right` are the numbers of the nodes beside it, `step` the reciprocal of the pixels between these, `sky`
     the terms at an elevation of 0 and their change per m.
@@ -120,10 +123,10 @@ def _correct(boa, around, lie, left, right, step, sky, limit, i, start, result):
     a0s, a1s, a2s = (right[7] - a0) * step, (right[8] - a1) * step, (right[9] - a2) * step
     n, b1, b2, b3, b4, b5 = sky[0, 0], sky[0, 1], sky[0, 2], sky[0, 3], sky[0, 4], sky[0, 5]
     nh, b1h, b2h, b3h, b4h, b5h = sky[1, 0], sky[1, 1], sky[1, 2], sky[1, 3], sky[1, 4], sky[1, 5]
-    first, valid, shaded, limited = np.uint64(start), np.uint32(0), np.uint32(0), np.uint32(0)
+    first = np.uint64(start)
     for t in range(np.uint64(lie.shape[1])):
         x, h = np.float32(np.int32(t)) + _HALF, height[t]
-        relative = relative_irradiance(
+        relative[t] = relative_irradiance(
             sun[t],
             opening[t],
             hidden[t],
@@ -140,16 +143,47 @@ def _correct(boa, around, lie, left, right, step, sky, limit, i, start, result):
             b5 + h * b5h,
             around[first + t],
         )
+
+
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+def _correct(boa, sun, relative, limit, i, start, result):
+    """Correct a piece of a row of one band; return how many of its pixels are valid, in shadow and at a limit."""
+    first, valid, shaded, limited = np.uint64(start), np.uint32(0), np.uint32(0), np.uint32(0)
+    for t in range(np.uint64(relative.size)):
         flat = boa[i, first + t]
-        stored = flat + (flat - _BLACK) * (_ONE / max(relative, limit) - _ONE)
+        stored = flat + (flat - _BLACK) * (_ONE / max(relative[t], limit) - _ONE)
         highest = max(flat, HIGHEST)
         number = np.uint16(np.int32(max(min(stored, highest), _ONE) + _HALF))
         result[i, first + t] = number if flat != _ZERO else np.uint16(0)
         known = flat != _ZERO
         valid = np.uint32(valid + np.uint32(known))
         shaded = np.uint32(shaded + np.uint32(known & (sun[t] == -_ONE)))
-        limited = np.uint32(limited + np.uint32(known & ((relative < limit) | (stored > highest + _ONE))))
+        limited = np.uint32(limited + np.uint32(known & ((relative[t] < limit) | (stored > highest + _ONE))))
     return valid, shaded, limited
+
+
+@helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
+def _store_gain(relative, limit, gain):
+    """Store what reflectance was multiplied with."""
+    for t in range(gain.size):
+        gain[t] = np.uint16(np.int32(min(_GAIN_ONE / max(relative[t], limit) + _HALF, _LARGEST)))
+
+
+@helper(cache=True, nogil=True, fastmath=_FUSED)
+def _between(above, below, weight, line):
+    """Interpolate the nodes' numbers between two rows of nodes of all bands."""
+    for k in range(line.shape[0]):
+        for g in range(line.shape[1]):
+            for m in range(line.shape[2]):
+                line[k, g, m] = above[k, g, m] + (below[k, g, m] - above[k, g, m]) * weight
+
+
+@helper(cache=True, nogil=True)
+def _repeat(cells, ratio, pixels):
+    """Give each pixel of a row the number of its cell, in all bands."""
+    for k in range(pixels.shape[0]):
+        for j in range(pixels.shape[1]):
+            pixels[k, j] = cells[k, j // ratio]
 
 
 class Light(NamedTuple):
@@ -178,7 +212,7 @@ class Light(NamedTuple):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
-def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
+def correct_terrain(boa, ground, cloud, row, light, limit, result, gain, counts):
     """Turn the reflectance of level ground into that of the ground as it lies.
 
     Parameters
@@ -198,6 +232,8 @@ def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
         Lower limit of the cosine of incidence in sunlight, and of the irradiance relative to level ground.
     result
         (bands, rows, columns) uint16, stored surface reflectance, 0 = no data.
+    gain
+        (bands, rows, columns) uint16, result: stored number of what reflectance was multiplied with, or None.
     counts
         (bands, rows, 3) int64, result: valid pixels, those in shadow, those at a limit.
     """
@@ -206,18 +242,14 @@ def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
     limit, step = np.float32(limit), _ONE / np.float32(cell)
     line = np.empty((bands, nodes.shape[2], NODE_TERMS), np.float32)
     around, scratch = np.empty((bands, columns), np.float32), np.empty(_LIE * cell, np.float32)
+    irradiance = np.empty(cell, np.float32)
     counts[:] = 0
     for i in range(rows):
         a = (row + i) // cell
         weight = np.float32((row + i + 0.5) / cell - a)
-        for k in range(bands):
-            for g in range(line.shape[1]):
-                for m in range(NODE_TERMS):
-                    line[k, g, m] = nodes[k, a, g, m] + (nodes[k, a + 1, g, m] - nodes[k, a, g, m]) * weight
-            if i == 0 or (row + i) % ratio == 0:
-                coarse = surroundings[k, (row + i) // ratio]
-                for j in range(columns):
-                    around[k, j] = coarse[j // ratio]
+        _between(nodes[:, a], nodes[:, a + 1], weight, line)
+        if i == 0 or (row + i) % ratio == 0:
+            _repeat(surroundings[:, (row + i) // ratio], ratio, around)
         for g in range(line.shape[1] - 1):
             start, stop = g * cell, min((g + 1) * cell, columns)
             if start >= stop:
@@ -226,9 +258,11 @@ def correct_terrain(boa, ground, cloud, row, light, limit, result, counts):
             slant = (line[0, g + 1, 0] - line[0, g, 0]) * step
             _describe(ground, cloud, i, start, line[0, g, 0], slant, limit, lie)
             for k in range(bands):
-                valid, shaded, limited = _correct(
-                    boa[k], around[k], lie, line[k, g], line[k, g + 1], step, sky[k], limit, i, start, result[k]
-                )
+                relative = irradiance[: stop - start]
+                _relative(around[k], lie, line[k, g], line[k, g + 1], step, sky[k], start, relative)
+                valid, shaded, limited = _correct(boa[k], lie[1], relative, limit, i, start, result[k])
+                if gain is not None:
+                    _store_gain(relative, limit, gain[k, i, start:stop])
                 counts[k, i, 0] += valid
                 counts[k, i, 1] += shaded
                 counts[k, i, 2] += limited

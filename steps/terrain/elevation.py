@@ -148,8 +148,9 @@ def elevation_model(
         names = tuple(sorted({tile.path.name for tile, _ in tiles}))
         with MemoryFile(ext=".tif") as file:
             _store(file, heights, lattice)
+            digest = _digest(heights, lattice)
             del heights
-            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, lattice, file.name)
+            yield ElevationModel(names, filled.missing, tuple(notes), filled.beyond, digest, lattice, file.name)
 
 
 def _padded(grid: Grid, margin: int) -> Grid:
@@ -288,7 +289,7 @@ def _within(lattice: Lattice, grid: Grid) -> np.ndarray:
 
 def _digest(heights: np.ndarray, lattice: Lattice) -> str:
     digest = hashlib.blake2b(f"{lattice.crs.to_wkt()} {tuple(lattice.transform)} {heights.shape}".encode())
-    digest.update(np.ascontiguousarray(heights))
+    digest.update(np.ascontiguousarray(heights).data)
     return digest.hexdigest()
 
 

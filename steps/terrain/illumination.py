@@ -9,7 +9,7 @@ from steps.core.compiled import njit
 
 @njit(cache=True, nogil=True)
 def gradient(elevation, pixel):
-    """Rise of the ground per metre towards the east and the south, the directions of growing columns and rows.
+    """Return the rise of the ground per metre towards east and south, the directions of growing columns and rows.
 
     Horn (1981), Hill shading and the reflectance map, Proc. IEEE 69, 14.
 
@@ -70,7 +70,7 @@ def at_pixels(nodes, spacing, row, rows, columns):
 
 @njit(cache=True, nogil=True)
 def slope_aspect_incidence(east, south, sun_east, sun_north):
-    """Slope, aspect and cosine of the solar incidence angle of tilted ground.
+    """Return slope, aspect and cosine of the solar incidence angle of tilted ground.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class Lattice:
         return self.dy * 111_000, self.dx * 111_000 * max(math.cos(middle), 0.01)
 
     def bounds(self, rows: slice, columns: slice) -> tuple[float, float, float, float]:
-        """West, south, east, north of a part."""
+        """Return west, south, east and north of a part."""
         west, east = (self.left + self.dx * n for n in (columns.start, columns.stop))
         north, south = (self.top - self.dy * n for n in (rows.start, rows.stop))
         return west, south, east, north

@@ -136,7 +136,7 @@ def _tells(name: str | None) -> re.Pattern | None:
 
 
 def may_touch(path: Path, box: tuple[float, float, float, float]) -> bool:
-    """Whether a tile can reach the box (degrees), as far as its name tells."""
+    """Tell whether a tile can reach the box (west, south, east, north, degrees), as far as its name tells."""
     latitude, longitude = _LATITUDE.search(path.stem), _LONGITUDE.search(path.stem)
     if not (latitude and longitude):
         return True

@@ -30,11 +30,13 @@ from steps.command.progress import show_progress
 from steps.core.cache import cache_folder, check_writable
 from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
+from steps.core.documents import atomic
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, is_list
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import checked
+from steps.l2a.pages import index_page, REPORT, TEMPLATES, THUMBNAIL
 from steps.core.transfer import is_address, Store
 from steps.l1c.addresses import is_elsewhere, place_of
 from steps.l2a.run_summary import failures, printed, product_row, Row, write_summary
@@ -368,6 +370,7 @@ def l1c_of(wildcards, input):
 # others may be processed into the same folder at the same time.
 DONE = f"{OUT}/{{product}}/logs/product.done"
 SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
+INDEX = f"{OUT}/{Path(TABLE).stem}_index.html"
 CATALOG = f"{OUT}/catalog.json"
 
 
@@ -405,6 +408,7 @@ def product_files(product):
     """What a user gets of a product."""
     return [
         f"{OUT}/{product}/report/quality.json",
+        f"{OUT}/{product}/{REPORT}",
         *(f"{OUT}/{product}/quicklook/{name}.png" for name in QUICKLOOKS),
         *(FORMATS[name].format(product=product) for name in config["formats"]),
     ]
@@ -439,11 +443,18 @@ def rows():
         yield Row(l1c, "set aside", reason=reason, input=l1c)
 
 
-def summarise(path, log):
-    """Write the summary, and what it says in short into a log."""
+def summarise(path, page, log):
+    """Write the summary as a table and as a page, and what it says in short into a log."""
     found = list(rows())
-    write_summary(Path(path), found, config["formats"])
+    write_summaries(Path(path), Path(page), found)
     Path(log).write_text("\n".join(printed(found)) + "\n")
+
+
+def write_summaries(path, page, found):
+    """Write rows as a table and as a page."""
+    write_summary(path, found, config["formats"])
+    with atomic(page) as part:
+        part.write_text(index_page(found, PLACE, f"{Path(TABLE).stem}: {PLACE.name}"))
 
 
 def list_products():
@@ -464,7 +475,8 @@ def end_of_run():
         PROGRESS.close()
     found = list(rows())
     if is_list(TABLE):
-        write_summary(PLACE / Path(SUMMARY).name, found, config["formats"])
+        places = (PLACE / Path(path).name for path in (SUMMARY, INDEX))
+        write_summaries(*places, found)
     print(*printed(found), sep="\n", flush=True)
     for sentence in failures(found):
         print(f"ERROR: {sentence}", file=sys.stderr)

@@ -255,3 +255,45 @@ rule quicklook:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         command("quicklook")
+
+
+rule report:
+    input:
+        [FORMATS[name] for name in config["formats"]],
+        expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),
+        l1c=l1c_input,
+        metadata=final("import/metadata.json"),
+        quality=kept("report/quality.json"),
+        # A whole tile is shown by its pixels of 60 m; the few of a part are seen at 20 m.
+        toa=if_any(
+            REFLECTANCE,
+            [
+                final("resample/toa_20m.tif"),
+                *if_any(60 in SIZES and not ROI, [of("resample/toa_60m.tif")]),
+            ],
+        ),
+        boa=each_size(final, BOA),
+        uncertainty=if_any(
+            UNCERTAINTY, each_size(final, "uncertainty/uncertainty_{}m.tif")
+        ),
+        classification=if_any(CLASSIFICATION, final("classification/scl_20m.tif")),
+        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
+        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
+    output:
+        page=kept(REPORT),
+        thumbnail=kept(THUMBNAIL),
+        crate=kept("ro-crate-metadata.json"),
+    log:
+        kept("logs/report.log"),
+    benchmark:
+        kept("benchmarks/report.tsv")
+    conda:
+        CONDA
+    resources:
+        mem_mb=memory(700),
+    params:
+        code=code_digest("steps.report", *sorted(TEMPLATES.iterdir())),
+        l1c=l1c_of,
+        settings=literal(SETTINGS),
+    shell:
+        command("report")

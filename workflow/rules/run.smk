@@ -24,6 +24,22 @@ rule product:
         command("product")
 
 
+rule compile_kernels:
+    # Not part of a run: `snakemake --cores N compile_kernels --config cache=FOLDER` fills a cache folder with all kernels.
+    log:
+        f"{OUT}/logs/compile_kernels.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=lambda wildcards, threads: 400 * threads + 300,
+    params:
+        folder=cache_folder(),
+        processor=config["processor"],
+    shell:
+        command("compile_kernels")
+
+
 rule files:
     input:
         final_files,
@@ -51,7 +67,8 @@ rule summary:
         table=external(TABLE) if is_list(TABLE) else [],
     output:
         report(SUMMARY, category="summary", caption="../report/summary.rst"),
+        INDEX,
     log:
         f"{OUT}/logs/{Path(SUMMARY).stem}.log",
     run:
-        summarise(output[0], log[0])
+        summarise(output[0], output[1], log[0])

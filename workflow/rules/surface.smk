@@ -36,6 +36,7 @@ rule reflectance:
 rule uncertainty:
     input:
         boa=each_size(of, "reflectance/boa_{}m.tif"),
+        gain=if_any(CORRECT_TERRAIN, each_size(of, "terrain/gain_{}m.tif")),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
@@ -77,6 +78,7 @@ rule terrain_correction:
         scene_means=of("water_vapour/scene_means.json"),
     output:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
+        gain=if_any(UNCERTAINTY, each_size(work, "terrain/gain_{}m.tif")),
         report=work("terrain/terrain.json"),
     log:
         kept("logs/terrain_correction.log"),
