@@ -189,9 +189,8 @@ def stages() -> str:
         about = (importlib.import_module(module).__doc__ or "").splitlines()[0]
         about = re.sub(r"^(Stage|\w+): (?=\w)", "", about)
         about = about[0].upper() + about[1:]
-        rows.append(
-            (f"`{rule}`", f"{{py:mod}}`{module}`", about, ", ".join(f"`{file}`" for file in files) or "the product")
-        )
+        written = ", ".join(f"`{file}`" for file in files) or "the product"
+        rows.append((f"{{py:mod}}`{rule} <{module}>`", about, written))
     return table(("rule", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
 
 
