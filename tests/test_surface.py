@@ -291,8 +291,8 @@ def test_climatology_thins_out_with_height_and_makes_no_dark_ground_negative(tmp
 
 
 def flat_infrared(surface):
-    """Ground as bright in B11 as in B8A, and 3 % brighter in B09, as such ground is on the average."""
-    return {"B8A": surface, "B11": surface, "B09": np.exp(0.03) * surface}
+    """Ground as bright in B07 and B11 as in B8A, and 0.8 % brighter in B09, as such ground is on the average."""
+    return {"B07": surface, "B8A": surface, "B11": surface, "B09": np.exp(0.008) * surface}
 
 
 @pytest.mark.parametrize("column", [0.4, 1.5, 4.0])
