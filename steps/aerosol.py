@@ -24,7 +24,7 @@ from steps.atmosphere.aerosol_scene import (
 )
 from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.choice import choose_aerosol_model
-from steps.atmosphere.ground_samples import DARK, ERRORS, LAND
+from steps.atmosphere.ground_samples import DARK, ERRORS, LEAVES
 from steps.atmosphere.lut import LookUpTable, load_table
 from steps.atmosphere.models import USUAL
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
@@ -99,8 +99,8 @@ def run(
     metadata, angles
         The scene and its angles.
     lut
-        Look-up tables of the atmosphere. Of several, the one is taken under whose aerosol model clear land looks most
-        like land, with a preference for what the CAMS data are made of; where no land is seen, that, or the first.
+        Look-up tables of the atmosphere. Of several, the one is taken under whose aerosol model vegetation looks most
+        like vegetation, with a preference for what the CAMS data are made of; where none is seen, that, or the first.
     aot
         Output: the map.
     aot_uncertainty
@@ -244,7 +244,7 @@ def _model(
     step = max(1, int(np.sqrt(samples.pixels[0].size / _CELLS_FOR_MODEL)))
     few = retrieval.every(step)
     samples, expected = samples.every(step), Thickness(*(v[::step, ::step] for v in expected))
-    samples = samples._replace(pixels=np.where(LAND, samples.pixels, 0))
+    samples = samples._replace(pixels=np.where(LEAVES, samples.pixels, 0))
     if not samples.pixels.any():
         return (of_cams, "CAMS") if of_cams else (retrieval.table.aerosol, "DEFAULT")
     weight = _weight(retrieval, samples)
@@ -278,7 +278,7 @@ def _stand_in(wanted: str, source: str, default_model: str | None) -> Iterator[s
     if source == "CAMS" and wanted == "ddv":
         yield "Hardly any clear ground: the aerosol of the product's CAMS data was taken."
     if default_model:
-        yield f"No CAMS data and hardly any clear land: {default_model} aerosol was assumed."
+        yield f"No CAMS data and hardly any clear vegetation: {default_model} aerosol was assumed."
 
 
 def _near_cloud(classes: np.ndarray, resolution: float) -> tuple[np.ndarray, int]:

@@ -41,6 +41,8 @@ CONTINUUM = {"B07": -0.445, "B11": 0.059}
 #: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
 _LAND = (VEGETATION, SOIL, SNOW)
 _DARKEST = 0.05
+#: Window (pixels) that has to be all land for a column to be believed.
+_WINDOW = 3
 #: Smallest area (m2) and share of pixels with a result for the scene's own column to be used.
 _LEAST_AREA = 360_000
 _LEAST_SHARE = 0.005
@@ -118,7 +120,7 @@ def run(
     if method == "auto":
         mesh = Mesh(grid, round(_CELL / grid.resolution))
         retrieved = _retrieve(scene, AngleGrid(angles), table_of(aerosol_model), stack, mesh, elevation, thickness)
-        retrieved[~is_one_of(classes, _LAND)] = np.nan
+        retrieved[~inland(is_one_of(classes, _LAND))] = np.nan
         valid = int(np.count_nonzero(classes))
         percent = 100 * int(np.count_nonzero(np.isfinite(retrieved))) / max(valid, 1)
         field, source = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), valid, grid.resolution), "B09"
@@ -137,6 +139,13 @@ def run(
         logger.warning("%s", sentence)
     logger.info("mean water vapour %.2f g/cm2, method %s", result.mean_water_vapour, result.method)
     write_document(report, result)
+
+
+def inland(land: np.ndarray) -> np.ndarray:
+    """Return which pixels have nothing but land around: B09 blurs, and beside water or cloud it shows some of that."""
+    from scipy.ndimage import minimum_filter
+
+    return minimum_filter(land.view(np.uint8), _WINDOW, mode="nearest").astype(bool)
 
 
 def _stand_in(scene: Scene, column: float) -> tuple[float, WaterVapourMethod, tuple[str, ...]]:

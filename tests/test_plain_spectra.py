@@ -20,7 +20,7 @@ from steps.atmosphere.surface_prior import BANDS, log_density, surface_prior
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.responses import reference_response
-from steps.water_vapour import CONTINUUM, CONTINUUM_CONSTANT
+from steps.water_vapour import CONTINUUM, CONTINUUM_CONSTANT, inland
 
 DARK, _, VEGETATION, SOIL, WATER, UNCLASSIFIED, _, HIGH, CIRRUS, SNOW = range(2, 12)
 #: Surface reflectance in B01 to B07, B8A, B09, B11, B12.
@@ -243,3 +243,10 @@ def test_rise_of_ground_to_the_water_vapour_band():
     assert np.sqrt(np.mean(np.square(ground))) < 0.02
     assert abs(np.mean(ground)) < 0.005
     assert max(abs(error[name]) for name in ("fresh snow", "old snow", "glacier ice")) < 0.1
+
+
+def test_water_vapour_is_read_inland():
+    """A shore: the pixels beside the water are left out, those at the image's edge are not."""
+    land = np.ones((5, 6), bool)
+    land[:, :2] = False
+    np.testing.assert_array_equal(inland(land), np.broadcast_to(np.arange(6) > 2, land.shape))

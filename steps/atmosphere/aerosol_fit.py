@@ -23,6 +23,8 @@ NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)),
 #: Samples of one kind count as so many independent ones at most: what is odd about the ground of one cell is odd about
 #: that of the next.
 INDEPENDENT = 0.8
+#: Samples of a kind with which it counts by half where the aerosol's type is chosen.
+HALF_A_KIND = 5.0
 #: How often a sample is nothing that the prior knows, such as a cloud that was not seen.
 ODD = 0.01
 #: Between two nodes there are so many steps of the finer ones; logarithms of the likelihood below this do not count.
@@ -125,12 +127,13 @@ def fit_thickness(
 def log_evidence(nodes: np.ndarray, likelihood: np.ndarray, weight: np.ndarray, expected: Thickness) -> float:
     """Return how well a model of the aerosol explains a scene's samples, whatever its thickness; a logarithm.
 
-    Each kind of ground counts as one sample, the mean of all. Arguments are as for `fit_thickness`.
+    Each kind of ground counts as one sample, the mean of all, and as less if there are few. Arguments are as for
+    `fit_thickness`.
     """
     known = np.where(weight > 0, np.maximum(likelihood, LOWEST), 0)
     number = weight.sum(axis=(1, 2))
     per_kind = (weight * known).sum(axis=(2, 3)) / np.maximum(number, 1e-9)
-    total = per_kind[:, number > 0].sum(axis=1)
+    total = per_kind @ (number / (number + HALF_A_KIND))
     total += _log_prior(nodes, expected.aot550.mean(), expected.uncertainty.mean())
     return float(total.max() + np.log((np.exp(total - total.max()) * np.gradient(nodes)).sum()))
 

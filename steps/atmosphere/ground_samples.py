@@ -8,8 +8,9 @@ from steps.sentinel2.scene_classes import SOIL, VEGETATION, WATER
 
 #: Kinds of ground, whose number + 1 stands for them.
 KINDS = ("dark vegetation", "vegetation", "sparse vegetation", "bare ground", "water")
-#: Which of them are land, shape (kinds, 1, 1).
-LAND = np.array([True, True, True, True, False])[:, None, None]
+#: Which of them tell the aerosol's type, shape (kinds, 1, 1): leaves. The colour of soil differs more from place to
+#: place than that of aerosols.
+LEAVES = np.array([True, True, False, False, False])[:, None, None]
 #: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part. The aerosol's
 #: colour is not known exactly. The colour of soil, and of what grows sparsely on it, is less known than that of leaves,
 #: and much the same all over a scene. Over water infrared light has to tell what there is at 550 nm, and light of the
@@ -18,8 +19,8 @@ ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.1, 0.2), (0.1, 0.2), (0.04, 0.2))
 DARK, _GREEN, _SPARSE, _BARE, _WATER = range(1, len(KINDS) + 1)
 #: Vegetation index at the top of the atmosphere above which land counts as vegetation and as sparse vegetation.
 _NDVI = (0.5, 0.25)
-#: Ground is no sample with a pixel so near (pixels) that is so much brighter in red at the top of the atmosphere: levels
-#: of a wavelet undershoot beside an edge by some percent of its height, which beside snow is more than the aerosol.
+#: Ground is no sample with a pixel so near (pixels) that is so much brighter in red at the top of the atmosphere: the
+#: levels of a wavelet undershoot beside an edge by some percent of its height, beside snow by more than the aerosol.
 _EDGE_REACH = 2
 _EDGE = 0.1
 #: Lowest cosine of the sun's incidence, of 75 degrees.
