@@ -28,25 +28,25 @@ PICTURES = ROOT / "docs/pictures"
 #: Column and row of each rule in the drawing of the architecture.
 PLACES = {
     "import_l1c": (0, 1),
-    "resample": (1, 1),
+    "resample": (1, 0),
     "dem": (1, 2),
-    "cirrus_correction": (1.9, 1.05),
-    "scene_classification_overview": (1, 0),
-    "aerosol": (2, 0),
-    "water_vapour": (3, 0),
-    "reflectance": (4, 0),
-    "scene_classification": (3, 2),
-    "terrain_correction": (4, 1),
-    "uncertainty": (4, 2),
-    "quality_report": (5, -1),
-    "quicklook": (5, 0),
-    "write_jp2": (5, 1),
-    "write_cog": (5, 2),
-    "write_zarr": (6, 0),
-    "write_safe": (6, 1),
-    "publish_cog": (6, 2),
+    "scene_classification_overview": (2, 1.3),
+    "cirrus_correction": (3, 0),
+    "scene_classification": (4, 2),
+    "aerosol": (4, 0),
+    "water_vapour": (5, 0),
+    "reflectance": (6, 0),
+    "terrain_correction": (7, 1),
+    "uncertainty": (8, 2),
+    "quality_report": (8, 0),
+    "quicklook": (8, -1),
+    "write_jp2": (8, 1),
+    "write_zarr": (9, 0),
+    "write_safe": (9, 0.72),
+    "write_cog": (9, 2),
+    "publish_cog": (10, 2),
+    "report": (11, 0),
 }
-_WIDTH = 0.8
 #: Degrees.
 _SUN_ZENITH = 45.0
 
@@ -150,7 +150,13 @@ def rule_graph(known_only: bool = True) -> set[tuple[str, str]]:
 
     Those without a place in the drawing are left out unless they are asked for.
     """
-    settings = ["dem=config", "boa_uncertainty=true", "cirrus_correction=true", "formats=safe,cog,zarr", "output=results/architecture"]
+    settings = [
+        "dem=config",
+        "boa_uncertainty=true",
+        "cirrus_correction=true",
+        "formats=safe,cog,zarr",
+        "output=results/architecture",
+    ]
     command = [sys.executable, "-m", "snakemake", "--rulegraph", "--config", *settings]
     dot = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
@@ -158,26 +164,39 @@ def rule_graph(known_only: bool = True) -> set[tuple[str, str]]:
     return {edge for edge in found if not known_only or set(edge) <= set(PLACES)}
 
 
+def direct(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the edges that do not follow from others."""
+    after: dict[str, set[str]] = {}
+    for start, end in edges:
+        after.setdefault(start, set()).add(end)
+
+    def reached(start: str) -> set[str]:
+        return set().union(*({end} | reached(end) for end in after.get(start, ())))
+
+    return {(start, end) for start, end in edges if not any(end in reached(one) for one in after[start] - {end})}
+
+
 def architecture(path: Path) -> None:
     """Draw the stages and what goes from one to another, as an SVG with text; each time the documentation is built."""
     import matplotlib
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "sen2flow"})
-    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_axis_off()
-    for start, end in sorted(rule_graph()):
+    axes.set(xlim=(-0.5, 11.5), ylim=(-2.4, 1.4))
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "#eaf2fb", "edgecolor": "#2a6bac"}
+    texts = {
+        name: axes.text(x, -y, name.replace("_", "\n"), ha="center", va="center", fontsize=9, bbox=box)
+        for name, (x, y) in PLACES.items()
+    }
+    figure.draw_without_rendering()
+    for start, end in sorted(direct(rule_graph())):
         (x, y), (u, v) = PLACES[start], PLACES[end]
-        axes.annotate(
-            "",
-            xy=(u - _WIDTH / 2, -v),
-            xytext=(x + _WIDTH / 2, -y),
-            arrowprops={"arrowstyle": "-|>", "color": "0.55", "lw": 0.8, "connectionstyle": "arc3,rad=0.06"},
-        )
-    for name, (x, y) in PLACES.items():
-        box = {"boxstyle": "round,pad=0.35", "facecolor": "#eaf2fb", "edgecolor": "#2a6bac"}
-        axes.text(x, -y, name.replace("_", "\n", 1), ha="center", va="center", fontsize=9.5, bbox=box)
-    axes.set(xlim=(-0.6, 6.6), ylim=(-2.5, 1.5))
+        arrow = {"arrowstyle": "-|>", "color": "0.45", "lw": 0.9, "shrinkA": 2, "shrinkB": 2}
+        arrow |= {"patchA": texts[start].get_bbox_patch(), "patchB": texts[end].get_bbox_patch()}
+        axes.annotate("", xy=(u, -v), xytext=(x, -y), arrowprops=arrow)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 

@@ -1,9 +1,11 @@
 """Pages and tables that are made from code, settings and measurements whenever the documentation is built."""
 
 import ast
+import contextlib
 import csv
 import dataclasses
 import importlib
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import figures
 import yaml
 
+from steps.benchmark import plan as plan_of_tiles
 from steps.benchmark.accuracy import markdown
 from steps.core.rasters import Kind
 from steps.l2a.assets import ASSETS, LAYERS, UNCERTAINTIES, Asset, Flag
@@ -59,6 +62,7 @@ def write(folder: Path) -> None:
         "stages.md": stages(),
         "gallery.md": gallery(),
         "messages.md": messages(),
+        "plan.md": plan(),
         "accuracy.md": accuracy(),
         "figures.md": figures_of_tests(),
         "routes.md": routes(),
@@ -185,10 +189,17 @@ def stages() -> str:
         about = (importlib.import_module(module).__doc__ or "").splitlines()[0]
         about = re.sub(r"^(Stage|\w+): (?=\w)", "", about)
         about = about[0].upper() + about[1:]
-        rows.append(
-            (f"`{rule}`", f"{{py:mod}}`{module}`", about, ", ".join(f"`{file}`" for file in files) or "the product")
-        )
-    return table(("rule", "module", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
+        written = ", ".join(f"`{file}`" for file in files) or "the product"
+        rows.append((f"{{py:mod}}`{rule} <{module}>`", about, written))
+    return table(("rule", "what it does", "files, in `<product>/work/` unless told otherwise"), rows)
+
+
+def plan() -> str:
+    """Return what it takes to process 10,000 tiles a day."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        plan_of_tiles.main(["--tiles", "10000"])
+    return f"```text\n{text.getvalue().rstrip()}\n```\n"
 
 
 def _message(node: ast.expr, names: dict) -> str:

@@ -26,9 +26,10 @@ def _inline(visitor, node):
 
 def _block(visitor, node):
     visitor.body.append(visitor.starttag(node, "div", CLASS="math"))
+    visitor.body.append(_mathml(node, as_block=True))
     if node.get("number"):
         visitor.body.append(f'<span class="eqno">({node["number"]})</span>')
-    visitor.body.append(_mathml(node, as_block=True) + "</div>\n")
+    visitor.body.append("</div>\n")
     raise SkipNode
 
 

@@ -53,7 +53,7 @@ def run(
     report: Path,
     gain: list[Path] | None = None,
     correction: Literal["auto", "always"] = "auto",
-    min_cos_incidence: float = 0.2,
+    min_cos_incidence: float = 0.08,
     threads: int = 1,
     backend: Backend = "threads",
     scheduler: str = "local",

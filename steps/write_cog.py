@@ -58,7 +58,7 @@ def run(
     aerosol_ground: Path | None = None,
     products: list[Product] | None = None,
     layers: list[Layer] | None = None,
-    min_cos_incidence: float = 0.2,
+    min_cos_incidence: float = 0.08,
     compression: Literal["deflate", "zstd"] = "deflate",
     threads: int = 1,
 ) -> None:

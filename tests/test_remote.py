@@ -418,6 +418,10 @@ def test_from_a_store_to_a_store_by_scratch(s3, processed, tmp_path):
 
 @pytest.mark.slow
 def test_elevation_tiles_are_planned(tmp_path):
-    done = snakemake(tmp_path, "dem=copernicus_90", "downloads=true", "--dry-run", "--printshellcmds")
+    """And what lies between the stages is on the scratch disk."""
+    settings = ["dem=copernicus_90", "downloads=true", f"scratch={tmp_path}/fast"]
+    done = snakemake(tmp_path, *settings, "--dry-run", "--printshellcmds")
     assert "--pixel-size 90" in done.stdout
-    assert re.search(r"steps\.dem .*--dem \S*/work/elevation_tiles ", done.stdout)
+    assert re.search(
+        rf"steps\.dem .*--dem {tmp_path}/fast/sen2flow_[0-9a-f]{{8}}/\S*/work/elevation_tiles ", done.stdout
+    )

@@ -222,6 +222,7 @@ def test_bounding_box_of_a_report():
     assert (south, north) == pytest.approx((0, 0.0904), abs=1e-3)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_slider_shows_both_pictures(folder, tmp_path):
     page = tmp_path / "report.html"
@@ -241,6 +242,7 @@ def test_the_slider_shows_both_pictures(folder, tmp_path):
     assert views[0][changed].mean() < views[100][changed].mean() - 20
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [1200, 500])
 def test_pages_fit_their_window(folder, index, tmp_path, width):
@@ -252,6 +254,7 @@ def test_pages_fit_their_window(folder, index, tmp_path, width):
         assert int(title) <= 0, name
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_index_sorts_and_searches(index, tmp_path):
     page = tmp_path / "index.html"

@@ -234,7 +234,7 @@ def test_shadow_is_lifted_within_the_limits(tmp_path, atmosphere):
     }
     ground = {k: v.astype("i2") for k, v in ground.items()}
     ground_raster(tmp_path / "terrain.tif", grid, **ground)
-    corrected, report = correct(tmp_path, boa, threads=2)
+    corrected, report = correct(tmp_path, boa, min_cos_incidence=0.2, threads=2)
     flat, got = (read(path, BOA, "B02").astype("i8") for path in (boa, corrected))
     shadow = ((ground["cast_shadow"] == 1) | (ground["cos_incidence"] <= 0)) & (flat > 0)
     assert report["shadow_percent"] == pytest.approx(100 * shadow.sum() / (flat > 0).sum(), abs=1e-3)

@@ -305,3 +305,45 @@ def test_a_product_without_data_is_refused(arguments, tmp_path):
     with pytest.raises(StepError, match="no pixel of it has data"):
         publish_cog.run(**arguments | {"cogs": empty}, folder=tmp_path / "cog")
     assert no_data(GRID).any()
+
+
+def test_pystac_client_lists_the_products(product):
+    client = pytest.importorskip("pystac_client").Client.open(str(product.parents[1] / "catalog.json"))
+    assert [found.id for found in client.get_items(recursive=True)] == [NAME]
+    assert [found.id for found in client.get_collections()] == [stac.COLLECTION]
+
+
+def test_odc_stac_loads_bands_by_key_and_common_name(item, product):
+    load = pytest.importorskip("odc.stac").load
+    loaded = load([item], bands=["red", "nir", "scl"], chunks={})
+    assert loaded.odc.crs == item.properties["proj:code"]
+    assert loaded.red.nodata == 0
+    with rasterio.open(product / "red.tif") as file:
+        np.testing.assert_array_equal(loaded.red[0], file.read(1))
+    assert "rededge1" in load([item], bands=["rededge1"], chunks={})
+
+
+def test_rio_tiler_reads_scaled_numbers(product):
+    reader = pytest.importorskip("rio_tiler.io").STACReader
+    with reader(str(product / "item.json")) as found, rasterio.open(product / "red.tif") as file:
+        image = found.preview(assets=["red"], max_size=100)
+        small = file.read(1, out_shape=image.array.shape[1:])
+    np.testing.assert_array_equal(image.array[0].filled(0), small)
+
+
+def test_stackstac_scales_where_it_is_told_the_grid(item, product):
+    """Version 0.5 looks for `proj:epsg`, which version 2 of the extension forbids and pystac takes out."""
+    stack = pytest.importorskip("stackstac").stack
+    item.make_asset_hrefs_absolute()
+    with pytest.raises(ValueError, match="Cannot pick a common CRS"):
+        stack([item], assets=["red"])
+    stacked = stack(
+        [item], assets=["red"], epsg=int(item.properties["proj:code"].removeprefix("EPSG:")), snap_bounds=False
+    )
+    with rasterio.open(product / "red.tif") as file:
+        numbers = file.read(1).astype("f8")
+    expected = np.where(numbers == 0, np.nan, numbers * 1e-4 - 0.1)
+    # Of this scene, not of real ones, it leaves out the darkest rows.
+    found = np.isfinite(stacked[0, 0].values)
+    assert found.sum() > 0.9 * np.isfinite(expected).sum()
+    np.testing.assert_allclose(stacked[0, 0].values[found], expected[found], atol=1e-12)

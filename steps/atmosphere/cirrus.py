@@ -38,8 +38,9 @@ _EXACT = 0.06
 _SMOOTHING = 150.0
 #: Reflectance in B10 below which nothing is cirrus, and from twice which on all of it is: twice the noise left.
 _LEAST = 0.0006
-#: What molecules above the vapour reflect in B10 at most.
-_CLEAR = 0.001
+#: What molecules above the vapour reflect in B10 at most: all of the air would reflect 0.0007 (optical thickness
+#: 0.0025).
+_CLEAR = 0.0006
 #: Reflectance in B10 at which cirrus is thick: there the correction stays as it is.
 _THICK = 0.1
 #: Parts of the scene along each side that are left out in turn, to see how much the result depends on each.

@@ -88,6 +88,7 @@ def run(
         If a variant fails, or what it needs is not installed.
     """
     from steps.benchmark.account import write_account
+    from steps.benchmark.ahead import ahead_of_time
 
     counts = workers or list(range(1, threads + 1))
     sources = {
@@ -109,7 +110,7 @@ def run(
             rows += found if number else []  # the first time compiles
     table = pd.DataFrame(rows)
     table.to_csv(folder / "study.csv", index=False, float_format="%.4g")
-    write_account(table, _start_up(), folder)
+    write_account(table, _start_up(), ahead_of_time(), folder)
 
 
 def _runs(counts: list[int]) -> Iterator[tuple[str, str, int]]:

@@ -2,7 +2,8 @@
 
 They are recorded in `kernels.json`, by module and function, from a cache that runs of the workflow have filled:
 `python -m steps.core.signatures --cache CACHE`. A type is written as JSON: a name for a number, with the dimensions and
-the layout for an array ("float32[2C]"), a list for a tuple, and its class for a named one ({"module:Class": [...]}).
+the layout for an array ("float32[2C]"), a list for a tuple, its class for a named one ({"module:Class": [...]}), and
+the default of an argument that is left out ({"omitted": 1.5}).
 """
 
 import importlib
@@ -10,6 +11,7 @@ import io
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 from steps.core.cli import cli
 from steps.core.code import code_digest
@@ -29,26 +31,34 @@ def encoded(kind: types.Type):
     """
     if isinstance(kind, types.NamedTuple):
         cls = kind.instance_class
-        return {f"{cls.__module__}:{cls.__qualname__}": [encoded(k) for k in tuple(kind)]}
+        return {f"{cls.__module__}:{cls.__qualname__}": _encoded_fields(kind)}
     if isinstance(kind, types.BaseTuple):
-        return [encoded(k) for k in tuple(kind)]
+        return _encoded_fields(kind)
     if isinstance(kind, types.Array) and kind.mutable and kind.aligned:
         return f"{kind.dtype}[{kind.ndim}{kind.layout}]"
     if isinstance(kind, types.Number | types.Boolean | types.NoneType) and not isinstance(kind, types.Literal):
         return str(kind)
+    if isinstance(kind, types.Omitted):
+        return {"omitted": kind.value}
     raise ValueError(f"{kind}: is no type of a kernel's arguments")
 
 
-def decoded(text) -> types.Type:
+def _encoded_fields(kind: Any) -> list:
+    return [encoded(field) for field in kind]
+
+
+def decoded(text: Any) -> types.Type:
     """Return the type that `encoded` has made JSON of."""
     if isinstance(text, list):
         return types.BaseTuple.from_types([decoded(t) for t in text])
     if isinstance(text, dict):
         [(name, fields)] = text.items()
+        if name == "omitted":
+            return types.Omitted(fields)
         module, cls = name.split(":")
         return types.NamedTuple([decoded(t) for t in fields], getattr(importlib.import_module(module), cls))
     name, _, shape = text.partition("[")
-    kind = getattr(types, {"bool": "boolean"}.get(name, name))
+    kind = getattr(types, "boolean" if name == "bool" else name)
     return types.Array(kind, int(shape[0]), shape[1]) if shape else kind
 
 

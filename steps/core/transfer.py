@@ -219,6 +219,7 @@ class Store:
             import botocore
         except ImportError as error:
             raise StepError(f"addresses s3:// need boto3 ({error}); pip install 'sen2flow[remote]'") from error
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         try:
             session = boto3.session.Session(profile_name=self.profile)
             unsigned = botocore.UNSIGNED if session.get_credentials() is None else None

@@ -42,21 +42,15 @@ def coarsest(paths: Sequence[Path] | None, kind: Kind) -> Path | None:
     return next((path for path in ascending if sides[path] >= _LEAST_SIDE), ascending[-1] if ascending else None)
 
 
-def _reduced(path: Path, kind: Kind, band: str, side: int) -> np.ndarray:
-    """Return the stored numbers of a band, averaged to at most `side` pixels a side."""
-    stored = read(path, kind, band)
-    return block_mean(stored, -(-max(stored.shape) // side))
-
-
 def true_colour_picture(path: Path, kind: Kind) -> Image.Image:
     """Return reflectance as a picture, stretched as the product's true colour."""
-    return Image.fromarray(np.dstack([true_colour(_reduced(path, kind, band, _PICTURE)) for band in RGB]))
+    size = -(-max(grid_of(path, kind).shape) // _PICTURE)
+    return Image.fromarray(np.dstack([true_colour(block_mean(read(path, kind, band), size)) for band in RGB]))
 
 
 def class_picture(classes: np.ndarray) -> Image.Image:
     """Return the class map as a picture with the usual colours."""
-    step = -(-max(classes.shape) // _PICTURE)
-    picture = Image.fromarray(np.ascontiguousarray(classes[step // 2 :: step, step // 2 :: step]))
+    picture = Image.fromarray(np.ascontiguousarray(_every(classes, -(-max(classes.shape) // _PICTURE))))
     picture.putpalette([value for colour in SCL_COLOURS for value in colour])
     return picture
 
@@ -88,7 +82,8 @@ def map_figure(path: Path, kind: Kind, title: str, unit: str) -> dict[str, Any]:
     title, unit
         Of its values.
     """
-    stored = _reduced(path, kind, bands_of(path, kind)[0], _MAP)
+    stored = read(path, kind, bands_of(path, kind)[0])
+    stored = _every(stored, -(-max(stored.shape) // _MAP))
     valid = stored[stored != 0] * kind.scale
     low, high = np.percentile(valid, [1, 99]) if valid.size else (0.0, 0.0)
     high = max(high, low + 1e-3)
