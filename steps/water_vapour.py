@@ -215,9 +215,9 @@ def _retrieve(
     # Water vapour hardly counts in B8A: a parabola in the column's root through three does.
     few = _COLUMNS[:: (_COLUMNS.size - 1) // 2]
     references = np.stack([log_reflectance("B8A", column) for column in few])
-    rise = np.float32(CONTINUUM_CONSTANT)
+    rise = np.full_like(references, CONTINUUM_CONSTANT)
     for band, share in CONTINUUM.items():
-        rise = rise + np.float32(share) * (log_reflectance(band, few[1]) - references[1])
+        rise += np.float32(share) * (np.stack([log_reflectance(band, column) for column in few]) - references)
     references += rise
     previous, last = None, np.float32(0)
     for column in _COLUMNS:

@@ -12,7 +12,7 @@ from steps import __version__
 from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import sample_means
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
-from steps.benchmark import routes, stages, study, variants
+from steps.benchmark import ahead, routes, stages, study, variants
 from steps.benchmark.measure import Cost, measure
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments
@@ -109,6 +109,7 @@ def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
     inputs |= {name: tmp_path / f"{name}.tif" for name in ("toa_10m", "stack")}
     here = ("numba", "numpy", "prange", "joblib", "threads")
     monkeypatch.setattr(study, "VARIANTS", here)
+    monkeypatch.setattr(ahead, "ahead_of_time", lambda: [ahead.Compiled("x86-64-v3", 1.99, 4.68, 11.0)])
     study.run(**inputs, folder=tmp_path / "study", sizes=[240, 120], workers=[2])
     table = pd.read_csv(tmp_path / "study/study.csv")
     assert len(table) == 2 * 2 * len(here)
@@ -117,6 +118,7 @@ def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
     for name in ("speedup.png", "cost.png", "memory.png"):
         assert (tmp_path / "study" / name).stat().st_size > 10000
     assert "writes the same bytes" in (tmp_path / "study/study.md").read_text()
+    assert "| x86-64-v3 | 1.99 | 4.68 | 11.0 |" in (tmp_path / "study/study.md").read_text()
     assert not (tmp_path / "study/work").exists()
 
 
