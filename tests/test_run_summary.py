@@ -216,10 +216,10 @@ def test_planned_by_product_what_is_there_stays_and_what_is_gone_is_made_again(p
         return set(re.findall(r"^(?:local)?rule (\w+):", plan, re.M)) - {"products"}
 
     assert rules() == {"summary"}  # of another table
-    assert rules("'aerosol={smoothing_km: 2}'") == {"product", "summary"}
+    assert rules("'aerosol={smoothing_km: 2}'") == {"product", "summary", "catalog"}
     assert rules("plan=stages") == {"summary"}
     (checkout.product / "quicklook/scl.png").unlink()
-    assert rules() == {"product", "summary"}
+    assert rules() == {"product", "summary", "catalog"}
     checkout.bash(f"snakemake --cores 2 --config {TABLE}")
     assert rules() == set()
     assert (checkout.product / "quicklook/scl.png").exists()
