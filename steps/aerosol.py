@@ -24,7 +24,7 @@ from steps.atmosphere.aerosol_scene import (
 )
 from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.choice import choose_aerosol_model
-from steps.atmosphere.ground_samples import DARK, ERRORS, LEAVES
+from steps.atmosphere.ground_samples import ERRORS, LEAVES
 from steps.atmosphere.lut import LookUpTable, load_table
 from steps.atmosphere.models import USUAL
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
@@ -259,7 +259,7 @@ def _model(
 
 def _write_ground(path: Path, retrieval: AerosolScene, samples: Samples, *, retrieved: bool) -> None:
     """Write what the retrieval says of each pixel, whose cell has a thickness of its own or has not."""
-    flags = np.where(samples.kinds == DARK, np.uint8(GROUND_DARK_VEGETATION), np.uint8(0))
+    flags = np.where(samples.dark, np.uint8(GROUND_DARK_VEGETATION), np.uint8(0))
     known = np.logical_and(samples.pixels.any(axis=0), retrieved)
     flags[~nearest(known, *retrieval.cells.positions(retrieval.grid))] |= GROUND_AOT_FILLED
     write(path, AEROSOL_GROUND, retrieval.grid, {AEROSOL_GROUND.name: flags}, compress=True)

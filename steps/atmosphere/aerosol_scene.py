@@ -147,8 +147,8 @@ class Samples(NamedTuple):
         Reflectance at the top of the atmosphere, and that around; shape (bands, kinds, rows, columns).
     pixels
         Of each sample, shape (kinds, rows, columns).
-    kinds
-        Of the stack's pixels, see `kinds_of_ground`.
+    dark
+        Which of the stack's pixels are dark vegetation, not 0 where they are.
     dark_share, swir_limit
         Share of dark vegetation in the land, and which of `SWIR_LIMITS` it meets.
     """
@@ -156,7 +156,7 @@ class Samples(NamedTuple):
     toa: np.ndarray
     around: np.ndarray
     pixels: np.ndarray
-    kinds: np.ndarray
+    dark: np.ndarray
     dark_share: float
     swir_limit: float
 
@@ -200,7 +200,7 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
     results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.clear, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))
-    return Samples(toa, around, pixels.min(axis=0), kinds, share, limit)
+    return Samples(toa, around, pixels.min(axis=0), dark, share, limit)
 
 
 def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell: int):
