@@ -127,15 +127,22 @@ def l1c_products(given: str, demo: str, store: Store = Store()) -> tuple[dict[st
     StepError
         If no product is left.
     """
-    from steps.l1c.formats import products_in
-
-    paths = [path for one in (read_list(given) if is_list(given) else [given]) for path in products_in(one)]
+    paths = [path for one in (read_list(given) if is_list(given) else [given]) for path in _products_in(one)]
     if len(paths) == 1 and not is_list(given):
         return {product_of(given, store): demo if given == "demo" else given}, {}
     products, set_aside = distinct(paths, lambda path: product_of(path, store))
     if not products:
         raise StepError(next(iter(set_aside.values())))
     return {name: demo if path == "demo" else path for name, path in products.items()}, set_aside
+
+
+def _products_in(given: str) -> list[str]:
+    """Return the products of an input, which is many where it holds granules; readers are not imported for nothing."""
+    if given == "demo" or is_elsewhere(given):
+        return [given]
+    from steps.l1c.formats import products_in
+
+    return products_in(given)
 
 
 def keep_products(path: Path, given: str, found: tuple[Mapping[str, str], Mapping[str, str]]) -> None:
