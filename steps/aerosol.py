@@ -16,6 +16,7 @@ from steps.atmosphere.aerosol_scene import (
     LOWEST,
     AerosolScene,
     Samples,
+    air_above,
     climatology,
     forecast,
     likelihood_of,
@@ -203,11 +204,13 @@ def _found(
     """Return the thickness above sea level by a method, and its source, given what is expected and from where."""
     if method == "fixed" or not samples.pixels.any():
         return expected, source
-    if method in ("auto", "ddv"):
-        likelihood, weight = likelihood_of(retrieval, samples, run_all), _weight(retrieval, samples)
-        return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000), "DDV"
-    limit = limit_of(retrieval, samples, run_all)
-    return expected._replace(aot550=np.minimum(expected.aot550, limit)), source
+    air = air_above(retrieval, samples, run_all)
+    limit = limit_of(samples, air, run_all)
+    expected = expected._replace(aot550=np.minimum(expected.aot550, limit))
+    if method not in ("auto", "ddv"):
+        return expected, source
+    likelihood, weight = likelihood_of(samples, air, run_all), _weight(retrieval, samples)
+    return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000), "DDV"
 
 
 def _write_uncertainty(path: Path, retrieval: AerosolScene, found: Thickness) -> None:
@@ -251,7 +254,8 @@ def _model(
     preferred, preference = (of_cams, _OF_CAMS) if of_cams else (USUAL, _USUALLY)
     evidence = {}
     for name, table in tables.items():
-        likelihood = likelihood_of(replace(few, table=table), samples, run_all)
+        air = air_above(replace(few, table=table), samples, run_all)
+        likelihood = likelihood_of(samples, air, run_all)
         evidence[name] = log_evidence(AOT_NODES, likelihood, weight, expected) + preference * (name == preferred)
     logger.info("evidence of aerosol models: %s", {name: round(value, 1) for name, value in evidence.items()})
     return max(evidence, key=evidence.__getitem__), "GROUND"

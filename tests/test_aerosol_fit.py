@@ -6,7 +6,9 @@ from scipy.stats import lognorm, multivariate_normal
 
 from steps.atmosphere import aerosol_fit
 from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
+from steps.atmosphere.aerosol_scene import AOT_NODES, Samples, limit_of
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
 from steps.sentinel2.scene_classes import CLOUD_HIGH, SNOW, SOIL, VEGETATION, WATER
 
@@ -54,6 +56,21 @@ def test_kinds_of_ground_of_one_pixel_each():
     assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
     kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 2000, "i2"), result)
     assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]  # hardly any light falls on the slope
+
+
+def test_dark_ground_limits_the_thickness_unless_it_is_odd():
+    """Air whose path reflectance is a tenth of the thickness, over ground that is darker in four cells and in one."""
+    toa = np.full((len(BANDS), 1, 8, 8), 0.12)
+    toa[..., 4:6, 4:6] = 0.035
+    toa[..., 1, 1] = 0.02
+    clear = np.zeros(64)
+    air = [[Coefficients(clear + 0.1 * node, clear + 1, clear, clear)] * len(BANDS) for node in AOT_NODES]
+    samples = Samples(toa, toa, np.ones((1, 8, 8), int), np.zeros(0), 0.0, 0.0)
+    limit = limit_of(samples, air, lambda function, items, *shared: [function(item, *shared) for item in items])
+    below = [AOT_NODES[highest >= AOT_NODES].max() for highest in (1.2, 0.35)]
+    expected = np.full((8, 8), below[0])
+    expected[4:6, 4:6] = below[1]
+    np.testing.assert_array_equal(limit, expected)
 
 
 def test_no_ground_beside_snow():

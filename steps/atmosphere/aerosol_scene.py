@@ -38,6 +38,8 @@ CELL = 1280
 _SURROUNDINGS_KM = 6.0
 #: What ground reflects at least.
 _LOWEST_REFLECTANCE = {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
+#: Neighbours of a cell that must have as low a limit of the thickness.
+_CONFIRMED = 2
 #: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
 _LEAST_SHARE = 0.02
 
@@ -220,27 +222,37 @@ def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell
     return sampled, sample_means(around, kinds, len(KINDS), cell)[0], count
 
 
-def likelihood_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
+def likelihood_of(samples: Samples, air: Sequence[Sequence[Coefficients]], run_all: RunAll) -> np.ndarray:
     """Return the likelihood of each of `AOT_NODES` by each sample, NaN where there is none; as `_at_nodes`."""
-    return _at_nodes(_likelihood, np.nan, retrieval, samples, run_all, surface_prior())
+    return _at_nodes(_likelihood, np.nan, samples, air, run_all, surface_prior())
 
 
-def limit_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
-    """Return for each cell the thickness above which a sample of its ground would reflect less than nothing."""
-    negative = _at_nodes(_is_negative, False, retrieval, samples, run_all).any(axis=1)
+def limit_of(samples: Samples, air: Sequence[Sequence[Coefficients]], run_all: RunAll) -> np.ndarray:
+    """Return for each cell the thickness above which a sample of its ground would reflect less than nothing.
+
+    Where that is odd, as in a shadow that was not seen, the limit is what two neighbours have or are below.
+    """
+    from scipy.ndimage import rank_filter
+
+    negative = _at_nodes(_is_negative, False, samples, air, run_all).any(axis=1)
     last = np.where(negative.any(axis=0), negative.argmax(axis=0) - 1, len(AOT_NODES))
-    return np.append(AOT_NODES, np.inf)[np.maximum(last, 0)]
+    limit = np.append(AOT_NODES, np.inf)[np.maximum(last, 0)]
+    return np.maximum(limit, rank_filter(limit, _CONFIRMED, 3, mode="mirror"))
 
 
-def _at_nodes(function: Callable, missing, retrieval: AerosolScene, samples: Samples, run_all: RunAll, *shared):
+def _at_nodes(function: Callable, missing, samples: Samples, air, run_all: RunAll, *shared) -> np.ndarray:
     """Return what a function makes of all samples under each of `AOT_NODES`, shape (nodes, kinds, rows, columns)."""
     there = samples.pixels > 0
     result = np.full((AOT_NODES.size, *there.shape), missing)
     seen = samples.toa[:, there], samples.around[:, there]
-    items = list(zip(*run_all(_air, BANDS, retrieval, there), strict=True))
-    for n, values in enumerate(run_all(function, items, *seen, *shared)):
+    for n, values in enumerate(run_all(function, air, *seen, *shared)):
         result[n, there] = values
     return result
+
+
+def air_above(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> list[Sequence[Coefficients]]:
+    """Return for each of `AOT_NODES` each band's atmosphere above each sample."""
+    return list(zip(*run_all(_air, BANDS, retrieval, samples.pixels > 0), strict=True))
 
 
 def _air(band: str, retrieval: AerosolScene, there: np.ndarray) -> list[Coefficients]:
