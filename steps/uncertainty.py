@@ -18,7 +18,9 @@ from steps.atmosphere.relief import CELL, Mesh, filled
 from steps.atmosphere.scene import WholeTile
 from steps.atmosphere.uncertainty import (
     CALIBRATION,
+    CALIBRATION_BY_CONTINUUM,
     INPUTS,
+    VAPOUR_BY_CONTINUUM,
     InputUncertainties,
     changes,
     noise_variance,
@@ -69,6 +71,8 @@ class _State(NamedTuple):
         Values that span the elevations, aerosol and water vapour of the tile, and their uncertainty.
     with_dem
         Whether the elevation is that of a DEM.
+    vapour_by_b09
+        Whether the water vapour is what makes B09 agree with other bands.
     inputs
         Uncertainty of these and of all else.
     """
@@ -79,6 +83,7 @@ class _State(NamedTuple):
     water_vapour: np.ndarray
     ranges: tuple[np.ndarray, ...]
     with_dem: bool
+    vapour_by_b09: bool
     inputs: InputUncertainties
 
 
@@ -138,6 +143,7 @@ def run(
     scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
     tile, other = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
+    vapour_by_b09 = tags_of(wvp, WVP).get("method") == "B09"
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
     inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
     ground, thickness, column = read(terrain, TERRAIN, "elevation"), read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
@@ -164,6 +170,7 @@ def run(
             _at_nodes(column, WVP.nodata, mesh) * WVP.scale,
             (elevations, aots, columns),
             with_dem,
+            vapour_by_b09,
             at_nodes,
         )
         bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
@@ -184,6 +191,8 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
     values_at = state.elevation_km, state.aot550, state.water_vapour
     inputs = replace(state.inputs, calibration=CALIBRATION[band])
+    if band == "B09" and state.vapour_by_b09:
+        inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
     terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
     return variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs)
 

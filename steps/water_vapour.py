@@ -133,7 +133,7 @@ def run(
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
-        mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all)
+        mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all, method=source)
     result = WaterVapourReport(source, float(column if mean is None else mean), percent, defaults)
     for sentence in result.defaults:
         logger.warning("%s", sentence)

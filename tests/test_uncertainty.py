@@ -282,7 +282,7 @@ class Layer:
         )
         return fine, folder / name
 
-    def expected(self, band, surface, around, inputs=INPUTS):
+    def expected(self, band, surface, around, inputs=INPUTS, **of_band):
         """Standard uncertainty of every pixel of 60 m, from the atmosphere there."""
         sun, view, azimuth = geometry(AngleGrid(self.scene.angles), band, *self.scene.coordinates(60))
 
@@ -302,7 +302,7 @@ class Layer:
             )
 
         state = (np.full(sun.shape, v) for v in (0.0, 0.2, 1.5))
-        inputs = dataclasses.replace(inputs, calibration=CALIBRATION[band])
+        inputs = dataclasses.replace(inputs, **{"calibration": CALIBRATION[band]} | of_band)
         terms = changes(*map(at, MODELS), *state, with_dem=False, inputs=inputs)
         noise = noise_variance(band, self.scene.scene.bands[band], sun, self.scene.scene.earth_sun)
         return np.sqrt(surface_variance(surface, around, *terms, noise, inputs=inputs))
@@ -320,6 +320,17 @@ def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
         got = values(path, UNCERTAINTY, band)
         np.testing.assert_array_equal(np.isnan(got), fine[band] == 0)
         np.testing.assert_allclose(got, layer.expected(band, surface, None), rtol=0.01, atol=1e-5)
+
+
+def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):
+    layer = Layer(tmp_path)
+    wvp = tmp_path / "wvp.tif"
+    write(wvp, WVP, grid_of(wvp, WVP), {WVP.name: read(wvp, WVP, WVP.name)}, method="B09")
+    fine, path = layer.run(60, adjacency=False)
+    for band, of_band in (("B01", {}), ("B09", {"calibration": 0.03, "water_vapour": (0.001, 0.0)})):
+        surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
+        expected = layer.expected(band, surface, None, **of_band)
+        np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
 
 
 def test_layer_knows_how_well_the_aerosol_is_known(tmp_path):
