@@ -138,7 +138,7 @@ def run(
     expected, source = _expected(retrieval, method, aot550)
     with workers(backend, threads, scheduler) as run_all:
         samples = samples_of(retrieval, float(expected.aot550.mean()), run_all)
-        model, model_source = _model(retrieval, tables, samples, expected, run_all)
+        model, model_source, probability = _model(retrieval, tables, samples, expected, run_all)
         retrieval = replace(retrieval, table=tables[model])
         found, source = _found(retrieval, samples, method, expected, source, run_all)
         if aerosol_ground:
@@ -152,7 +152,7 @@ def run(
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
     _write_uncertainty(aot_uncertainty, retrieval, found)
-    chosen = ChosenAerosol(model, lut[list(tables).index(model)].name)
+    chosen = ChosenAerosol(model, lut[list(tables).index(model)].name, probability)
     result = AerosolReport(
         method=source,
         source=retrieval.scene.auxiliary.cams_file if source == "CAMS" else None,
@@ -239,17 +239,17 @@ def _model(
     samples: Samples,
     expected: Thickness,
     run_all: RunAll,
-) -> tuple[str, ModelSource]:
-    """Return the aerosol model to take of those there are tables of, and what it was chosen by."""
+) -> tuple[str, ModelSource, float | None]:
+    """Return the aerosol model to take of those there are tables of, what it was chosen by, and its probability."""
     if len(tables) == 1:
-        return retrieval.table.aerosol, "CONFIG"
+        return retrieval.table.aerosol, "CONFIG", None
     of_cams = choose_aerosol_model(retrieval.scene.auxiliary.cams) if retrieval.scene.auxiliary.cams else None
     step = max(1, int(np.sqrt(samples.pixels[0].size / _CELLS_FOR_MODEL)))
     few = retrieval.every(step)
     samples, expected = samples.every(step), Thickness(*(v[::step, ::step] for v in expected))
     samples = samples._replace(pixels=np.where(LEAVES, samples.pixels, 0))
     if not samples.pixels.any():
-        return (of_cams, "CAMS") if of_cams else (retrieval.table.aerosol, "DEFAULT")
+        return (of_cams, "CAMS", None) if of_cams else (retrieval.table.aerosol, "DEFAULT", None)
     weight = _weight(retrieval, samples)
     preferred, preference = (of_cams, _OF_CAMS) if of_cams else (USUAL, _USUALLY)
     evidence = {}
@@ -258,7 +258,8 @@ def _model(
         likelihood = likelihood_of(samples, air, run_all)
         evidence[name] = log_evidence(AOT_NODES, likelihood, weight, expected) + preference * (name == preferred)
     logger.info("evidence of aerosol models: %s", {name: round(value, 1) for name, value in evidence.items()})
-    return max(evidence, key=evidence.__getitem__), "GROUND"
+    best = max(evidence, key=evidence.__getitem__)
+    return best, "GROUND", float(1 / np.exp(np.array(list(evidence.values())) - evidence[best]).sum())
 
 
 def _write_ground(path: Path, retrieval: AerosolScene, samples: Samples, *, retrieved: bool) -> None:

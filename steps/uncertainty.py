@@ -23,6 +23,7 @@ from steps.atmosphere.uncertainty import (
     VAPOUR_BY_CONTINUUM,
     InputUncertainties,
     changes,
+    model_share,
     noise_variance,
     spans,
     variance_nodes,
@@ -49,7 +50,7 @@ from steps.sentinel2.kinds import (
     UNCERTAINTY,
     WVP,
 )
-from steps.sentinel2.reports import SceneMeans
+from steps.sentinel2.reports import ChosenAerosol, SceneMeans
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,8 @@ def run(
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     vapour_by_b09 = tags_of(wvp, WVP).get("method") == "B09"
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
-    inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
+    model = model_share(read_document(aerosol_model, ChosenAerosol).probability)
+    inputs = replace(INPUTS, aot550=(float(known.max()), 0.0), model=model)
     ground, thickness, column = read(terrain, TERRAIN, "elevation"), read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     aots, columns, elevations = (

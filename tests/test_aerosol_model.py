@@ -11,7 +11,7 @@ from steps import aerosol
 from steps.atmosphere.inversion import toa_reflectance
 from steps.atmosphere.lut import table_of
 from steps.atmosphere.models import lut_path
-from steps.core.documents import write_document
+from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
 from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
@@ -49,6 +49,9 @@ def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, **options):
     report = json.loads((tmp_path / "report.json").read_text())
     assert table_of(tmp_path / "model.json").aerosol == report["model"]
     assert report["lut"] == lut_path(report["model"]).name
+    probability = read_document(tmp_path / "model.json", ChosenAerosol).probability
+    assert (probability is not None) == (report["model_source"] == "GROUND")
+    assert probability is None or 0 < probability <= 1
     return report
 
 

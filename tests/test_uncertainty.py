@@ -25,6 +25,7 @@ from steps.atmosphere.uncertainty import (
     Change,
     InputUncertainties,
     changes,
+    model_share,
     noise_variance,
     surface_variance,
     variance_nodes,
@@ -320,6 +321,14 @@ def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
         got = values(path, UNCERTAINTY, band)
         np.testing.assert_array_equal(np.isnan(got), fine[band] == 0)
         np.testing.assert_allclose(got, layer.expected(band, surface, None), rtol=0.01, atol=1e-5)
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(None, 1 / np.sqrt(3)), (0.2, 1 / np.sqrt(3)), (0.9, None)])
+def test_share_of_the_other_model_is_that_of_a_choice_between_two(probability, expected):
+    if expected is None:
+        is_other = np.random.default_rng(5).random(100_000) > probability
+        expected = np.sqrt(np.mean(is_other**2.0))
+    assert model_share(probability) == pytest.approx(expected, rel=0.02)
 
 
 def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):

@@ -40,7 +40,7 @@ class InputUncertainties:
     model
         Share of the change when the other aerosol model (`steps.atmosphere.models.other_aerosol_model`) is taken for
         the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
-        distribution (JCGM 100:2008, 4.3.7).
+        distribution (JCGM 100:2008, 4.3.7). Where the scene tells the model, see `model_share`.
     """
 
     calibration: float = 0.03 / np.sqrt(3)
@@ -161,6 +161,14 @@ def changes(
         Change(at(height[0], aot550, water_vapour), at(height[1], aot550, water_vapour), height[2]),
         Change(other(elevation_km, aot550, water_vapour), nominal, np.float64(inputs.model)),
     ]
+
+
+def model_share(probability: float | None) -> float:
+    """Return `InputUncertainties.model`, given how probable it is that the model is right; None if that is not known.
+
+    With the remaining probability the truth is the other model: the standard deviation of a choice between the two.
+    """
+    return INPUTS.model if probability is None else min(INPUTS.model, float(np.sqrt(1 - probability)))
 
 
 def spans(elevation_km, aot550, water_vapour, *, with_dem: bool, inputs: InputUncertainties = INPUTS) -> list[tuple]:

@@ -54,10 +54,13 @@ class ChosenAerosol:
         One of `steps.atmosphere.models.AEROSOL_MODELS`.
     table
         Name of its look-up table in the cache folder, which has the digest of the code that made it.
+    probability
+        That it is the right one of the models there are, by what the ground looks like; None where that does not tell.
     """
 
     model: str
     table: str
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
