@@ -83,7 +83,9 @@ def legendre_moments(angle: np.ndarray, phase: np.ndarray, degree: int) -> np.nd
 
 
 def delta_m(moments: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the moments without the last, scaled, and the share f of scattering in the forward peak (Wiscombe 1977).
+    """Return Legendre moments b_0 ... without the last, scaled, and the share f of scattering in the forward peak.
+
+    The delta-M method (Wiscombe 1977, Journal of the Atmospheric Sciences 34, 1408):
 
     f is the last moment over 2 l + 1; the others become (b_l - (2 l + 1) f) / (1 - f).
     """

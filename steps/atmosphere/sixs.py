@@ -87,6 +87,6 @@ def numbers(output: str, label: str, count: int = 1) -> list[float]:
 
 
 def spectral_rows(output: str) -> list[list[float]]:
-    """Return the ten columns of the table that spectral condition -2 prints, one row for each 2.5 nm."""
+    """Return the ten columns of the table that spectral condition -2 prints, one row for each 2.5 nm; NaN for stars."""
     rows = re.findall(r"^\*(\d\.\d{4})\s+" + r"\s+".join([r"([-+]?\d+\.\d+|NaN|\*+)"] * 10) + r"\s*\*", output, re.M)
     return [[float("nan") if "*" in text else float(text) for text in row] for row in rows]

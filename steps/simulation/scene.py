@@ -264,7 +264,7 @@ def _through_clouds(below: np.ndarray, band: str, detector: int, air: BandAir, w
 
 
 def mean(values: np.ndarray, factor: int) -> np.ndarray:
-    """Return the means of blocks of pixels, float32."""
+    """Return the means of blocks of `factor` x `factor` pixels, float32."""
     if factor == 1:
         return values.astype("f4")
     rows, columns = (n // factor for n in values.shape)
@@ -285,7 +285,10 @@ def _middles(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def detector_of(swath: Swath, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the number of the detector that sees each point, uint8; of two that of the nearer middle."""
+    """Return the number, 1-12, of the detector that sees each point (map coordinates, m), uint8 of their shape.
+
+    Of two it is the one whose middle is nearer.
+    """
     return np.clip(np.floor(swath.distance(x, y) / DETECTOR_WIDTH) + 7, 1, 12).astype("u1")
 
 
