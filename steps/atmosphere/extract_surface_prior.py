@@ -41,7 +41,7 @@ LEAST_SPREAD = 0.02
 
 
 def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
-    """Return the reflectance at `WAVELENGTH` of a soil between a dry and a wet one, more or less red, some with iron."""
+    """Return the reflectance at `WAVELENGTH` of a soil between dry and wet, more or less red, with iron or without."""
     share = random.uniform()
     spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
     redness = random.uniform(-0.1, 1.3)
