@@ -16,6 +16,7 @@ DIPOLE = (1 - 0.0279) / (1 + 0.0279 / 2)
 #: Scale heights of molecules over that of aerosol: 8 km / 2 km.
 HEIGHT_RATIO = 4
 
+# Gauss-Legendre quadrature from 0 to 1.
 _nodes, _weights = np.polynomial.legendre.leggauss(20)
 _X = 0.5 * (1 + _nodes)
 _W = 0.5 * _weights

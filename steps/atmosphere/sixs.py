@@ -10,6 +10,7 @@ WAVELENGTHS = (
     *(0.670, 0.694, 0.760, 0.860, 1.240, 1.536, 1.650, 1.950, 2.250, 3.750),
 )
 
+#: Numbers of aerosol models in the input of 6S.
 _AEROSOLS = {"none": 0, "continental": 1, "maritime": 2, "urban": 3, "desert": 5, "biomass": 6}
 _NUMBER = r"\s*([-+]?\d*\.\d+|NaN|\*+)"
 

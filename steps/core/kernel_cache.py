@@ -22,6 +22,7 @@ from steps.core.code import ROOT, code_digest
 logger = logging.getLogger(__name__)
 
 _PACKAGE = ROOT / "steps"
+#: Bytes of the checksum at the end of a file.
 _CHECKSUM = 16
 
 

@@ -30,9 +30,11 @@ _GAIN = {
     "S2A": "4.105 3.749 4.174 4.505 5.185 4.849 4.51 6.128 5.109 8.484 54.791 35.111 106.22",
     "S2B": "3.954 3.811 4.225 4.761 5.169 5.078 4.755 6.809 5.748 9.352 56.511 37.207 108.567",
 }
+#: Reflectance = (digital number + offset) / quantification; without an offset before baseline 04.00.
 _OFFSET = -1000
 _QUANTIFICATION = 10000
-_TILE, _PRODUCT = "tileInfo.json", "productInfo.json"
+_TILE = "tileInfo.json"
+_PRODUCT = "productInfo.json"
 
 
 class AwsTile(Compact):

@@ -33,9 +33,11 @@ from steps.simulation.recipe import Recipe
 from steps.simulation.scattering import WAVELENGTHS, scattering
 from steps.simulation.sky import sky
 
-#: Upper left corner and projection of the scenes: tile 31TCJ, near Toulouse.
+#: Tile of the scenes, near Toulouse, its projection, and its upper left corner, m.
 TILE = "T31TCJ"
-LEFT, TOP, EPSG = 300000, 4900020, 32631
+EPSG = 32631
+LEFT = 300000
+TOP = 4900020
 #: Direction of flight there, degrees.
 _HEADING = 194.0
 #: Wavelength below which aerosol and water vapour do not vary, m, and their scale height, m.
