@@ -34,7 +34,7 @@ class Checkout:
     def __init__(self, folder, kept=None):
         self.folder, self._kept = folder, kept
         if kept:
-            shutil.copytree(kept, folder, symlinks=True)
+            self._copy()
             return
         folder.mkdir(exist_ok=True)
         for name in ("Snakefile", "workflow", "profiles", "steps", "config", "envs"):
@@ -47,7 +47,14 @@ class Checkout:
     def restore(self):
         """Make all as it is in the checkout that was copied, times too."""
         shutil.rmtree(self.folder)
+        self._copy()
+
+    def _copy(self):
         shutil.copytree(self._kept, self.folder, symlinks=True)
+        # Snakemake remembers the whole paths of what says what results are made from.
+        for path in (self.folder / ".snakemake/metadata").rglob("*"):
+            if path.is_file():
+                path.write_text(path.read_text().replace(f"{self._kept}/", f"{self.folder}/"))
 
     @property
     def product(self):

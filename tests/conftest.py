@@ -19,13 +19,13 @@ def made_once(tmp_path_factory, name, make):
     """Return a folder that the first worker to want it makes, by a call of `make`; the others wait for it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, part = base / name, base / f"{name}.part"
+    folder, made = base / name, base / f"{name}.made"
     with (base / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            shutil.rmtree(part, ignore_errors=True)
-            make(part)
-            part.rename(folder)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.touch()
     return folder
 
 

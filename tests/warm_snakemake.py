@@ -1,4 +1,4 @@
-"""Snakemake's command line in a process that has imported it before, which is two thirds of the time of a dry run.
+"""Snakemake's command line in a process that has imported it before, which is half of the time of a dry run.
 
 `run` returns what `subprocess.run` of the command would. Started by itself, the module is that process: it reads calls
 as lines of JSON and forks for each of them.
