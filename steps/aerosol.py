@@ -16,7 +16,7 @@ from steps.atmosphere.aerosol_scene import (
     LOWEST,
     AerosolScene,
     Samples,
-    air_above,
+    above_samples,
     climatology,
     forecast,
     likelihood_of,
@@ -57,8 +57,10 @@ logger = logging.getLogger(__name__)
 _HALF_SAMPLE = 50_000
 #: Cells that are enough to choose an aerosol model by.
 _CELLS_FOR_MODEL = 400
-#: How much more likely (logarithm) than the others is the model that CAMS tells, and for want of it the usual one.
-_OF_CAMS, _USUALLY = 3.0, 0.7
+#: How much more likely than the others (logarithm) is the model that CAMS tells.
+_OF_CAMS = 3.0
+#: The same of the usual model, for want of CAMS.
+_USUALLY = 0.7
 #: Side of the square around a pixel in which there must not be clouds, m.
 _AROUND = 1020
 #: Water vapour (g/cm2) for want of a forecast of it; the bands used here hardly depend on it.
@@ -204,12 +206,12 @@ def _found(
     """Return the thickness above sea level by a method, and its source, given what is expected and from where."""
     if method == "fixed" or not samples.pixels.any():
         return expected, source
-    air = air_above(retrieval, samples, run_all)
-    limit = limit_of(samples, air, run_all)
+    atmospheres = above_samples(retrieval, samples, run_all)
+    limit = limit_of(samples, atmospheres, run_all)
     expected = expected._replace(aot550=np.minimum(expected.aot550, limit))
     if method not in ("auto", "ddv"):
         return expected, source
-    likelihood, weight = likelihood_of(samples, air, run_all), _weight(retrieval, samples)
+    likelihood, weight = likelihood_of(samples, atmospheres, run_all), _weight(retrieval, samples)
     return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000), "DDV"
 
 
@@ -254,8 +256,8 @@ def _model(
     preferred, preference = (of_cams, _OF_CAMS) if of_cams else (USUAL, _USUALLY)
     evidence = {}
     for name, table in tables.items():
-        air = air_above(replace(few, table=table), samples, run_all)
-        likelihood = likelihood_of(samples, air, run_all)
+        atmospheres = above_samples(replace(few, table=table), samples, run_all)
+        likelihood = likelihood_of(samples, atmospheres, run_all)
         evidence[name] = log_evidence(AOT_NODES, likelihood, weight, expected) + preference * (name == preferred)
     logger.info("evidence of aerosol models: %s", {name: round(value, 1) for name, value in evidence.items()})
     best = max(evidence, key=evidence.__getitem__)
