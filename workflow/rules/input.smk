@@ -78,7 +78,7 @@ rule import_l1c:
         CONDA
     threads: 16
     resources:
-        mem_mb=memory(1400, each=150),
+        mem_mb=memory(1700, each=75),
     params:
         l1c=l1c_of,
         ozone=config["ozone"],
