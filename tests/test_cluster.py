@@ -138,11 +138,12 @@ def test_stage_killed_for_memory_is_retried_with_more(slurm, cluster_checkout, f
     assert re.search(r"log: .*slurm_logs/rule_quicklook/.*\.log", first_run.stderr)
 
 
-def test_only_the_failed_stage_runs_again(slurm, first_run, second_run):
+def test_only_the_failed_stage_and_the_report_run_again(slurm, first_run, second_run):
     assert first_run.returncode != 0
     assert "write_safe" in first_run.stderr
-    assert [state for state, _, _ in second_run] == ["COMPLETED"]
+    assert [state for state, _, _ in second_run] == ["COMPLETED", "COMPLETED"]
     assert [state for state, _, _ in slurm.jobs("rule_write_safe")] == ["FAILED", "FAILED", "COMPLETED"]
+    assert [state for state, _, _ in slurm.jobs("rule_report")] == ["COMPLETED"]
 
 
 def test_products_are_those_of_a_run_on_one_machine(cluster_checkout, second_run):
@@ -206,7 +207,7 @@ def test_dask_workers_come_and_go_as_jobs(slurm, cluster_checkout, tmp_path):
 
 def files(folder):
     """Content of what a run leaves, but for times and the hidden beginnings of a stage that was killed."""
-    times = ("logs", "benchmarks", "demo")
+    times = ("logs", "benchmarks", "demo", "report.html", "ro-crate-metadata.json")
     paths = (p for p in folder.rglob("*") if p.is_file() and not set(p.relative_to(folder).parts) & set(times))
     return {
         str(p.relative_to(folder)): p.read_bytes()
