@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -75,6 +76,13 @@ class Job:
     begin: float
     end: float
     threads: int = 0
+
+
+class _Run(NamedTuple):
+    """The wall time of a real run (s), and of each stage what `_stages` returns."""
+
+    wall: float
+    stages: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -149,44 +157,46 @@ def run(
     work.mkdir(parents=True, exist_ok=True)
     _real(snakefile, "demo", work, "warm", 2)  # so that no kernel has to be compiled in what is measured
     found = {1: _real(snakefile, l1c, work, "cores_1", 1)}
-    alone = ["--set-threads", *(f"{stage}=2" for stage in found[1]["stages"])]
-    scaling = _scaling(found[1]["stages"], _real(snakefile, l1c, work, "alone_2", 2, alone)["stages"])
+    alone = ["--set-threads", *(f"{stage}=2" for stage in found[1].stages)]
+    scaling = _scaling(found[1].stages, _real(snakefile, l1c, work, "alone_2", 2, alone).stages)
     found |= {cores: _real(snakefile, l1c, work, f"cores_{cores}", cores) for cores in real if cores not in found}
-    rows, seconds = [], {}
+    rows = []
+    seconds: dict[int, dict[str, Job]] = {}
+    first = None
     for cores in simulated:
         wall, jobs = simulate(snakefile, l1c, work / "simulated", scaling, cores)
+        first = first or wall
         path = waited_for(jobs)
         logger.info("%d cores: %.1f s, %s", cores, wall, " > ".join(f"{j.stage} {j.end - j.begin:.1f}" for j in path))
         seconds[cores] = {job.stage: job for job in jobs}
-        row = {"cores": cores, "measured s": found[cores]["wall"] if cores in found and cores <= threads else None}
-        row |= {"simulated s": wall, "speed-up": rows[0]["simulated s"] / wall if rows else 1.0}
-        row |= {"stages side by side MB": _memory(jobs, scaling)}
+        real_run = found.get(cores)
         rows.append(
-            row | {"in the order of a real run": _alike(jobs, found[cores]["stages"]) if cores in found else None}
+            {
+                "cores": cores,
+                "measured s": real_run.wall if real_run and cores <= threads else None,
+                "simulated s": wall,
+                "speed-up": first / wall,
+                "stages side by side MB": _memory(jobs, scaling),
+                "in the order of a real run": _alike(jobs, real_run.stages) if real_run else None,
+            }
         )
-    columns = ["cores", "measured s", "simulated s", "speed-up", "stages side by side MB", "in the order of a real run"]
-    pd.DataFrame(rows)[columns].to_csv(folder / "cores.csv", index=False, float_format="%.3g")
+    pd.DataFrame(rows).to_csv(folder / "cores.csv", index=False, float_format="%.3g")
     _write_stages(folder / "stages.csv", scaling, seconds)
     write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_cores --config input={l1c}")
     shutil.rmtree(work)
 
 
-def _real(
-    snakefile: Path, l1c: str, work: Path, name: str, cores: int, options: Iterable[str] = ()
-) -> dict[str, dict | float]:
-    """Run the workflow; return its wall time, and for each stage the numbers of a `Scaling` with its end."""
+def _real(snakefile: Path, l1c: str, work: Path, name: str, cores: int, options: Iterable[str] = ()) -> _Run:
+    """Run the workflow, unless that has been done."""
     kept = work / f"{name}.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
-    place = work / "real"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    cost = measure([*_command(snakefile, l1c, place, cores), *options])
-    found = {"wall": cost.wall, "cpu": cost.cpu, "peak": cost.peak, "stages": _stages(place / "out")}
-    shutil.rmtree(place / "out/demo", ignore_errors=True)
-    kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    logger.info("%s: %.1f s, %.1f CPU s", name, cost.wall, cost.cpu)
-    return found
+    if not kept.exists():
+        place = work / "real"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        cost = measure([*_command(snakefile, l1c, place, cores), *options])
+        logger.info("%s: %.1f s, %.1f CPU s", name, cost.wall, cost.cpu)
+        kept.write_text(json.dumps([cost.wall, _stages(place / "out")]), encoding="utf-8")
+    return _Run(*json.loads(kept.read_text(encoding="utf-8")))
 
 
 def _command(snakefile: Path, l1c: str, place: Path, cores: int) -> list[str]:
@@ -295,9 +305,8 @@ def _write_stages(path: Path, scaling: Mapping[str, Scaling], seconds: Mapping[i
             f"s of {most}": seconds[most][stage].end - seconds[most][stage].begin,
             "waited for": "yes" if stage in on_path else "no",
         }
-        for stage, one in scaling.items()
+        for stage, one in sorted(scaling.items(), key=lambda item: seconds[most][item[0]].begin)
     ]
-    rows.sort(key=lambda row: seconds[most][row["stage"]].begin)
     pd.DataFrame(rows).to_csv(path, index=False, float_format="%.3g")
 
 
