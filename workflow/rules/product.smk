@@ -140,7 +140,7 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    threads: unless_small(16)
+    threads: unless_small(8)  # the largest file is a fifth of the work
     resources:
         mem_mb=memory(200, each=250),
     params:
