@@ -56,8 +56,10 @@ logger = logging.getLogger(__name__)
 _HALF_SAMPLE = 50_000
 #: Cells that are enough to choose an aerosol model by.
 _CELLS_FOR_MODEL = 400
-#: How much more likely (logarithm) than the others is the model that CAMS tells, and for want of it the usual one.
-_OF_CAMS, _USUALLY = 3.0, 0.7
+#: How much more likely than the others (logarithm) is the model that CAMS tells.
+_OF_CAMS = 3.0
+#: The same of the usual model, for want of CAMS.
+_USUALLY = 0.7
 #: Side of the square around a pixel in which there must not be clouds, m.
 _AROUND = 1020
 #: Water vapour (g/cm2) for want of a forecast of it; the bands used here hardly depend on it.

@@ -101,7 +101,7 @@ class _Ground:
     shape: KeptShape
     reach: float
     level: float
-    facts: dict[str, str]
+    tags: dict[str, str]
 
     def tile(self, grid: Grid) -> Grid:
         """Return the grid of the whole tile that a grid of the scene is a part of."""
@@ -125,7 +125,7 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     rows, columns = grid.within(seen)
     elevation = wide[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
     inside = elevation[margin:-margin, margin:-margin]
-    tags: dict[str, Any] = ground.facts | _facts(
+    tags: dict[str, Any] = ground.tags | _elevation_tags(
         float(inside.min()), float(inside.max()), float(inside.mean(dtype="f8"))
     )
     tags.update(dem=",".join(model.names), missing_percent=f"{model.missing:.3f}")
@@ -160,11 +160,11 @@ def _stored(band: str, values: np.ndarray) -> np.ndarray:
     return np.rint(values / np.float32(TERRAIN_SCALES[band])).astype("int16")
 
 
-def _tile_facts(relief: bool, mean: float) -> dict[str, str]:
+def _tile_tags(relief: bool, mean: float) -> dict[str, str]:
     return {"relief": "yes" if relief else "no", "tile_elevation_mean": f"{mean:.2f}"}
 
 
-def _facts(lowest: float, highest: float, mean: float) -> dict[str, str]:
+def _elevation_tags(lowest: float, highest: float, mean: float) -> dict[str, str]:
     return {
         "elevation_min": f"{lowest:.1f}",
         "elevation_max": f"{highest:.1f}",
@@ -193,7 +193,7 @@ class _Sun:
 
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
     constant = {"elevation": round(altitude), "slope": 0, "aspect": 0, "sky_view": 10000, "cast_shadow": 0}
-    tags = _tile_facts(False, altitude) | _facts(altitude, altitude, altitude)
+    tags = _tile_tags(False, altitude) | _elevation_tags(altitude, altitude, altitude)
     with create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), compress=True, default=default, **tags) as raster:
         for band, value in constant.items():
             block = np.full((BLOCK, grid.width), value, np.int16)
@@ -214,7 +214,7 @@ def _look(model: ElevationModel, tile: Grid) -> tuple[float, float, dict[str, st
     difference, relief = (float(np.nanmax(v) - np.nanmin(v)) for v in (around, inside))
     mean = float(np.nanmean(np.where(np.isnan(inside), model.beyond, inside), dtype="f8"))
     level = mean if math.isnan(model.beyond) else model.beyond
-    return min(_FARTHEST, difference * _REACH), level, _tile_facts(relief >= RELIEF, mean)
+    return min(_FARTHEST, difference * _REACH), level, _tile_tags(relief >= RELIEF, mean)
 
 
 def _fill(elevation: np.ndarray, margin: int, level: float) -> None:

@@ -9,7 +9,7 @@ from steps.sentinel2.responses import reference_response
 
 
 def run(aerosol: str, lut: Path, threads: int = 1) -> None:
-    """Build the look-up table of an aerosol model from the shipped facts, unless it is there: about 15 CPU seconds.
+    """Build the look-up table of an aerosol model from its properties, unless it is there: about 15 CPU seconds.
 
     The same version of the code gives the same bytes, whatever `--threads`. The table is read back and used once, which
     also compiles what the stages after this need, before several of them would each compile it.

@@ -22,6 +22,7 @@ from steps.sentinel2.footprint import footprint
 from steps.sentinel2.kinds import ANGLES
 from steps.sentinel2.scene import Scene
 
+#: Side of the thumbnail, pixels: a 32nd of that of a tile.
 _THUMBNAIL_SIZE = 343
 
 

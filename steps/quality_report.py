@@ -58,38 +58,38 @@ def run(
     """
     scene, ground = Scene.read(metadata), _ground(terrain)
     sentences = [*scene.defaults, *ground.pop("defaults")]
-    facts: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     if classification:
-        facts |= class_shares(_class_counts(classification))
+        report |= class_shares(_class_counts(classification))
         sentences += _defaults(tags_of(classification, CLASSIFICATION))
     if aerosol:
-        air = read_document(aerosol, AerosolReport)
+        retrieved = read_document(aerosol, AerosolReport)
         same = ("mean_aot550", "ddv_percentage", "lut")
-        facts |= {name: getattr(air, name) for name in same} | {"aot_method": air.method}
-        facts |= {"aerosol_model": air.model, "aerosol_model_source": air.model_source}
-        facts |= {"aot_source": air.source} if air.source else {}
-        sentences += air.defaults
+        report |= {name: getattr(retrieved, name) for name in same} | {"aot_method": retrieved.method}
+        report |= {"aerosol_model": retrieved.model, "aerosol_model_source": retrieved.model_source}
+        report |= {"aot_source": retrieved.source} if retrieved.source else {}
+        sentences += retrieved.defaults
     if water_vapour:
         vapour = read_document(water_vapour, WaterVapourReport)
-        facts |= {"water_vapour_method": vapour.method, "mean_water_vapour": vapour.mean_water_vapour}
+        report |= {"water_vapour_method": vapour.method, "mean_water_vapour": vapour.mean_water_vapour}
         sentences += vapour.defaults
     if cirrus:
-        facts |= {"cirrus_correction": asdict(read_document(cirrus, CirrusReport))}
+        report |= {"cirrus_correction": asdict(read_document(cirrus, CirrusReport))}
     if reflectance:
         inverted = read_document(reflectance, ReflectanceReport)
         corrected = read_document(terrain_correction, TerrainReport).resolutions if terrain_correction else ()
         figures = _finest(inverted)
-        facts |= {
+        report |= {
             "negative_percentage": {band: 100 * of_band.negative_share for band, of_band in figures.items()},
             "mean_reflectance": {band: of_band.mean_reflectance for band, of_band in figures.items()},
             "outside_domain_percentage": _outside_domain(inverted),
             "terrain_corrected": any(raster.applied for raster in corrected),
         }
         sentences += inverted.defaults
-    facts |= {"product": l2a_name(scene.product), "software": f"Sen2Flow {__version__}", **ground}
-    facts |= {"ozone_dobson": round(scene.auxiliary.ozone * 1000, 3), "ozone_source": scene.auxiliary.ozone_source}
-    facts |= {"bbox": _bounding_box(scene.grid), "defaults": sentences}
-    write_json(quality, facts)
+    report |= {"product": l2a_name(scene.product), "software": f"Sen2Flow {__version__}", **ground}
+    report |= {"ozone_dobson": round(scene.auxiliary.ozone * 1000, 3), "ozone_source": scene.auxiliary.ozone_source}
+    report |= {"bbox": _bounding_box(scene.grid), "defaults": sentences}
+    write_json(quality, report)
 
 
 def _bounding_box(grid: Grid) -> list[float]:

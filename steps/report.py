@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,13 +69,7 @@ def run(
     scene, report = Scene.read(metadata), read_json(quality)
     before, after = figures.coarsest(toa, TOA), figures.coarsest(boa, BOA)
     classes = read(classification, CLASSIFICATION, "SCL") if classification else None
-    pictures = {
-        name: figures.true_colour_picture(path, kind)
-        for name, path, kind in (("toa", before, TOA), ("boa", after, BOA))
-        if path
-    }
-    if classes is not None:
-        pictures["classes"] = figures.class_picture(classes)
+    pictures = _pictures(before, after, classes)
     maps = ((aot, AOT, "Aerosol optical thickness at 550 nm", ""), (wvp, WVP, "Water vapour", "g/cm²"))
     software, configuration = provenance.versions(), json.loads(settings)
     sources = [_product(l1c), *_tables(report)]
@@ -101,14 +96,28 @@ def run(
             settings=list(provenance.settings_of(configuration)),
         )
         part.write_text(text, encoding="utf-8")
-    with atomic(thumbnail) as part:
-        empty = Image.new("RGB", (_THUMBNAIL, _THUMBNAIL), figures.NO_DATA_COLOUR)
-        small = next((pictures[name] for name in ("boa", "classes") if name in pictures), empty).convert("RGB")
-        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        small.save(part, "JPEG", quality=75)
+    _write_thumbnail(thumbnail, pictures)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = provenance.crate(crate.parent, report["product"], now, sources, software, configuration)
     write_json(crate, found, checksum=False)
+
+
+def _pictures(toa: Path | None, boa: Path | None, classes: np.ndarray | None) -> dict[str, Image.Image]:
+    """Return the pictures of what there is: `toa` and `boa` in true colour, and `classes`."""
+    given = (("toa", toa, TOA), ("boa", boa, BOA))
+    pictures = {name: figures.true_colour_picture(path, kind) for name, path, kind in given if path}
+    if classes is not None:
+        pictures["classes"] = figures.class_picture(classes)
+    return pictures
+
+
+def _write_thumbnail(path: Path, pictures: Mapping[str, Image.Image]) -> None:
+    """Write the surface, else the classes, as a small JPEG; an empty one where there are neither."""
+    empty = Image.new("RGB", (_THUMBNAIL, _THUMBNAIL), figures.NO_DATA_COLOUR)
+    small = next((pictures[name] for name in ("boa", "classes") if name in pictures), empty).convert("RGB")
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    with atomic(path) as part:
+        small.save(part, "JPEG", quality=75)
 
 
 def _product(path: Path) -> Source:

@@ -85,8 +85,8 @@ def _write(recipe: Recipe, folder: Path) -> None:
             write_truth(part / "truth" / f"{key}.tif", scene.grid.at(20), values, key)
         if scene.dem:
             write_truth(part / "dem.tif", scene.dem[1], scene.dem[0], "elevation, m")
-        facts = asdict(recipe) | {"digest": recipe.digest, "product": scene.acquisition.product}
-        (part / "scene.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        record = asdict(recipe) | {"digest": recipe.digest, "product": scene.acquisition.product}
+        (part / "scene.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     logger.info("%s: %s", recipe.name, scene.acquisition.product)
 
 

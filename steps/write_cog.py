@@ -174,7 +174,7 @@ def _write(path: Path, asset: Asset, layers: layers_of.Layers, grid: Grid, tags:
 
 
 def _virtual(source: Path, asset: Asset, grid: Grid, tags: dict[str, str]) -> str:
-    """Return a GDAL virtual dataset: the asset's bands of `source` with just the facts that the file shall carry."""
+    """Return a GDAL virtual dataset: the asset's bands of `source` with just the metadata that the file shall carry."""
     names = bands_of(source, asset.kind)
     # A raster of one band is that band, whatever its stage calls it.
     bands = [names.index(band) + 1 if len(names) > 1 else 1 for band in asset.bands]

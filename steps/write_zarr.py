@@ -88,8 +88,8 @@ def run(
             _write_masks(writer, source, sources, scene, run_all)
             write_angles(writer, Xml(sources.tile, source.label("MTD_TL.xml")), scene)
             _write_meteorology(writer, source, sources, scene)
-            facts = footprint(valid, scene.part.at(20))
-            writer.close(attributes(sources.product, sources.identity, scene, report, *facts), scene.part)
+            outline = footprint(valid, scene.part.at(20))
+            writer.close(attributes(sources.product, sources.identity, scene, report, *outline), scene.part)
     except OSError as error:
         check_space(folder, 20 * scene.part.width * scene.part.height)
         raise StepError(f"{folder}: cannot be written ({error}); check the output folder and its disk") from error

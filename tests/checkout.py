@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.warp
+import warm_snakemake
 
 from steps.demo import GRID
 from steps.sentinel2.names import l2a_name
@@ -19,10 +21,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Checkout:
-    """A copy of the project to run, edit and break."""
+    """A copy of the project to run, edit and break.
 
-    def __init__(self, folder):
-        self.folder = folder
+    Parameters
+    ----------
+    folder
+        Where the copy is made.
+    kept
+        Checkout to copy, with what was processed in it, and to restore; the project itself unless given.
+    """
+
+    def __init__(self, folder, kept=None):
+        self.folder, self._kept = folder, kept
+        if kept:
+            self._copy()
+            return
         folder.mkdir(exist_ok=True)
         for name in ("Snakefile", "workflow", "profiles", "steps", "config", "envs"):
             source = ROOT / name
@@ -31,34 +44,46 @@ class Checkout:
             else:
                 shutil.copy(source, folder / name)
 
+    def restore(self):
+        """Make all as it is in the checkout that was copied, times too."""
+        shutil.rmtree(self.folder)
+        self._copy()
+
+    def _copy(self):
+        shutil.copytree(self._kept, self.folder, symlinks=True)
+        # Snakemake remembers the whole paths of what says what results are made from.
+        for path in (self.folder / ".snakemake/metadata").rglob("*"):
+            if path.is_file():
+                path.write_text(path.read_text().replace(f"{self._kept}/", f"{self.folder}/"))
+
     @property
     def product(self):
         """The folder that holds the demo's reports, COGs and quicklooks."""
         return self.folder / "results" / l2a_name(DEMO_PRODUCT)
 
-    def keep(self):
-        """Keep a copy of all that there is now, beside the folder, for `restore`."""
-        shutil.copytree(self.folder, self.folder.with_name("kept"), symlinks=True)
-
-    def restore(self):
-        """Make all as it was when it was kept, times too; at the same place, which Snakemake remembers."""
-        shutil.rmtree(self.folder)
-        shutil.copytree(self.folder.with_name("kept"), self.folder, symlinks=True)
+    @property
+    def environment(self):
+        """Variables for programs that run in the folder."""
+        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return os.environ | {"PYTHONPATH": str(self.folder), "PATH": paths}
 
     def bash(self, command, check=True):
-        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        env = os.environ | {"PYTHONPATH": str(self.folder), "PATH": paths}
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=env, capture_output=True, text=True)
-        if check:
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done
+        words = ["bash", "-c", command]
+        done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        return _checked(done) if check else done
 
     def snakemake(self, arguments="", check=True):
         return self.bash(f"snakemake --cores 2 --config keep_intermediates=true {arguments}", check)
 
-    def planned(self, arguments=""):
+    def dry_run(self, arguments="", settings="keep_intermediates=true", check=True):
+        """Plan a run with settings and further arguments, of which settings may be the first."""
+        words = shlex.split(f"--dry-run --cores 2 {settings and '--config'} {settings} {arguments}")
+        done = warm_snakemake.run(words, self.folder, self.environment)
+        return _checked(done) if check else done
+
+    def planned(self, arguments="", settings="keep_intermediates=true"):
         """Return the rules that a run would execute."""
-        output = self.snakemake(f"{arguments} --dry-run --quiet progress").stdout
+        output = self.dry_run(f"{arguments} --quiet progress", settings).stdout
         return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) - {"all", "products"}
 
     def edit(self, path, old, new):
@@ -66,6 +91,11 @@ class Checkout:
         text = file.read_text()
         assert old in text
         file.write_text(text.replace(old, new))
+
+
+def _checked(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def region_of_interest():

@@ -24,7 +24,7 @@ def checkout(tmp_path):
 
 def commands(checkout, arguments=""):
     """Return the words of each stage's command that a run would give."""
-    plan = checkout.snakemake(f"{arguments} --dry-run --printshellcmds").stdout
+    plan = checkout.dry_run(f"{arguments} --printshellcmds").stdout
     return [shlex.split(line) for line in re.findall(r"^Shell command: (python -m .*)$", plan, re.M)]
 
 
@@ -52,7 +52,7 @@ def test_an_aerosol_model_is_a_data_file(checkout):
     words = commands(checkout, f"cache={checkout.folder}/cache aerosol='{{model: dummy}}'")
     table = next(command for command in words if command[2] == "steps.look_up_table")
     assert table[table.index("--aerosol") + 1] == "dummy"
-    done = checkout.snakemake("--dry-run --config aerosol='{model: smog}'", check=False)
+    done = checkout.dry_run("aerosol='{model: smog}'", check=False)
     assert re.search(r"^ERROR: aerosol.model: 'smog' is unknown; choose one of auto, .*dummy", done.stderr, re.M)
 
 

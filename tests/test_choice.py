@@ -28,7 +28,7 @@ def plain(tmp_path_factory):
 
 def stages(checkout, arguments):
     """Return what the command of each stage names, by its rule: the options, and all words."""
-    plan = checkout.snakemake(f"{arguments} --dry-run --printshellcmds").stdout
+    plan = checkout.dry_run(f"{arguments} --printshellcmds").stdout
     found = [shlex.split(line) for line in re.findall(r"^Shell command: (python -m .*)$", plan, re.M)]
     by_stage = {}
     for words in found:
@@ -88,7 +88,7 @@ def test_jobs_follow_from_what_is_wanted(plain, choice, rules):
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(plain, choice, words):
-    done = plain.snakemake(f"--dry-run --config {choice}", check=False)
+    done = plain.dry_run(choice, check=False)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line.startswith(f"ERROR: {words}")]
 

@@ -108,6 +108,8 @@ def test_installs_on(version, tmp_path):
     """The wheel, with the constraints; then it is content with the machine, and makes the demo's pixels."""
     if version not in interpreters():
         pytest.skip(f"no Python {version} that can make virtual environments is on this machine")
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}" and len(interpreters()) > 1:
+        pytest.skip("the tests run on it; that no package is missing is seen on another one")
     python = tmp_path / "venv/bin/python"
     subprocess.run([interpreters()[version], "-m", "venv", tmp_path / "venv"], check=True)
     command = [

@@ -39,8 +39,12 @@ class Project(Checkout):
         snakefile = self.checkout.folder / "workflow/Snakefile"
         (self.folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=snakefile, config=config))
 
-    def bash(self, command, check=True):
-        return super().bash(f"unset PYTHONPATH; {command}", check)
+    @property
+    def environment(self):
+        return {name: value for name, value in super().environment.items() if name != "PYTHONPATH"}
+
+    def dry_run(self, arguments="", settings="", check=True):
+        return super().dry_run(arguments, settings, check)
 
 
 def files(folder):
@@ -72,7 +76,7 @@ def test_everything_lies_under_the_prefix(tmp_path):
     assert product.with_suffix(".SAFE").is_dir()
     logs = {path.stem for path in (product / "logs").glob("*.log")}
     assert {"crop", "terrain_correction", "uncertainty", "write_safe", "publish_cog", "quicklook"} <= logs
-    assert not re.search(r"^rule", project.bash("snakemake --cores 2 --dry-run --quiet progress").stdout, re.M)
+    assert not re.search(r"^rule", project.dry_run("--quiet progress").stdout, re.M)
 
 
 @pytest.mark.slow
@@ -80,7 +84,7 @@ def test_the_users_files_stay_where_they_are(tmp_path):
     """And no option of a command names a path of the workflow without the prefix."""
     project = Project(tmp_path, input="demo", output="l2a", dem="hills.tif", roi=region_of_interest())
     write_hills(project.folder / "hills.tif")
-    plan = project.bash("snakemake --cores 2 --dry-run --printshellcmds").stdout
+    plan = project.dry_run("--printshellcmds").stdout
     commands = re.findall(r"^Shell command: (python -m steps\..*)$", plan, re.M)
     assert len(commands) > 12
     assert any(" --dem hills.tif " in command for command in commands)
@@ -104,5 +108,5 @@ def test_needs_no_configuration(tmp_path):
     project = Project(tmp_path)
     text = (project.folder / "Snakefile").read_text()
     (project.folder / "Snakefile").write_text(text.replace("    config: {}\n", ""))
-    plan = project.bash("snakemake --cores 2 --dry-run").stdout
+    plan = project.dry_run().stdout
     assert f"pre fix/results/{l2a_name(DEMO_PRODUCT)}/report/quality.json" in plan

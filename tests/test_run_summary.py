@@ -212,8 +212,7 @@ def test_planned_by_product_what_is_there_stays_and_what_is_gone_is_made_again(p
     (checkout.folder / "table.csv").write_text("input\ndemo\n")
 
     def rules(arguments=""):
-        plan = checkout.bash(f"snakemake --cores 2 --config {TABLE} {arguments} --dry-run").stdout
-        return set(re.findall(r"^(?:local)?rule (\w+):", plan, re.M)) - {"products"}
+        return checkout.planned(arguments, TABLE)
 
     assert rules() == {"summary"}  # of another table
     assert rules("'aerosol={smoothing_km: 2}'") == {"product", "summary", "catalog"}
@@ -230,7 +229,6 @@ def test_a_batch_of_a_table_is_of_whole_products(planned_by_product):
     checkout, _ = planned_by_product
     paths = [checkout.folder.parent / f"{DEMO_PRODUCT[:-6]}000001.SAFE", "demo"]
     (checkout.folder / "table.csv").write_text("\n".join(["input", *map(str, paths), ""]))
-    command = "snakemake --cores 2 --config input=table.csv output=other --dry-run --batch products=1/2"
-    plan = checkout.bash(command).stdout
+    plan = checkout.dry_run("output=other --batch products=1/2", "input=table.csv").stdout
     assert re.findall(r"^rule product:$", plan, re.M) == ["rule product:"]
     assert set(re.findall(r"^    wildcards: product=(\w+)", plan, re.M)) == {l2a_name(DEMO_PRODUCT)}

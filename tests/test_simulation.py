@@ -264,7 +264,7 @@ def test_light_is_that_of_6s_where_6s_is_right(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_sky_holds_the_diffuse_light():
+def test_sky_holds_the_diffuse_light(monkeypatch):
     """The radiance of the sky, summed over all directions, is the diffuse transmittance that reciprocity gives."""
     pytest.importorskip("sasktran2", reason="the package sasktran2 is not installed")
     from steps.simulation import sky
@@ -275,8 +275,9 @@ def test_sky_holds_the_diffuse_light():
     cosine, weight, azimuth = sky._directions()
     rays = [(float(z), float(a)) for z, a in zip(cosine, azimuth, strict=True)]
     molecules = particles.rayleigh_thickness(scattering.WAVELENGTHS)
-    light = scattering.radiances(45, rays, molecules, 0.2, aerosol, np.zeros(1), upwards=True)[:, 0]
-    level = (light * cosine * weight).sum(axis=1) / np.cos(np.radians(45))
+    light = scattering.radiances(45, rays, molecules, 0.2, aerosol, np.zeros(1), upwards=True)
+    monkeypatch.setattr(sky, "radiances", lambda *_, **__: light)  # as it would once more
+    level = (light[:, 0] * cosine * weight).sum(axis=1) / np.cos(np.radians(45))
     extinction, _ = aerosol.without_peak()
     diffuse = air.down[1, 0] - np.exp(-(molecules + 0.2 * extinction) / np.cos(np.radians(45)))
     np.testing.assert_allclose(level, diffuse, rtol=0.02)

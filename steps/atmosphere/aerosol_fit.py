@@ -33,7 +33,7 @@ LOWEST = -50.0
 
 
 class Thickness(NamedTuple):
-    """Aerosol thickness of cells.
+    """Aerosol thickness of cells at 550 nm, shape (rows, columns).
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Thickness(NamedTuple):
     uncertainty: np.ndarray
 
 
-def surface_of(toa: np.ndarray, around: np.ndarray, air: Sequence[Coefficients]) -> np.ndarray:
+def surface_of(toa: np.ndarray, around: np.ndarray, atmosphere: Sequence[Coefficients]) -> np.ndarray:
     """Return the surface reflectance of samples under one thickness of the aerosol, shape (bands, samples).
 
     Parameters
@@ -56,22 +56,22 @@ def surface_of(toa: np.ndarray, around: np.ndarray, air: Sequence[Coefficients])
         Reflectance of samples at the top of the atmosphere, shape (bands, samples).
     around
         The same of their surroundings, as the diffuse light sees them.
-    air
-        For each band the atmosphere above each sample, arrays of shape (samples,).
+    atmosphere
+        Above each sample, for each band: arrays of shape (samples,).
     """
     result = np.empty_like(toa)
-    for b, a in enumerate(air):
+    for b, a in enumerate(atmosphere):
         surroundings = a.uniform(around[b])
         result[b] = surroundings + contrast(a.signal(toa[b]), surroundings, 1 + a.q, a.albedo)
     return result
 
 
-def log_likelihood(surface: np.ndarray, air: Sequence[Coefficients], prior: SurfacePrior) -> np.ndarray:
-    """Return how likely one thickness of the aerosol makes samples; the logarithm, but for a constant of each sample.
+def log_likelihood(surface: np.ndarray, atmosphere: Sequence[Coefficients], prior: SurfacePrior) -> np.ndarray:
+    """Return the log-likelihood of one aerosol thickness by each sample, but for a constant of each, shape (samples,).
 
     Parameters
     ----------
-    surface, air
+    surface, atmosphere
         Result and argument of `surface_of`.
     prior
         Of surface reflectance in these bands.
@@ -79,7 +79,7 @@ def log_likelihood(surface: np.ndarray, air: Sequence[Coefficients], prior: Surf
     result = np.empty(surface.shape[1])
     log_density(np.ascontiguousarray(surface.T), prior, result)
     # The density of what was measured: surface reflectance changes with it by the gain.
-    return result + sum(np.log(a.gain) for a in air)
+    return result + sum(np.log(a.gain) for a in atmosphere)
 
 
 def fit_thickness(
@@ -90,7 +90,7 @@ def fit_thickness(
     expected: Thickness,
     cell_km: float,
 ) -> Thickness:
-    """Return the aerosol thickness of each cell.
+    """Return the aerosol thickness of each cell at 550 nm.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def fit_thickness(
     expected
         Before the scene was seen, shape (rows, columns): mean and standard deviation of a lognormal distribution.
     cell_km
-        Size of a cell.
+        Side of a cell, km.
     """
     likelihood, fine = _blurred(nodes, likelihood, weight > 0, errors)
     at, width = fine[:, None, None], np.gradient(fine)[:, None, None]
@@ -125,7 +125,7 @@ def fit_thickness(
 
 
 def log_evidence(nodes: np.ndarray, likelihood: np.ndarray, weight: np.ndarray, expected: Thickness) -> float:
-    """Return how well a model of the aerosol explains a scene's samples, whatever its thickness; a logarithm.
+    """Return the logarithm of how well a model of the aerosol explains a scene's samples, whatever its thickness.
 
     Each kind of ground counts as one sample, the mean of all, and as less if there are few. Arguments are as for
     `fit_thickness`.

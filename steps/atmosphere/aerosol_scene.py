@@ -28,15 +28,16 @@ from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TOA
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, WATER
 
-#: Limits of the thickness, and thicknesses above sea level whose likelihood is asked for.
+#: Limits of the aerosol thickness at 550 nm.
 LOWEST = 0.01
 HIGHEST = 3.0
+#: Thicknesses above sea level whose likelihood is computed.
 AOT_NODES = np.concatenate([np.arange(LOWEST, 0.3, 0.03), np.geomspace(0.3, HIGHEST, 24)])
 #: Side of the cells in which ground is sampled, m.
 CELL = 1280
-#: Distance up to which surroundings count.
+#: Distance up to which surroundings count, km.
 _SURROUNDINGS_KM = 6.0
-#: What ground reflects at least.
+#: Lowest reflectance of ground.
 _LOWEST_REFLECTANCE = {"B02": 0.0, "B04": 0.0, "B8A": -0.005}
 #: Smallest share of dark vegetation in the valid land of a scene; below, the next of `SWIR_LIMITS` is tried.
 _LEAST_SHARE = 0.02
@@ -82,7 +83,7 @@ class AerosolScene:
     cell_step: int = 1
 
     def every(self, step: int) -> "AerosolScene":
-        """Return the same with every so many cells of a row and of a column."""
+        """Return the scene with one of `step` cells of each row and of each column."""
         return replace(self, cell_elevation=self.cell_elevation[::step, ::step], cell_step=self.cell_step * step)
 
     @property
@@ -114,16 +115,16 @@ class AerosolScene:
 
     @property
     def mean_elevation(self) -> float:
-        """Km."""
+        """Mean elevation of the cells, km."""
         return float(self.cell_elevation.mean())
 
     def middle(self, band: str, aot550: float) -> BandAtmosphere:
-        """Return one band's atmosphere in the middle of the scene."""
+        """Return one band's atmosphere in the middle of the scene, under an aerosol thickness at 550 nm."""
         x, y = (np.array([v.mean()]) for v in self.centres)
         angles = (float(v[0]) for v in geometry(self.angles, band, x, y))
         return evaluator(self.table, self.scene, band)(*angles, self.mean_elevation, aot550, self.water_vapour)
 
-    def air(self, band: str) -> Iterator[Coefficients]:
+    def atmospheres(self, band: str) -> Iterator[Coefficients]:
         """Yield one band's atmosphere over the cells for each of `AOT_NODES`."""
         aot = [thinned(node, self.cell_elevation) for node in AOT_NODES]
         atmosphere = SceneAtmosphere(
@@ -161,12 +162,15 @@ class Samples(NamedTuple):
     swir_limit: float
 
     def every(self, step: int) -> "Samples":
-        """Return those of every so many cells of a row and of a column."""
+        """Return the samples in one of `step` cells of each row and of each column."""
         return self._replace(**{name: getattr(self, name)[..., ::step, ::step] for name in ("toa", "around", "pixels")})
 
 
 def forecast(retrieval: AerosolScene) -> np.ndarray | None:
-    """Return the granule's CAMS aerosol at each cell, None where it has none."""
+    """Return the CAMS forecast of aerosol thickness at 550 nm in each cell, `LOWEST` to `HIGHEST`.
+
+    It is bilinear between the granule's points; None without a forecast.
+    """
     auxiliary = retrieval.scene.auxiliary
     if not auxiliary.cams or "aod550" not in auxiliary.cams:
         return None
@@ -185,13 +189,26 @@ def forecast(retrieval: AerosolScene) -> np.ndarray | None:
 
 
 def climatology(retrieval: AerosolScene) -> np.ndarray:
-    """Return the thickness that is usual at each cell at this time of the year, above the scene's mean elevation."""
+    """Return the aerosol thickness at 550 nm that is usual in each cell at this time of the year.
+
+    It is that above the scene's mean elevation, `LOWEST` to `HIGHEST`, from `aerosol_climatology`.
+    """
     usual, elevation = aerosol_climatology(*retrieval.places, retrieval.scene.sensing_time)
     return np.clip(usual * np.exp((elevation - retrieval.mean_elevation) / SCALE_HEIGHT), LOWEST, HIGHEST)
 
 
 def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Samples:
-    """Return samples of the ground; `aot550` is a first guess of the thickness."""
+    """Return samples of the ground.
+
+    Parameters
+    ----------
+    retrieval
+        The scene.
+    aot550
+        First guess of the aerosol thickness at 550 nm.
+    run_all
+        Workers, which take one band each.
+    """
     red, nir = (read(retrieval.stack, TOA, band) for band in ("B04", "B8A"))
     dark, share, limit = _dark_vegetation(retrieval, red, nir, aot550)
     kinds = np.empty(red.shape, np.uint8)
@@ -205,7 +222,7 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
 
 def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell: int):
     """Return one band's mean reflectance of samples and of their surroundings, and their pixels."""
-    band, air = item
+    band, atmosphere = item
     stored, pixel_km = read(stack, TOA, band), grid_of(stack, TOA).resolution / 1000
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     kinds = np.where(stored > 0, kinds, 0)
@@ -214,19 +231,25 @@ def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell
         return sampled, sampled, count
     clear = clear & (stored > 0)
     mean = float(toa[clear].mean())
-    weights = environment_weights(partial(environment_share, atmosphere=air), pixel_km, _SURROUNDINGS_KM)
-    q, reflected = air.transmittance_up / air.direct_up - 1, air.spherical_albedo * mean
+    weights = environment_weights(partial(environment_share, atmosphere=atmosphere), pixel_km, _SURROUNDINGS_KM)
+    q, reflected = atmosphere.transmittance_up / atmosphere.direct_up - 1, atmosphere.spherical_albedo * mean
     around = environment(toa, clear, weights, mean, float((q + reflected) / (1 - reflected)))
     return sampled, sample_means(around, kinds, len(KINDS), cell)[0], count
 
 
 def likelihood_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
-    """Return the likelihood of each of `AOT_NODES` by each sample, NaN where there is none; as `_at_nodes`."""
+    """Return the log-likelihood of each of `AOT_NODES` by each sample, NaN where there is none.
+
+    Arguments are as for `samples_of`. The shape is (nodes, kinds, rows, columns); see `log_likelihood`.
+    """
     return _at_nodes(_likelihood, np.nan, retrieval, samples, run_all, surface_prior())
 
 
 def limit_of(retrieval: AerosolScene, samples: Samples, run_all: RunAll) -> np.ndarray:
-    """Return for each cell the thickness above which a sample of its ground would reflect less than nothing."""
+    """Return the highest aerosol thickness at which no sample of a cell reflects less than nothing, shape of the cells.
+
+    It is one of `AOT_NODES`, infinite where no node is too high. Arguments are as for `samples_of`.
+    """
     negative = _at_nodes(_is_negative, False, retrieval, samples, run_all).any(axis=1)
     last = np.where(negative.any(axis=0), negative.argmax(axis=0) - 1, len(AOT_NODES))
     return np.append(AOT_NODES, np.inf)[np.maximum(last, 0)]
@@ -237,25 +260,27 @@ def _at_nodes(function: Callable, missing, retrieval: AerosolScene, samples: Sam
     there = samples.pixels > 0
     result = np.full((AOT_NODES.size, *there.shape), missing)
     seen = samples.toa[:, there], samples.around[:, there]
-    items = list(zip(*run_all(_air, BANDS, retrieval, there), strict=True))
+    items = list(zip(*run_all(_above_samples, BANDS, retrieval, there), strict=True))
     for n, values in enumerate(run_all(function, items, *seen, *shared)):
         result[n, there] = values
     return result
 
 
-def _air(band: str, retrieval: AerosolScene, there: np.ndarray) -> list[Coefficients]:
+def _above_samples(band: str, retrieval: AerosolScene, there: np.ndarray) -> list[Coefficients]:
     """Return one band's atmosphere above each sample, for each of `AOT_NODES`."""
     _, *cells = np.nonzero(there)
-    return [Coefficients(*(v[tuple(cells)] for v in vars(air).values())) for air in retrieval.air(band)]
+    return [Coefficients(*(v[tuple(cells)] for v in vars(one).values())) for one in retrieval.atmospheres(band)]
 
 
-def _likelihood(air: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray, prior: SurfacePrior) -> np.ndarray:
-    return log_likelihood(surface_of(toa, around, air), air, prior)
+def _likelihood(
+    atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray, prior: SurfacePrior
+) -> np.ndarray:
+    return log_likelihood(surface_of(toa, around, atmosphere), atmosphere, prior)
 
 
-def _is_negative(air: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray) -> np.ndarray:
+def _is_negative(atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray) -> np.ndarray:
     lowest = np.array([_LOWEST_REFLECTANCE.get(band, -np.inf) for band in BANDS])
-    return np.any(surface_of(toa, around, air) < lowest[:, None], axis=0)
+    return np.any(surface_of(toa, around, atmosphere) < lowest[:, None], axis=0)
 
 
 def _dark_vegetation(

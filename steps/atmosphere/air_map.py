@@ -1,4 +1,4 @@
-"""Maps of what the air holds: aerosol thickness or water vapour, which thin out with height."""
+"""Maps of what the atmosphere holds: aerosol thickness or water vapour, which thin out with height."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from steps.sentinel2.kinds import MASK, MASK_NODATA, TERRAIN
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels to map: their grid, elevation (m), and which of them lack data."""
+    """Pixels to map: their grid, elevation (m, int16), and which of them lack data (bool); shape of the grid."""
 
     grid: Grid
     elevation: np.ndarray
@@ -22,7 +22,7 @@ class Pixels:
 
     @classmethod
     def of(cls, mask: Path, terrain: Path) -> "Pixels":
-        """Return those of the product's quality flags and the terrain."""
+        """Return the pixels of the rasters of quality flags and of terrain; StepError: one of them cannot be read."""
         lacking = read(mask, MASK, "mask") & MASK_NODATA != 0
         return cls(grid_of(mask, MASK), read(terrain, TERRAIN, "elevation"), lacking)
 
@@ -44,11 +44,12 @@ def write_air_map(
     path, kind
         The raster, and what it holds.
     field, field_grid
-        What would lie above sea level (float32), and the grid whose pixels have these values in their middle.
+        What would lie above sea level (float32, aerosol thickness or g/cm2), and the grid whose pixels have these
+        values in their middle.
     pixels
         To map.
     limits
-        Lowest and highest value.
+        Lowest and highest value, in the unit of the field.
     run_all
         Workers.
     tags

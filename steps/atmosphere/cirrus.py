@@ -163,7 +163,17 @@ def _regression(
 
 
 def without(toa: np.ndarray, cirrus: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Return the reflectance below a cirrus of a reflectance in the same band, and how much of the light it hides."""
+    """Return the reflectance at the top of the atmosphere without the cirrus, (toa - cirrus) / (1 - hidden).
+
+    Parameters
+    ----------
+    toa
+        Reflectance with it.
+    cirrus
+        Reflectance of the cirrus in the same band.
+    hidden
+        Share of the light from below that it hides, 0 to 1.
+    """
     return (toa - cirrus) / (1 - hidden)
 
 

@@ -54,7 +54,7 @@ def responses() -> dict:
 
 
 def aerosol(model: str, threads: int) -> dict:
-    """Return extinction, single scattering albedo and phase function of an aerosol model.
+    """Return extinction, single scattering albedo and phase function of an aerosol model, by names with their units.
 
     6S prints the phase function at the scattering angle of the run, linear in the cosine between the points of its
     80 point Gauss quadrature (and -1, 0): so one run at each of these angles and wavelengths. The sensor is put at the
@@ -96,7 +96,7 @@ def aerosol(model: str, threads: int) -> dict:
 
 
 def profile(threads: int) -> dict:
-    """Return Rayleigh optical thickness at sea level, and pressure and the share of gas above each altitude.
+    """Return Rayleigh optical thickness at sea level, and pressure (hPa) and the share of gas above each altitude (km).
 
     With a sensor in the air 6S prints the columns below it: the share above follows, with three further digits if the
     columns are made large.
@@ -128,6 +128,8 @@ def profile(threads: int) -> dict:
 
 def gases(shares: dict, threads: int) -> dict:
     """Return the coefficients of the gas transmittances, fitted to spectra printed by 6S at 2.5 nm.
+
+    `shares` is what `profile` returns of the gas above each altitude.
 
     Water vapour, slant column u: -ln T = a u / sqrt(1 + b u), the random band model that 6S itself uses
     (Goody 1952). Other gases together (O2, CO2, CH4, N2O, CO), air mass m: -ln T = exp(c0 + c1 ln m + c2 ln2 m).

@@ -17,11 +17,13 @@ from steps.atmosphere.relief import SCALE_HEIGHT
 from steps.core.cli import cli
 from steps.core.errors import StepError
 
-#: Size of the cells, degrees, and scale height of the air, km.
+#: Size of the cells, degrees.
 CELL = 2
+#: Scale height of pressure, km.
 AIR_HEIGHT = 8.4
-#: Limits of the result: the cleanest air there is, and what the stored numbers reach.
+#: Lowest aerosol thickness at 550 nm, that of the cleanest atmosphere.
 LOWEST = 0.01
+#: Highest, to which the stored numbers reach.
 HIGHEST = 1.2
 
 
@@ -44,7 +46,7 @@ def zonal_water_vapour(latitude: np.ndarray, month: int, elevation_km: np.ndarra
 
 
 def aerosol_thickness(linke: np.ndarray, water_vapour: np.ndarray, elevation_km: np.ndarray) -> np.ndarray:
-    """Return the aerosol thickness at 550 nm of a Linke turbidity at air mass 2, at elevations in km, of one shape.
+    """Return the aerosol thickness at 550 nm from the Linke turbidity at air mass 2; arrays of one shape.
 
     Ineichen 2008 (Solar Energy 82, 1095): with the pressure ratio p0 / p and the column w (g/cm2) it is
     3.91 exp(0.689 p0/p) aot550 + 0.376 ln w + 2 + 0.54 p0/p - 0.5 (p0/p)^2 + 0.16 (p0/p)^3.

@@ -41,7 +41,7 @@ LEAST_SPREAD = 0.02
 
 
 def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
-    """Return the spectrum of a soil at `WAVELENGTH`: of a dry and a wet one, more or less red, with iron or without."""
+    """Return the reflectance at `WAVELENGTH` of a soil between dry and wet, more or less red, with iron or without."""
     share = random.uniform()
     spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
     redness = random.uniform(-0.1, 1.3)
@@ -54,7 +54,7 @@ def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.nd
 
 
 def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.ndarray:
-    """Return the spectrum, reflectance at `WAVELENGTH`, of a canopy of green or dry leaves over a ground."""
+    """Return the reflectance at `WAVELENGTH` of a canopy of green or dry leaves over a ground (PROSAIL-D)."""
     from prosail import run_prosail
 
     thin, dense = random.uniform(0.2, 2), random.uniform(1, 8)
@@ -85,13 +85,13 @@ def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.
 
 
 def built(random: np.random.Generator) -> np.ndarray:
-    """Return the spectrum of roofs, roads and rock: nearly a straight line."""
+    """Return the reflectance at `WAVELENGTH` of roofs, roads and rock: nearly a straight line."""
     spectrum = random.uniform(0.05, 0.4) * (WAVELENGTH / 1000) ** random.uniform(-0.1, 0.8)
     return spectrum * (1 - random.uniform(0, 0.2) * (WAVELENGTH > 1500))
 
 
 def water(random: np.random.Generator) -> np.ndarray:
-    """Return the bands' reflectance of water, from clear to turbid, some of it with a glint.
+    """Return the reflectance of water in each of `BANDS`, from clear to turbid, some of it with a glint.
 
     Gordon et al. 1988 (Journal of Geophysical Research 93, 10909): the reflectance below the surface is
     0.089 u + 0.125 u^2 with u = backscattering / (absorption + backscattering).
@@ -109,7 +109,7 @@ def water(random: np.random.Generator) -> np.ndarray:
 
 
 def pure_spectra(random: np.random.Generator, number: int) -> dict[str, np.ndarray]:
-    """Return so many reflectances of each of `KINDS` in the bands, shape (number, bands)."""
+    """Return reflectances of `number` spectra of each of `KINDS` in `BANDS`, shape (number, bands)."""
     from prosail.spectral_library import get_spectra
 
     soils = get_spectra().soil

@@ -9,7 +9,8 @@ straight from the pixel and of light that its surroundings (of reflectance `envi
 scatters into the line of sight, `total` both together, and `albedo` the spherical albedo. `signal` is toa - path. All
 may be given in any common unit: divided by the gases, by the way down, or as stored numbers.
 
-Each equation is one function of scalars, which compiled kernels call for each pixel, and other code with arrays.
+Each equation is one function of scalars, which compiled kernels call for each pixel, and other code with arrays that
+broadcast. Arguments have the names above.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _HALF = np.float32(0.5)  # does not turn a kernel's numbers into double precisio
 
 @formula
 def ground_signal(surface, environment, direct, diffuse, albedo):
-    """Return what the ground adds to the path: the signal of a pixel in its surroundings (all may be arrays)."""
+    """Return what the ground adds to the path: the signal of a pixel in its surroundings."""
     return (direct * surface + diffuse * environment) / (1 - albedo * environment)
 
 
@@ -90,16 +91,22 @@ def surface_reflectance(toa: np.ndarray | float, atmosphere: BandAtmosphere) -> 
 
 
 def rayleigh_environment(radius_km: np.ndarray) -> np.ndarray:
-    """Return F_R, the share of the light scattered by molecules into the line of sight that left within a radius."""
+    """Return F_R, the share of the light scattered by molecules into the line of sight that left within a radius.
+
+    0 to 1, shape of `radius_km`; 6S manual, part 1, environment functions at nadir.
+    """
     return 1 - 0.930 * np.exp(-0.080 * radius_km) - 0.070 * np.exp(-1.100 * radius_km)
 
 
 def aerosol_environment(radius_km: np.ndarray) -> np.ndarray:
-    """Return F_A, the same for scattering by aerosol (both: 6S manual, part 1, environment functions at nadir)."""
+    """Return F_A, the same share for scattering by aerosol, as `rayleigh_environment`."""
     return 1 - 0.448 * np.exp(-0.27 * radius_km) - 0.552 * np.exp(-2.83 * radius_km)
 
 
 def environment_share(radius_km: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
-    """Return F(r), 0 to 1, of the radius: (t_A F_A + t_R F_R) / (t_A + t_R), t the diffuse upward transmittances."""
+    """Return F(r) = (t_A F_A + t_R F_R) / (t_A + t_R), 0 to 1, with the diffuse upward transmittances t.
+
+    Shape of `radius_km`; source as of `rayleigh_environment`.
+    """
     r, a = atmosphere.rayleigh_diffuse_up, atmosphere.aerosol_diffuse_up
     return (a * aerosol_environment(radius_km) + r * rayleigh_environment(radius_km)) / (a + r)

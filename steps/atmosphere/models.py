@@ -17,7 +17,7 @@ AEROSOL_MODELS = (USUAL, *sorted({path.stem.partition("_")[2] for path in _DATA.
 
 
 def check_model(aerosol: str) -> None:
-    """Raise `StepError` unless there is an aerosol model of that name."""
+    """Raise `StepError` unless `aerosol` names an aerosol model."""
     if aerosol not in AEROSOL_MODELS:
         raise StepError(f"aerosol model {aerosol!r} is unknown: choose one of {', '.join(AEROSOL_MODELS)}")
 

@@ -16,6 +16,7 @@ DIPOLE = (1 - 0.0279) / (1 + 0.0279 / 2)
 #: Scale heights of molecules over that of aerosol: 8 km / 2 km.
 HEIGHT_RATIO = 4
 
+# Gauss-Legendre quadrature from 0 to 1.
 _nodes, _weights = np.polynomial.legendre.leggauss(20)
 _X = 0.5 * (1 + _nodes)
 _W = 0.5 * _weights
@@ -83,7 +84,9 @@ def legendre_moments(angle: np.ndarray, phase: np.ndarray, degree: int) -> np.nd
 
 
 def delta_m(moments: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the moments without the last, scaled, and the share f of scattering in the forward peak (Wiscombe 1977).
+    """Return Legendre moments b_0 ... without the last, scaled, and the share f of scattering in the forward peak.
+
+    The delta-M method (Wiscombe 1977, Journal of the Atmospheric Sciences 34, 1408):
 
     f is the last moment over 2 l + 1; the others become (b_l - (2 l + 1) f) / (1 - f).
     """

@@ -71,7 +71,7 @@ class Coefficients:
     albedo: np.ndarray
 
     def uniform(self, toa_reflectance: np.ndarray) -> np.ndarray:
-        """Return the reflectance of a uniform surface (same shape); far too dark pixels are limited."""
+        """Return the reflectance of a uniform surface (same shape), by `uniform_surface`."""
         return uniform_surface(self.signal(toa_reflectance), 1 + self.q, self.albedo)
 
     def signal(self, toa_reflectance: np.ndarray) -> np.ndarray:
@@ -203,7 +203,17 @@ class WholeTile:
         return elevation + ends, thinned(aot, -ends), thinned(column, -ends)
 
     def over(self, band: str, x: np.ndarray, y: np.ndarray, ranges: Sequence[np.ndarray]) -> SceneAtmosphere:
-        """Return one band's atmosphere at the columns and rows of points of a part, for `ranges` of what it holds."""
+        """Return one band's atmosphere over a part of the tile.
+
+        Parameters
+        ----------
+        band
+            `B01` ... `B12`.
+        x, y
+            Map coordinates of its columns and rows of points, m.
+        ranges
+            Lowest and highest elevation (km), aerosol thickness and column (g/cm2), as `ranges`.
+        """
         evaluate = evaluator(self.table, self.scene, band)
         return SceneAtmosphere(evaluate, self.angles, band, x, y, **dict(zip(_MEANS, ranges, strict=True)))
 
@@ -223,14 +233,14 @@ class WholeTile:
 
 
 def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return sun zenith, view zenith and relative azimuth (degrees) of a band at map coordinates (m, any shape)."""
+    """Return sun zenith, view zenith and relative azimuth (degrees) of a band at map coordinates (m, of one shape)."""
     sun, sun_azimuth = angles.sun(x, y)
     view, view_azimuth = angles.view(band, x, y)
     return sun, view, relative_azimuth(sun_azimuth, view_azimuth)
 
 
 def evaluator(table: LookUpTable, scene: Scene, band: str) -> Callable:
-    """Return `band_atmosphere` of one band of a scene, for `SceneAtmosphere`."""
+    """Return `band_atmosphere` as a function of the arguments that vary over a scene, for `SceneAtmosphere`."""
 
     def evaluate(sun_zenith, view_zenith, relative_azimuth, elevation_km, aot550, water_vapour) -> BandAtmosphere:
         return band_atmosphere(

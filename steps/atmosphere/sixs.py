@@ -10,6 +10,7 @@ WAVELENGTHS = (
     *(0.670, 0.694, 0.760, 0.860, 1.240, 1.536, 1.650, 1.950, 2.250, 3.750),
 )
 
+#: Numbers of aerosol models in the input of 6S.
 _AEROSOLS = {"none": 0, "continental": 1, "maritime": 2, "urban": 3, "desert": 5, "biomass": 6}
 _NUMBER = r"\s*([-+]?\d*\.\d+|NaN|\*+)"
 
@@ -87,6 +88,6 @@ def numbers(output: str, label: str, count: int = 1) -> list[float]:
 
 
 def spectral_rows(output: str) -> list[list[float]]:
-    """Return the ten columns of the table that spectral condition -2 prints, one row for each 2.5 nm."""
+    """Return the ten columns of the table that spectral condition -2 prints, one row for each 2.5 nm; NaN for stars."""
     rows = re.findall(r"^\*(\d\.\d{4})\s+" + r"\s+".join([r"([-+]?\d+\.\d+|NaN|\*+)"] * 10) + r"\s*\*", output, re.M)
     return [[float("nan") if "*" in text else float(text) for text in row] for row in rows]

@@ -71,7 +71,7 @@ def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
         "spherical_albedo": albedo,
         "aerosol_transmittance_up": aerosol_up,
     }
-    facts = {
+    model_and_axes = {
         "aerosol": np.array(aerosol),
         "wavelength": model.wavelength,
         "extinction": model.extinction,
@@ -85,5 +85,5 @@ def build_table(aerosol: str, threads: int = 1) -> dict[str, np.ndarray]:
     for name, axis in axes.items():
         # The cubic spline through values at the axis: its knots, and the matrix from the values to its coefficients.
         spline = make_interp_spline(axis, np.eye(axis.size))
-        facts |= {f"knots_{name}": spline.t, f"coefficients_{name}": spline.c}
-    return {name: np.round(values, 7).astype("f4") for name, values in solved.items()} | facts
+        model_and_axes |= {f"knots_{name}": spline.t, f"coefficients_{name}": spline.c}
+    return {name: np.round(values, 7).astype("f4") for name, values in solved.items()} | model_and_axes

@@ -98,7 +98,7 @@ def _profile() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pressure(elevation_km: np.ndarray) -> np.ndarray:
-    """Return the pressure (hPa, same shape) at elevations in km: US62, log-linear between whole km."""
+    """Return the pressure (hPa, shape of `elevation_km`): atmosphere US62, log-linear between whole km."""
     altitude, log_pressure = _profile()
     z = np.asarray(elevation_km, float)
     i = np.clip(np.floor(z).astype(int), 0, altitude.size - 2)
@@ -106,7 +106,7 @@ def pressure(elevation_km: np.ndarray) -> np.ndarray:
 
 
 def rayleigh_thickness() -> np.ndarray:
-    """Return the Rayleigh optical thickness at `STANDARD_PRESSURE` at the scattering wavelengths."""
+    """Return the Rayleigh optical thickness at `STANDARD_PRESSURE`, shape (scattering wavelengths,)."""
     return np.array(_read("profile")["rayleigh_optical_thickness"])[_FIRST:]
 
 

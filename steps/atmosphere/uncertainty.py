@@ -161,7 +161,7 @@ def changes(
 def spans(elevation_km, aot550, water_vapour, *, with_dem: bool, inputs: InputUncertainties = INPUTS) -> list[tuple]:
     """Return more, less and share (see `Change`) of aerosol thickness, water vapour and elevation, in this order.
 
-    The inputs, of any shape: elevation in km, aerosol thickness at 550 nm, water vapour in g/cm2.
+    Parameters are as of `changes`; units are those of the inputs.
     """
     result = []
     for name, value in (("aot550", aot550), ("water_vapour", water_vapour)):
@@ -182,7 +182,7 @@ def surface_variance(
     noise: tuple[np.ndarray, np.ndarray],
     inputs: InputUncertainties = INPUTS,
 ) -> np.ndarray:
-    """Return the variance of surface reflectance; all arrays broadcast.
+    """Return the variance of surface reflectance (reflectance squared); all arrays broadcast.
 
     Parameters
     ----------

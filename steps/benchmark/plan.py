@@ -7,6 +7,7 @@ prices and limits of a site are assumptions to replace by your own.
 import argparse
 from dataclasses import dataclass, fields, replace
 
+#: Seconds.
 _DAY = 86400.0
 _MONTH = 30.4 * _DAY
 

@@ -25,7 +25,7 @@ def write_stamp(path: Path, command: str) -> None:
     command
         What makes them again.
     """
-    facts = {
+    stamp = {
         "command": command,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "version": __version__,
@@ -34,7 +34,7 @@ def write_stamp(path: Path, command: str) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("numpy", "numba", "rasterio", "snakemake")},
     }
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
 
 
 def _commit() -> str:

@@ -29,7 +29,20 @@ _LOOK = 160
 
 
 def read_layers(paths: dict[str, Path | None], grid: Grid) -> tuple[dict[str, np.ndarray | None], list[str]]:
-    """Put maps, by their names, on a grid as `read_layer` does; return them and what was assumed, and warn of that."""
+    """Put maps, by their names, on a grid, and warn of what was assumed.
+
+    Returns
+    -------
+    dict
+        Name to what `read_layer` makes of it, shape of the grid; None where no path is given.
+    list
+        A sentence for each assumption.
+
+    Raises
+    ------
+    StepError
+        As `read_layer`.
+    """
     read = {name: read_layer(path, name, grid) for name, path in paths.items()}
     defaults = [sentence for _, sentences in read.values() for sentence in sentences]
     for sentence in defaults:

@@ -33,7 +33,7 @@ BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 #: Those that `signs` needs, in its order, and with them the recovery rules.
 SIGN_BANDS = ("b02", "b03", "b04", "b8a", "b10", "b11", "b12")
 RECOVERY_BANDS = frozenset(name.upper() for name in SIGN_BANDS)
-#: Least and greatest slant column of water vapour, g/cm2.
+#: Lowest and highest slant column of water vapour, g/cm2.
 COLUMNS = (0.01, 60.0)
 
 
@@ -54,7 +54,10 @@ def fill_maps(shape, elevation=None, slope=None, hillshade=None, water_bodies=No
 
 
 def sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
-    """Return 1 (uint8) at sea, if the CCI snow condition map knows a sea, but little snow on land; else None."""
+    """Return 1 (uint8) at sea, if the CCI snow condition map (percent, codes) knows a sea, but little snow on land.
+
+    None of any other map.
+    """
     if snow_condition is None:
         return None
     sea, land = snow_condition == SEA, snow_condition <= 100  # percent; others are codes of what is not known
@@ -76,10 +79,35 @@ def classify(
     refinements: Refinements | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, ShadowLimits | None]:
-    """Classify a scene that is read by rows; arguments and results as of `classify_scene`.
+    """Classify a scene that is read by rows.
 
-    Without `refinements` it is the classic one. The last result tells where the shadows of clouds fall, if
-    `refinements` look for these.
+    Parameters
+    ----------
+    read_rows
+        Reader of a slice of rows, and of bands by name.
+    shape
+        Rows and columns.
+    resolution
+        Pixel size, m.
+    sun_zenith, sun_azimuth
+        Degrees.
+    vapour, table
+        Water vapour of the pixels, and what it lets through.
+    land_cover
+        CCI land cover, uint8 (rows, columns).
+    snow_possible
+        Whether rules may find snow.
+    refinements
+        None: the classification is that of Sen2Cor.
+    threads
+        Blocks of rows that are worked on side by side.
+
+    Returns
+    -------
+    scl, cloud, snow
+        Classes and probabilities (percent), uint8 (rows, columns).
+    shadows
+        Where the shadows of clouds can fall, if `refinements` look for these.
     """
     read_free = without_ground(read_rows, vapour, table)
     if refinements:
@@ -171,7 +199,10 @@ def _refined(read_rows: Reader, refinements: Refinements) -> Reader:
 
 
 def find_displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[int, int], threads: int) -> np.ndarray:
-    """Return 1 (uint8) where parallax displaces B08 against B07 and B8A: reflectances, read by rows in this order."""
+    """Return 1 (uint8) where parallax displaces B08 against B07 and B8A.
+
+    `read_rows` returns reflectance of B07, B08 and B8A in a slice of the rows of `shape`.
+    """
     result = np.empty(shape, np.uint8)
 
     def one(rows: slice, wide: slice, inner: slice) -> None:

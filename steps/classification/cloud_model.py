@@ -20,12 +20,14 @@ from steps.core.rasters import row_blocks
 
 #: In the order of the model's columns.
 MODEL_BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
-#: Pixel size (m) that the model sees; radii in such pixels; probability.
+#: Pixel size that the model sees, m.
 PIXEL = 60
+#: Radius in which probabilities are averaged, and that by which clouds grow, in such pixels.
 AVERAGE = 1
 GROWTH = 1
+#: Probability from which a pixel is cloud.
 THRESHOLD = 0.4
-#: Opinions of the model on a pixel: it is clear, near a cloud, or cloud.
+#: Predictions of the model: a pixel is clear, near a cloud, or cloud.
 CLEAR, NEAR_CLOUD, CLOUD = range(3)
 _FILE = "models/pixel_s2_cloud_detector_lightGBM_v0.1.txt"
 

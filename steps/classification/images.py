@@ -143,7 +143,14 @@ def _casts_shadow(cloud):
 
 @rule
 def evidence(bands, maps, snow_possible):
-    """Run rules 0-7.
+    """Run rules 0-7 over a block.
+
+    Parameters
+    ----------
+    bands, maps
+        Reflectances and maps of one shape (rows, columns).
+    snow_possible
+        Whether rules may find snow.
 
     Returns
     -------
@@ -280,7 +287,8 @@ def reflectance(stored, nodata):
 def hillshade(slope, aspect, sun_zenith, sun_azimuth):
     """Return the hillshade of `gdaldem hillshade`: 1 + 254 times the cosine of the incidence angle, rounded.
 
-    All angles in degrees; where there is no aspect (NaN) the ground is flat.
+    Slope and aspect have one shape, which is that of the result (float32, 0-255); the sun's angles are numbers. All
+    are in degrees; where there is no aspect (NaN) the ground is flat.
     """
     result = np.empty(slope.shape, np.float32)
     down, level = np.cos(np.radians(sun_zenith)), np.sin(np.radians(sun_zenith))

@@ -187,6 +187,10 @@ def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
     """Turn vegetation and unclassified pixels that look like thin cloud, as most around do, into cloud, in place.
 
     Clouds around count as well, so that a veil joins the cloud that it belongs to.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
     """
     from scipy import ndimage
 
@@ -258,7 +262,7 @@ def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def drop_single_pixels(scl):
-    """Turn clouds of one pixel, that touch no other even at a corner, into unclassified pixels, in place."""
+    """Turn clouds of one pixel, that touch no other even at a corner, into unclassified pixels, in place (uint8)."""
     rows, columns = scl.shape
     for i in range(rows):
         for j in range(columns):

@@ -1,10 +1,10 @@
 """The rules of the scene classification that look at one pixel: what Sen2Cor calls its scene classification, 2.8.
 
-One function per rule, in the order in which they run. Each takes reflectances at the top of the atmosphere and the
-state of the pixel, its class (`scl`) and its cloud confidence (0-1), and returns the new state. The thresholds are
-the constants below, by their names in `L2A_CAL_SC_GIPP.xml`; the rules are described in the Sen2Cor user manual and
-the Level-2A algorithm theoretical basis document (S2-PDGS-MPC-ATBD-L2A, section 2.1). `steps.classification.images`
-runs them over images.
+One function per rule, in the order in which they run. Each takes reflectances at the top of the atmosphere (`b02` ...),
+normalised differences of B03 with B11 (`ndsi`) and of B8A with B04 (`ndvi`), and the state of the pixel, its class
+(`scl`) and its cloud confidence (0-1), and returns the new state. The thresholds are the constants below, by their
+names in `L2A_CAL_SC_GIPP.xml`; the rules are described in the Sen2Cor user manual and the Level-2A algorithm
+theoretical basis document (S2-PDGS-MPC-ATBD-L2A, section 2.1). `steps.classification.images` runs them over images.
 
 All arithmetic is in float32, differences of thresholds included: `ramp` is exactly 1 from its upper threshold on, which
 rule 3 asks for. Keep constants in float32 (`F`): a plain Python number would silently turn an expression into float64

@@ -92,14 +92,14 @@ class Vapour(NamedTuple):
 
 
 def read_vapour(path: Path, grid: Grid, scene: Scene) -> Vapour:
-    """Read the whole tile's water vapour for the pixels of a grid."""
+    """Read the whole tile's water vapour for the pixels of a grid; StepError: the raster cannot be read."""
     column = values(path, WVP, "water_vapour")
     at = nearest_indices(column.shape, *grid_of(path, WVP).positions(grid))
     return Vapour(np.log(column * np.float32(air_mass(scene.sun_zenith))), *at)
 
 
 def air_mass(sun_zenith: float) -> float:
-    """Return the length of the way down and up, in vertical ones, for the sun's zenith angle in degrees."""
+    """Return the air mass of the way down and up to nadir, for the sun's zenith angle in degrees (80 at most)."""
     return float(1 / np.cos(np.radians(min(sun_zenith, 80))) + 1)
 
 

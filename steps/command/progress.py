@@ -33,7 +33,9 @@ _FOR_ALL = ("demo", "look_up_table")
 #: Products up to which each stage has a line where there is no terminal.
 _FEW = 20
 _NAME = re.compile(r"(S2\w)_MSIL2A_(\d{4})(\d\d)(\d\d)T\d{6}_N\d{4}_R\d{3}_(T\w{5})_")
-_UP, _CLEAR = "\x1b[{}A\r", "\r\x1b[J"
+#: Control sequences of terminals (ECMA-48): so many lines up, and erase all from there.
+_UP = "\x1b[{}A\r"
+_CLEAR = "\r\x1b[J"
 
 
 def label(product: str) -> str:

@@ -16,7 +16,10 @@ def cache_folder() -> Path:
 def check_writable(folder: Path, what: str, remedy: str) -> Path:
     """Return the folder that holds `folder` or would, after having made and dropped a file there.
 
-    StepError: it cannot be written; the message ends with `remedy`.
+    Raises
+    ------
+    StepError
+        If it cannot be written; the message begins with `what`, which is in the folder, and ends with `remedy`.
     """
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:

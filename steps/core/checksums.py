@@ -22,12 +22,15 @@ from steps.core.errors import StepError
 RUN = "SEN2FLOW_RUN"
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"SEN2FLOW"
-#: Problems that say nothing about the content of a file.
+#: Errors that say nothing about the content of a file.
 _NOT_DAMAGE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTDIR}
 
 
 def damaged(path: Path, error: object) -> StepError:
-    """Return the error that says what lies between the stages is unusable; within a run, delete it to be made again."""
+    """Return the error that a file or folder between the stages cannot be used.
+
+    Within a run it is deleted, so that the next run makes it again; `error` says what is wrong with it.
+    """
     path, text = Path(path), f"{path}: cannot be read ({error})"
     if getattr(error, "errno", None) in _NOT_DAMAGE or not path.exists():
         return StepError(f"{text}; run the stage that makes it again")

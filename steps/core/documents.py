@@ -45,7 +45,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system cannot."""
+    """Hard-link a file as `target`, or copy it where the file system cannot."""
     try:
         os.link(source, target)
     except OSError:

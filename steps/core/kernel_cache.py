@@ -22,6 +22,7 @@ from steps.core.code import ROOT, code_digest
 logger = logging.getLogger(__name__)
 
 _PACKAGE = ROOT / "steps"
+#: Bytes of the checksum at the end of a file.
 _CHECKSUM = 16
 
 
@@ -66,6 +67,7 @@ class _CheckedFile(caching.IndexDataCacheFile):
     """The index and the compiled code of a kernel, each with its checksum at its end."""
 
     def save(self, key, data):
+        """Write the compiled code of a signature, or warn if the folder cannot be written."""
         with _warned(Path(self._cache_path)):
             super().save(key, data)
 
@@ -99,10 +101,16 @@ def _checksum(name: str, content: bytes) -> bytes:
 
 
 def content_of(path: Path) -> bytes:
-    """Return what a file of the cache holds; raise `OSError`, whereupon the kernel is compiled, if not to be used."""
+    """Return the content of a file of the cache.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is damaged, or others can write it; the kernel is then compiled.
+    """
     with path.open("rb") as stream:
-        facts, data = os.fstat(stream.fileno()), stream.read()
-    if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        status, data = os.fstat(stream.fileno()), stream.read()
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         _warn(path.parent, "is left aside, since others than you can write what is in it; delete it or make it yours")
         raise PermissionError(f"{path}: others can write it")
     content, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]

@@ -88,9 +88,15 @@ def _located(name: str, folder: Path) -> str:
 
 
 def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the products by the names that `name_of` gives, and what is wrong with each of the others by its path.
+    """Return the products by their names, and one line on what is wrong with each of the others by its path.
 
-    What `name_of` raises for a path (`StepError`) is what is wrong with it.
+    Parameters
+    ----------
+    paths
+        Of products.
+    name_of
+        Function of a path that returns the product's name; where it raises `StepError`, the product is set aside, as
+        is a second one of the same name.
     """
     products: dict[str, str] = {}
     set_aside: dict[str, str] = {}
@@ -106,7 +112,7 @@ def distinct(paths: Iterable[str], name_of: Callable[[str], str]) -> tuple[dict[
 
 
 def end_with_failure(set_aside: dict[str, str]) -> None:
-    """Name, at the end of a run, the products that it left out, and let its exit code tell of them."""
+    """Print, at the end of a run, one line for each product that was set aside, and exit with code 1."""
     for error in set_aside.values():
         print(f"ERROR: not processed: {error}", file=sys.stderr)  # noqa: T201
     sys.stdout.flush()

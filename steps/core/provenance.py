@@ -86,17 +86,17 @@ class Provenance:
             recorded = _recorded(path)
             if not recorded and mode == "look":  # of a table of thousands none is looked at
                 return _something_new()
-            facts = {
+            record = {
                 "parameters": dict(parameters),
                 "inputs": [[Path(name).name, fingerprint(name)] for name in inputs],
             }
-            if recorded == facts and not stale:
+            if recorded == record and not stale:
                 return str(path)
             if mode == "look":
                 return _something_new()
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The time makes it differ from all that Snakemake has seen, even if the facts are those of an earlier run.
-            path.write_text(json.dumps(facts | {"since": time.time_ns()}, indent=1) + "\n", encoding="utf-8")
+            # The time makes it differ from all that Snakemake has seen, even if the rest is that of an earlier run.
+            path.write_text(json.dumps(record | {"since": time.time_ns()}, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise StepError(f"{path}: {error.strerror}; choose another output folder") from error
         return str(path)
@@ -123,11 +123,11 @@ class Provenance:
 
 def _recorded(path: Path) -> dict | None:
     try:
-        facts = json.loads(path.read_bytes())
-        del facts["since"]
+        record = json.loads(path.read_bytes())
+        del record["since"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return facts
+    return record
 
 
 @functools.cache
@@ -145,17 +145,17 @@ def fingerprint(path: str) -> str:
     Small files are told by their content, others by their size and time of change, wherever they lie.
     """
     digest = hashlib.sha256()
-    for name, facts in sorted(_files(Path(path), set())):
-        digest.update(f"{name} {facts}\n".encode(errors="surrogateescape"))
+    for name, state in sorted(_files(Path(path), set())):
+        digest.update(f"{name} {state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
 def _files(path: Path, seen: set):
-    """Yield name and facts of each file, also behind symbolic links, but no folder twice."""
+    """Yield name and state of each file, also behind symbolic links, but no folder twice."""
     with suppress(OSError):
         status = path.stat()
         if not path.is_dir():
-            yield "", _facts(path, status)
+            yield "", _state(path, status)
             return
         todo = [("", str(path))]
         while todo:
@@ -174,7 +174,8 @@ def _files(path: Path, seen: set):
                             yield f"{prefix}{entry.name}", f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _facts(path: Path, status: os.stat_result) -> str:
+def _state(path: Path, status: os.stat_result) -> str:
+    """Return what changes with a file."""
     if status.st_size <= _SMALL:
         return f"{status.st_size} {zlib.crc32(path.read_bytes()):08x}"
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -64,12 +64,15 @@ class Grid:
         return Grid(self.epsg, self.left, self.top, resolution, columns, rows)
 
     def within(self, whole: "Grid") -> tuple[slice, slice]:
-        """Return its rows and columns in a grid that it is a part of, in pixels of its own size."""
+        """Return the rows and columns that it has in a grid which it is a part of, both of its pixel size."""
         row, column = (round(d / self.resolution) for d in (whole.top - self.top, self.left - whole.left))
         return slice(row, row + self.height), slice(column, column + self.width)
 
     def positions(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and columns, 0 in the middle of the first, at which another grid's pixel centres lie."""
+        """Return the rows and columns (pixels, 0 in the middle of the first) at which another grid's pixel centres lie.
+
+        Shapes are (rows of the other,) and (columns of the other,).
+        """
         down, right = self.top - other.top, other.left - self.left
         rows, columns = (
             (offset + (np.arange(n) + 0.5) * other.resolution) / self.resolution - 0.5
@@ -103,7 +106,7 @@ class Kind:
 
 
 def check_space(path: Path, size: float) -> None:
-    """Raise `StepError` unless `size` more bytes fit on the disk that holds `path`."""
+    """Raise `StepError` unless `size` bytes more fit on the disk that holds `path`."""
     folder = next(p for p in Path(path).absolute().parents if p.exists())
     free = shutil.disk_usage(folder).free
     if free < size:
@@ -148,7 +151,7 @@ class RasterWriter:
         self._dataset, self._bands, self._dtype = dataset, list(bands), dtype
 
     def write(self, band: str, values: np.ndarray, row: int = 0) -> None:
-        """Write stored numbers of shape (rows, width) of one band, from row `row` on."""
+        """Write stored numbers of shape (rows, width) of one band, from row `row` on; TypeError: another data type."""
         if values.dtype != self._dtype:
             raise TypeError(f"{band}: {self._dtype} expected, {values.dtype} given")
         window = Window(0, row, self._dataset.width, values.shape[0])
@@ -166,7 +169,7 @@ def create(path: Path, kind: Kind, grid: Grid, bands: Sequence[str], *, compress
     compress
         Zstandard, for rasters that are mostly constant; others are stored raw, which is the fastest.
     tags
-        Facts of the stage to keep in the file.
+        Of the stage, to keep in the file.
 
     Yields
     ------
@@ -216,7 +219,7 @@ def _check_complete(path: Path, part: Path) -> None:
 
 
 def write(path: Path, kind: Kind, grid: Grid, bands: Mapping[str, np.ndarray], **options) -> None:
-    """Write whole bands of stored numbers; `options` as for `create`."""
+    """Write whole bands of stored numbers, shape of the grid; options and errors as of `create`."""
     with create(path, kind, grid, list(bands), **options) as raster:
         for band, values in bands.items():
             raster.write(band, values)
@@ -251,7 +254,7 @@ def read(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.nda
 
 
 def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None = None) -> np.ndarray:
-    """Read several bands as `read` does: shape (bands, rows, width). Errors are those of `read`."""
+    """Read the stored numbers of several bands, shape (bands, rows, width); errors as of `read`."""
     with _opened(path, kind) as dataset:
         lacking = set(bands) - set(dataset.descriptions)
         if lacking:
@@ -262,7 +265,7 @@ def read_bands(path: Path, kind: Kind, bands: Sequence[str], rows: slice | None 
 
 
 def values(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.ndarray:
-    """Read one band as float32 physical values, NaN where there is no data."""
+    """Read one band as physical values (float32, unit of the kind), NaN where there is no data; errors as of `read`."""
     stored = read(path, kind, band, rows)
     result = stored * np.float32(_scale(kind, band)) + np.float32(kind.offset)
     if kind.nodata is not None:
@@ -271,19 +274,19 @@ def values(path: Path, kind: Kind, band: str, rows: slice | None = None) -> np.n
 
 
 def bands_of(path: Path, kind: Kind) -> tuple[str, ...]:
-    """Return the names of a raster's bands."""
+    """Return the names of a raster's bands; errors as of `read`."""
     with _opened(path, kind) as dataset:
         return dataset.descriptions
 
 
 def tags_of(path: Path, kind: Kind) -> dict[str, str]:
-    """Return the facts that the stage kept in the file."""
+    """Return the tags that the stage wrote into the file; errors as of `read`."""
     with _opened(path, kind) as dataset:
         return dataset.tags()
 
 
 def grid_of(path: Path, kind: Kind) -> Grid:
-    """Return the pixel grid of a raster."""
+    """Return the pixel grid of a raster; errors as of `read`."""
     with _opened(path, kind) as dataset:
         t = dataset.transform
         return Grid(dataset.crs.to_epsg(), t.c, t.f, t.a, dataset.width, dataset.height)

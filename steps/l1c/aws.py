@@ -30,9 +30,11 @@ _GAIN = {
     "S2A": "4.105 3.749 4.174 4.505 5.185 4.849 4.51 6.128 5.109 8.484 54.791 35.111 106.22",
     "S2B": "3.954 3.811 4.225 4.761 5.169 5.078 4.755 6.809 5.748 9.352 56.511 37.207 108.567",
 }
+#: Reflectance = (digital number + offset) / quantification; without an offset before baseline 04.00.
 _OFFSET = -1000
 _QUANTIFICATION = 10000
-_TILE, _PRODUCT = "tileInfo.json", "productInfo.json"
+_TILE = "tileInfo.json"
+_PRODUCT = "productInfo.json"
 
 
 class AwsTile(Compact):
@@ -44,9 +46,9 @@ class AwsTile(Compact):
         return all((path / name).is_file() for name in (_TILE, "metadata.xml"))
 
     def _opened(self) -> Files:
-        files, facts = Folder(self.path), self._facts()
+        files, product_info = Folder(self.path), self._product_info()
         places: dict[str, tuple[Files, str]] = {"MTD_TL.xml": (files, "metadata.xml")}
-        if product := self._product(facts):
+        if product := self._product(product_info):
             places[PRODUCT_XML] = (Folder(product.parent), product.name)
         tile = self._document(places, "MTD_TL.xml")
         if product:
@@ -54,20 +56,20 @@ class AwsTile(Compact):
             datatake = told.section(".//{*}Datatake").get("datatakeIdentifier", "")
             orbit, baseline = told.whole(".//{*}SENSING_ORBIT_NUMBER"), told.text(".//{*}PROCESSING_BASELINE")
         else:
-            parts = self._parts(facts)
-            datatake = str(facts.get("datatakeIdentifier", ""))
+            parts = self._parts(product_info)
+            datatake = str(product_info.get("datatakeIdentifier", ""))
             orbit, baseline = int(parts["relative_orbit"]), parts["baseline"]
         names = Names(tile, datatake, orbit, baseline)
-        if product_parts(name := str(facts["name"])):
+        if product_parts(name := str(product_info["name"])):
             names.product = name
         tile_xml = f"{names.granule}/MTD_TL.xml"
         places[tile_xml] = places.pop("MTD_TL.xml")
-        strips = facts.get("datastrips") or [{}]
+        strips = product_info.get("datastrips") or [{}]
         if strip := self._elsewhere(f"{strips[0].get('path')}/metadata.xml"):
             places[f"{names.datastrip}/MTD_DS.xml"] = (Folder(strip.parent), strip.name)
         self._documents = {
             PRODUCT_XML: lambda: (
-                names.product_document(self._stored(PRODUCT_XML), tile) if product else _made(names, facts, tile)
+                names.product_document(self._stored(PRODUCT_XML), tile) if product else _made(names, product_info, tile)
             ),
             tile_xml: lambda: names.tile_document(self._stored(tile_xml)),
         }
@@ -81,22 +83,22 @@ class AwsTile(Compact):
             return found
         return (*found, "Product metadata: missing; made of productInfo.json, with its satellite's usual responses.")
 
-    def _facts(self) -> dict:
+    def _product_info(self) -> dict:
         """Return what `productInfo.json` tells, in the tile's folder or the product's."""
         about = read_json(self.path / _TILE)
         path = self._elsewhere(f"{about.get('productPath')}/{_PRODUCT}")
         found = next((p for p in (self.path / _PRODUCT, self.path.parent / _PRODUCT, path) if p and p.is_file()), None)
-        facts = read_json(found) if found else {}
-        if not facts.get("name") and not about.get("productName"):
+        product_info = read_json(found) if found else {}
+        if not product_info.get("name") and not about.get("productName"):
             raise StepError(f"{self.path}: has neither {_PRODUCT} nor the product's name in {_TILE}; {AGAIN}")
-        return {"name": about.get("productName"), "path": about.get("productPath")} | facts
+        return {"name": about.get("productName"), "path": about.get("productPath")} | product_info
 
-    def _product(self, facts: dict) -> Path | None:
+    def _product(self, product_info: dict) -> Path | None:
         """Return the metadata of the product, None if they are not there."""
         places = (
             self.path / "product_metadata.xml",
             self.path.parent / "metadata.xml",
-            self._elsewhere(f"{facts.get('path')}/metadata.xml"),
+            self._elsewhere(f"{product_info.get('path')}/metadata.xml"),
         )
         return next((place for place in places if place and place.is_file()), None)
 
@@ -113,16 +115,16 @@ class AwsTile(Compact):
         path = folder.parents[7] / place
         return path if path.is_file() else None
 
-    def _parts(self, facts: dict) -> dict[str, str]:
-        if not (parts := product_parts(str(facts["name"]))):
+    def _parts(self, product_info: dict) -> dict[str, str]:
+        if not (parts := product_parts(str(product_info["name"]))):
             raise StepError(
-                f"{self.path}: '{facts['name']!s:.80}' is of the time before December 2016; put the product's "
+                f"{self.path}: '{product_info['name']!s:.80}' is of the time before December 2016; put the product's "
                 "metadata.xml (in `products/` of the bucket) beside its files as product_metadata.xml"
             )
         return parts
 
 
-def _made(names: Names, facts: dict, tile: Xml) -> etree._Element:
+def _made(names: Names, product_info: dict, tile: Xml) -> etree._Element:
     """Return product metadata from what the name, `productInfo.json` and the satellite tell.
 
     Raises
@@ -139,7 +141,7 @@ def _made(names: Names, facts: dict, tile: Xml) -> etree._Element:
             f"spectral responses of {parts['satellite']} and offsets of baseline {baseline} are not known here; put "
             "the product's metadata.xml (in `products/` of the bucket) beside it as product_metadata.xml"
         )
-    start = str(facts.get("timestamp", ""))
+    start = str(product_info.get("timestamp", ""))
     created = re.sub(r"(....)(..)(..T..)(..)(..)", r"\1-\2-\3:\4:\5.000Z", parts["discriminator"])
     space = "https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-1C.xsd"
     root = etree.Element(f"{{{space}}}Level-1C_User_Product", nsmap={"n1": space})
@@ -157,7 +159,7 @@ def _made(names: Names, facts: dict, tile: Xml) -> etree._Element:
         element("PRODUCT_TYPE", "S2MSI1C"),
         element("PROCESSING_BASELINE", baseline),
         element("GENERATION_TIME", created),
-        element("Datatake", datatake, datatakeIdentifier=str(facts.get("datatakeIdentifier"))),
+        element("Datatake", datatake, datatakeIdentifier=str(product_info.get("datatakeIdentifier"))),
         element("Product_Organisation", [names.granules()]),
     ]
     factor = earth_sun_factor(_time(tile, start))

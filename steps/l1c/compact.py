@@ -103,8 +103,8 @@ class Names:
     def granules(self) -> etree._Element:
         """Return the element of product metadata that names the granule and its images."""
         images = [element("IMAGE_FILE", self.image(band)) for band in BANDS]
-        facts = {"datastripIdentifier": self.datastrip_id, "granuleIdentifier": self.tile_id}
-        return element("Granule_List", [element("Granule", images, **facts, imageFormat="JPEG2000")])
+        identifiers = {"datastripIdentifier": self.datastrip_id, "granuleIdentifier": self.tile_id}
+        return element("Granule_List", [element("Granule", images, **identifiers, imageFormat="JPEG2000")])
 
 
 def mask_name(name: str) -> str | None:
@@ -114,7 +114,7 @@ def mask_name(name: str) -> str | None:
 
 
 def footprint(tile: Xml) -> str:
-    """Return the corners of a tile as product metadata list them."""
+    """Return the corners of a tile as product metadata list them: latitude and longitude in degrees."""
     from steps.l1c.metadata import read_grid
     from steps.sentinel2.footprint import corners
 

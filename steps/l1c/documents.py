@@ -150,7 +150,7 @@ class Xml:
         return int(value)
 
     def parse(self, kind: Callable, text: str, what: str):
-        """Return `kind(text)`."""
+        """Return `kind(text)`; `what` is told in the message if that raises."""
         try:
             if not text.isascii() or "_" in text:  # which Python reads as numbers, too
                 raise ValueError(text)

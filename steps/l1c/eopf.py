@@ -93,7 +93,7 @@ class Eopf(Store):
             raise StepError(f"{self.path}: is a product of type {kind!s:.40}; give a Level-1C product of Sentinel-2")
 
     def label(self, name: str) -> str:
-        """Return how a document or image is called in messages: the file or array that it comes from."""
+        """Return what messages call a document or image: the file or array that it comes from."""
         return str(self.path / self._arrays[name][0] if name in self._arrays else self.origin)
 
     # Documents
@@ -126,7 +126,8 @@ class Eopf(Store):
         """Tell whether the product has a document or an image."""
         return name in self._documents or (name in self._arrays and self.array(self._arrays[name][0]) is not None)
 
-    def size(self, name: str) -> int:  # noqa: D102
+    def size(self, name: str) -> int:
+        """Return the size of a document in bytes."""
         return len(self.read(name))
 
     def read(self, name: str) -> bytes:

@@ -233,10 +233,10 @@ def _geocoding(source: Store, told: Told) -> etree._Element:
         if (place := corner(source, path)) is None:
             raise StepError(f"{source.path / path}: has neither proj:transform, x and y, nor proj:bbox; {AGAIN}")
         left, top, size = place
-        facts = {"NROWS": shape[0], "NCOLS": shape[1]}
-        sizes.append(element("Size", [element(k, str(v)) for k, v in facts.items()], resolution=str(resolution)))
-        facts = {"ULX": left, "ULY": top, "XDIM": size, "YDIM": -size}
-        place_parts = [element(k, shortest(v)) for k, v in facts.items()]
+        pixels = {"NROWS": shape[0], "NCOLS": shape[1]}
+        sizes.append(element("Size", [element(k, str(v)) for k, v in pixels.items()], resolution=str(resolution)))
+        corner_and_step = {"ULX": left, "ULY": top, "XDIM": size, "YDIM": -size}
+        place_parts = [element(k, shortest(v)) for k, v in corner_and_step.items()]
         places.append(element("Geoposition", place_parts, resolution=str(resolution)))
     number = code.upper().removeprefix("EPSG:")
     name = told.text("horizontal_CRS_name", default=f"EPSG:{number}")

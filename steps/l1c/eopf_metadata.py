@@ -48,7 +48,13 @@ class Told:
         return StepError(f"{self._origin}: {what}; {AGAIN}")
 
     def value(self, *names: str, default=None):
-        """Return the first of the attributes that is there, of the STAC item or of `other_metadata`."""
+        """Return the first of the attributes that is there, of the STAC item or of `other_metadata`.
+
+        Raises
+        ------
+        StepError
+            If none is there, and there is no default.
+        """
         for name in names:
             for found in (self._properties.get(name), self._other.get(_key(name))):
                 if found not in (None, "null", ""):
@@ -58,11 +64,11 @@ class Told:
         return default
 
     def text(self, *names: str, default: str | None = None) -> str:
-        """Return the same as a text."""
+        """Return the first of the attributes, as of `value`, as a text."""
         return str(self.value(*names, default=default))
 
     def number(self, *names: str, default: float | None = None) -> float:
-        """Return the same as a number."""
+        """Return the first of the attributes, as of `value`, as a number; StepError, too, if it is none."""
         return self.as_number(names[0], self.value(*names, default=default))
 
     def as_number(self, name: str, value) -> float:

@@ -36,7 +36,7 @@ class Files(Protocol):
         """Take the files below a folder alone, by their path in it."""
 
     def label(self, name: str) -> str:
-        """Return how a file is called in messages."""
+        """Return what messages call a file."""
 
     def names(self) -> Iterator[str]:
         """Yield the paths of all regular files."""

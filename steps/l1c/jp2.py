@@ -21,6 +21,7 @@ from rasterio.io import MemoryFile
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
 
+#: Markers of a code stream (ISO/IEC 15444-1, table A.2).
 _SOC = 0xFF4F
 _SIZ = 0xFF51
 _COD = 0xFF52

@@ -79,7 +79,7 @@ class Safe:
         return path.is_dir() or path.suffix.lower() in (".zip", ".tar")
 
     def label(self, name: str) -> str:
-        """Return how a file is called in messages."""
+        """Return what messages call a file."""
         return self._files.label(name)
 
     def names(self) -> list[str]:

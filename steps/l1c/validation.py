@@ -119,7 +119,24 @@ def validate(
 def check_range(
     xml: Xml, name: str, value: _Number, limits: tuple[float, float] | None = None, of: str = ""
 ) -> _Number:
-    """Return a value; raise `StepError` if it is outside of what is plausible for the element."""
+    """Return a value if it is plausible for an element.
+
+    Parameters
+    ----------
+    xml
+        Document, which the message names.
+    name, of
+        Element, and what follows it in the message.
+    value
+        In the unit of the element.
+    limits
+        Lowest and highest plausible value, by the name of the element unless given.
+
+    Raises
+    ------
+    StepError
+        If it is not plausible.
+    """
     low, high = limits or _RANGES[name]
     if not low <= value <= high:
         expected = f"not {low:g}" if low == high else f"and {low:g} to {high:g} is plausible"

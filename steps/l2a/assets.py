@@ -15,6 +15,7 @@ from steps.sentinel2.bands import OUTPUT_BANDS, PIXEL_SIZE, RESOLUTIONS
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, UNCERTAINTY, WVP
 from steps.sentinel2.true_colour import RGB
 
+#: Red, green and blue, 1 to 255.
 TRUE_COLOUR = Kind("true_colour", "uint8", 0)
 #: Percent. Zero is a valid probability, so no data needs a number of its own.
 PROBABILITY = Kind("probability", "uint8", 255)

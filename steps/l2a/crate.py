@@ -11,10 +11,23 @@ from pathlib import Path
 
 from steps import __version__
 
-#: RO-Crate Metadata Specification 1.1 and Process Run Crate 0.5.
+#: RO-Crate Metadata Specification 1.1.
 _SPECIFICATION = "https://w3id.org/ro/crate/1.1"
+#: Process Run Crate 0.5.
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+#: Entities that every crate has: what describes it, and what others refer to.
+_DESCRIPTOR = {
+    "@id": "ro-crate-metadata.json",
+    "@type": "CreativeWork",
+    "conformsTo": {"@id": _SPECIFICATION},
+    "about": {"@id": "./"},
+}
+_CONTEXT = (
+    {"@id": _LICENCE, "@type": "CreativeWork", "name": "Legal notice on the use of Copernicus Sentinel data"},
+    {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+    {"@id": "#operator", "@type": "Person", "name": "Operator of Sen2Flow"},
+)
 #: Packages that results depend on.
 _PACKAGES = ("snakemake", "numpy", "scipy", "numba", "rasterio", "lxml", "pandas", "joblib", "zarr", "pystac")
 #: Where what is not from PyPI is at home.
@@ -100,16 +113,7 @@ def crate(
     """
     parts = [_part(folder, path) for pattern in _PARTS for path in sorted(folder.glob(pattern)) if path.is_file()]
     inputs = [_source(number, source) for number, source in enumerate(sources)]
-    programs: list[dict] = [
-        {
-            "@id": f"{_HOMES.get(label, f'https://pypi.org/project/{label.lower()}')}#{number}",
-            "@type": "SoftwareApplication",
-            "name": label,
-            "softwareVersion": number,
-            "url": _HOMES.get(label, f"https://pypi.org/project/{label.lower()}"),
-        }
-        for label, number in software.items()
-    ]
+    programs = [_program(label, version) for label, version in software.items()]
     main, *others = programs
     main["softwareRequirements"] = [_to(one) for one in others]
     values = [
@@ -139,18 +143,8 @@ def crate(
         "hasPart": [_to(one) for one in parts],
         "mentions": _to(action),
     }
-    descriptor = {
-        "@id": "ro-crate-metadata.json",
-        "@type": "CreativeWork",
-        "conformsTo": {"@id": _SPECIFICATION},
-        "about": {"@id": "./"},
-    }
-    context = [
-        {"@id": _LICENCE, "@type": "CreativeWork", "name": "Legal notice on the use of Copernicus Sentinel data"},
-        {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-        {"@id": "#operator", "@type": "Person", "name": "Operator of Sen2Flow"},
-    ]
-    graph = [descriptor, root, *context, *parts, *inputs, *programs, *values, action]
+
+    graph = [_DESCRIPTOR, root, *_CONTEXT, *parts, *inputs, *programs, *values, action]
     terms = {"sha256": "https://schema.org/sha256"}
     return {"@context": [f"{_SPECIFICATION}/context", terms], "@graph": graph}
 
@@ -167,6 +161,17 @@ def _part(folder: Path, path: Path) -> dict:
         "name": path.name,
         "encodingFormat": kind,
         "contentSize": str(path.stat().st_size),
+    }
+
+
+def _program(name: str, version: str) -> dict:
+    home = _HOMES.get(name, f"https://pypi.org/project/{name.lower()}")
+    return {
+        "@id": f"{home}#{version}",
+        "@type": "SoftwareApplication",
+        "name": name,
+        "softwareVersion": version,
+        "url": home,
     }
 
 

@@ -98,7 +98,7 @@ def serialise(root: etree._Element) -> bytes:
 
 
 def child(parent: etree._Element, name: str) -> etree._Element:
-    """Return the first child of a name, also a section; raise `StepError` if there is none."""
+    """Return the first child called `name`, in whatever namespace; raise `StepError` if there is none."""
     found = parent.find(f"{{*}}{name}")
     if found is None:
         raise StepError(f"{_place(parent)} has no {name}; {AGAIN}")
@@ -106,7 +106,7 @@ def child(parent: etree._Element, name: str) -> etree._Element:
 
 
 def text_of(root: etree._Element, name: str) -> str:
-    """Return the text of the first element of a name at any depth; raise `StepError` if there is none."""
+    """Return the text of the first element called `name` at any depth; raise `StepError` if there is none."""
     text = root.findtext(f".//{name}")
     if text is None:
         raise StepError(f"{_place(root)} has no {name}; {AGAIN}")

@@ -120,16 +120,16 @@ def of_map(name: str, resolution: int) -> dict:
 
 def of_classes(name: str, resolution: int) -> dict:
     """Return what the array of the classes or of a probability tells of itself; the model knows no flags of classes."""
-    facts: dict = {"long_name": "scene classification"}
+    attributes: dict = {"long_name": "scene classification"}
     if name == "SCL":
         legend = ", ".join(f"{value} {title.lower()}" for value, title in SCL_CLASSES.items())
         # Class 0 is no data; who reads classes wants them whole, so that it is no fill value to any but EOPF.
         levels = {"fill_value": 0, "scale_factor": 1, "add_offset": 0, "valid_min": 1, "valid_max": 11}
-        own = facts | (levels if resolution == 20 else {})
-        return {"dtype": "uint8", "own": own, "cf": {**facts, "comment": legend}}
+        own = attributes | (levels if resolution == 20 else {})
+        return {"dtype": "uint8", "own": own, "cf": {**attributes, "comment": legend}}
     title = f"{'cloud' if name == 'CLD' else 'snow'} probability"
-    facts = {"long_name": title, "units": "percent", "valid_min": 0, "valid_max": 100}
-    return {"dtype": "float32", "own": facts, "cf": facts, "fill_value": float("nan")}
+    attributes = {"long_name": title, "units": "percent", "valid_min": 0, "valid_max": 100}
+    return {"dtype": "float32", "own": attributes, "cf": attributes, "fill_value": float("nan")}
 
 
 def of_mask(kind: str, band: str) -> dict:
@@ -141,13 +141,13 @@ def of_mask(kind: str, band: str) -> dict:
     }[kind]
     values = {"flag_values": list(range(len(flags)))} if kind == "MSK_DETFOO" else {}
     values = values or {"flag_masks": [1 << bit for bit in range(len(flags))]}
-    facts = {"long_name": title, **values}
-    own, cf = ({**facts, "flag_meanings": meanings} for meanings in (list(flags), " ".join(flags)))
+    attributes = {"long_name": title, **values}
+    own, cf = ({**attributes, "flag_meanings": meanings} for meanings in (list(flags), " ".join(flags)))
     return {"dtype": "uint8", "own": own, "cf": cf}
 
 
 def _numbers(title: str, kind: Kind, unit: str) -> dict:
-    facts: dict = {
+    attributes: dict = {
         "long_name": title,
         "valid_min": 1,
         "valid_max": 65535,
@@ -155,9 +155,9 @@ def _numbers(title: str, kind: Kind, unit: str) -> dict:
         "add_offset": kind.offset,
     }
     if unit:
-        facts["units"] = unit
-    own = {**facts, "fill_value": kind.nodata}
-    return {"dtype": kind.dtype, "own": own, "cf": facts, "fill_value": kind.nodata}
+        attributes["units"] = unit
+    own = {**attributes, "fill_value": kind.nodata}
+    return {"dtype": kind.dtype, "own": own, "cf": attributes, "fill_value": kind.nodata}
 
 
 class EopfWriter:
@@ -230,11 +230,11 @@ class EopfWriter:
         down, right = np.arange(grid.height) + 0.5, np.arange(grid.width) + 0.5
         names = {"x": "easting", "y": "northing"}
         for axis, values in (("x", grid.left + grid.resolution * right), ("y", grid.top - grid.resolution * down)):
-            facts = {"standard_name": f"projection_{axis}_coordinate", "long_name": names[axis], "units": "m"}
-            self.coordinate(f"{group}/{axis}", values, **facts)
+            attributes = {"standard_name": f"projection_{axis}_coordinate", "long_name": names[axis], "units": "m"}
+            self.coordinate(f"{group}/{axis}", values, **attributes)
         transform = " ".join(str(float(v)) for v in grid.transform.to_gdal())
-        facts = {"crs_wkt": wkt(grid), "spatial_ref": wkt(grid), "GeoTransform": transform}
-        self.coordinate(f"{group}/{_GRID_MAPPING}", np.array(0), **facts)
+        attributes = {"crs_wkt": wkt(grid), "spatial_ref": wkt(grid), "GeoTransform": transform}
+        self.coordinate(f"{group}/{_GRID_MAPPING}", np.array(0), **attributes)
 
     def _create(self, path, shape, chunks, dtype, dimensions, own, cf, fill_value) -> zarr.Array:
         own = {

@@ -1,4 +1,4 @@
-"""What an L2A product in EOPF's Zarr tells of itself as a whole: a STAC item, facts of the bands, how it was made.
+"""Attributes of an L2A product in EOPF's Zarr as a whole: a STAC item, its bands, and how it was made.
 
 The validator of EOPF-CPM wants each attribute of its model and takes no other; what we do not know is "null", as there.
 All that is told follows from what every form of L1C product tells, so that equal products make equal files.

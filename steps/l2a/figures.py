@@ -49,7 +49,7 @@ def true_colour_picture(path: Path, kind: Kind) -> Image.Image:
 
 
 def class_picture(classes: np.ndarray) -> Image.Image:
-    """Return the class map as a picture with the usual colours."""
+    """Return the class map, shape (rows, columns), as a picture with the usual colours."""
     picture = Image.fromarray(np.ascontiguousarray(_every(classes, -(-max(classes.shape) // _PICTURE))))
     picture.putpalette([value for colour in SCL_COLOURS for value in colour])
     return picture
@@ -63,7 +63,7 @@ def embedded(picture: Image.Image) -> str:
 
 
 def colour_of(code: int) -> str:
-    """Return the colour of a class as HTML has it."""
+    """Return the colour of a class, `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*SCL_COLOURS[code])
 
 

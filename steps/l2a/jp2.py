@@ -177,7 +177,7 @@ def _wrap(path: Path, grid: Grid, stream: bytes | bytearray, colour: bool) -> No
         f'<PAMRasterBand band="{n}"><ColorInterp>{name}</ColorInterp></PAMRasterBand>' for n, name in colours
     )
     about = f"<PAMDataset><SRS>EPSG:{grid.epsg}</SRS><GeoTransform>{place}</GeoTransform>{bands}</PAMDataset>"
-    # In memory, where GDAL looks for the facts that a code stream lacks in a file beside it.
+    # In memory, where GDAL looks for what a code stream lacks in a file beside it.
     with MemoryFile(stream, filename="image.j2k") as memory:
         folder = Path(memory.name).parent.name
         with (

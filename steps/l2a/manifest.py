@@ -68,8 +68,8 @@ def _data_object(path: Path, safe: Path) -> etree._Element:
     return element("dataObject", [stream], ID=_identifier(name))
 
 
-def _unit(identifier: str, /, *parts: etree._Element, **facts: str) -> etree._Element:
-    return element(f"{{{_XFDU}}}contentUnit", parts, ID=identifier, **facts)
+def _unit(identifier: str, /, *parts: etree._Element, **attributes: str) -> etree._Element:
+    return element(f"{{{_XFDU}}}contentUnit", parts, ID=identifier, **attributes)
 
 
 def _content(objects: dict[str, etree._Element]) -> etree._Element:
@@ -99,14 +99,14 @@ def _metadata_object(identifier: str, category: str, kind: str, content: etree._
 
 
 def _wrapped(identifier: str, text: str, content: etree._Element) -> etree._Element:
-    facts = {"mimeType": "text/xml", "textInfo": text, "vocabularyName": "Sentinel-SAFE"}
-    wrap = element("metadataWrap", [element("xmlData", [content])], **facts)
+    attributes = {"mimeType": "text/xml", "textInfo": text, "vocabularyName": "Sentinel-SAFE"}
+    wrap = element("metadataWrap", [element("xmlData", [content])], **attributes)
     kind = ("PDI", "PROVENANCE") if identifier == "processing" else ("DMD", "DESCRIPTION")
     return _metadata_object(identifier, *kind, wrap)
 
 
-def _safe(name: str, content="", /, **facts: str) -> etree._Element:
-    return element(f"{{{_SAFE}}}{name}", content, **facts)
+def _safe(name: str, content="", /, **attributes: str) -> etree._Element:
+    return element(f"{{{_SAFE}}}{name}", content, **attributes)
 
 
 def description(product: etree._Element, orbit: int) -> list[tuple[str, str, etree._Element]]:

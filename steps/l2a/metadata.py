@@ -92,7 +92,7 @@ def _product_info(source: etree._Element, identity: Identity) -> etree._Element:
         for resolution in RESOLUTIONS
         for layer in names.layers(resolution)
     ]
-    facts = {"datastripIdentifier": identity.datastrip, "granuleIdentifier": identity.tile, "imageFormat": "JPEG2000"}
+    granule = {"datastripIdentifier": identity.datastrip, "granuleIdentifier": identity.tile, "imageFormat": "JPEG2000"}
     return fill(
         element("Product_Info", []),
         source,
@@ -110,7 +110,7 @@ def _product_info(source: etree._Element, identity: Identity) -> etree._Element:
         element("PREVIEW_GEO_INFO", "Not applicable"),
         datatake(child(source, "Datatake")),
         element("Query_Options", [element("PRODUCT_FORMAT", "SAFE_COMPACT")], completeSingleTile="true"),
-        element("Product_Organisation", [element("Granule_List", [element("Granule", images, **facts)])]),
+        element("Product_Organisation", [element("Granule_List", [element("Granule", images, **granule)])]),
     )
 
 
@@ -189,7 +189,7 @@ def tile_metadata(
     add_section(root, child(l1c, "Geometric_Info"), "Tile_Geocoding", "Tile_Angles")
     indicators = child(l1c, "Quality_Indicators_Info")
     degraded = text_of(indicators, "DEGRADED_MSI_DATA_PERCENTAGE")
-    files = [element("MASK_FILENAME", f"{identity.granule}/QI_DATA/{name}", **facts) for name, facts in masks]
+    files = [element("MASK_FILENAME", f"{identity.granule}/QI_DATA/{name}", **kind) for name, kind in masks]
     add_section(
         root,
         indicators,

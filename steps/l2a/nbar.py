@@ -17,6 +17,7 @@ class Brdf(NamedTuple):
     volumetric: float
 
 
+#: Of B08 and B8A.
 _NIR = Brdf(0.3093, 0.0330, 0.1535)
 #: Roy et al. 2016, and for the red edge Roy et al. 2017 (RSE 199, 25). B01 and B09, for which others take those of the
 #: blue or their own, are left out.

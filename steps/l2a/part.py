@@ -22,8 +22,8 @@ def cut_tile(tile: etree._Element, part: Grid, whole: Grid) -> None:
     geocoding = child(child(tile, "Geometric_Info"), "Tile_Geocoding")
     for resolution in RESOLUTIONS:
         grid = part.at(resolution)
-        facts = {"NROWS": grid.height, "NCOLS": grid.width, "ULX": round(grid.left), "ULY": round(grid.top)}
-        for name, value in facts.items():
+        place = {"NROWS": grid.height, "NCOLS": grid.width, "ULX": round(grid.left), "ULY": round(grid.top)}
+        for name, value in place.items():
             for element in geocoding.iterfind(f'*[@resolution="{resolution}"]/{name}'):
                 element.text = str(value)
     offset = whole.top - part.top, part.left - whole.left

@@ -97,8 +97,8 @@ def quality_file(
         _check_list("L2A_AC", "ATMOSPHERIC_CORRECTION_QUALITY", identity, _correction(quality, sun_zenith, lut)),
         _check_list("L2A_AUX", "AUX_DATA_QUALITY", identity, _inputs(quality, sun_zenith)),
     ]
-    facts = {"gippVersion": __version__, "globalStatus": "PASSED", "date": seconds + "Z"}
-    data = [element("report", report, **facts)]
+    attributes = {"gippVersion": __version__, "globalStatus": "PASSED", "date": seconds + "Z"}
+    data = [element("report", report, **attributes)]
     root = element("L2A_Quality_File", [_header(identity, seconds), element("Data_Block", data, type="xml")])
     for item in root.iter():
         item.tag = f"{{{_NAMESPACE}}}{item.tag}"

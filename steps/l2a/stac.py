@@ -225,13 +225,13 @@ def _fields(asset: Asset, scene: Scene) -> dict:
         "bands": [
             {"name": band, **stored}
             | {f"raster:{key}": value for key, value in number.items()}
-            | {f"eo:{key}": value for key, value in facts.items()}
-            for band, facts in zip(asset.bands, optics, strict=True)
+            | {f"eo:{key}": value for key, value in spectral.items()}
+            for band, spectral in zip(asset.bands, optics, strict=True)
         ],
         "raster:bands": [stored | number] * len(asset.bands),
     }
     if spectral:
-        fields["eo:bands"] = [{"name": band, **facts} for band, facts in zip(asset.bands, optics, strict=True)]
+        fields["eo:bands"] = [{"name": band, **spectral} for band, spectral in zip(asset.bands, optics, strict=True)]
     if asset.kind == CLASSIFICATION:
         fields["classification:classes"] = [
             {"value": value, "name": name.lower(), "color_hint": "{:02x}{:02x}{:02x}".format(*SCL_COLOURS[value])}

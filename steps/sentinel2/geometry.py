@@ -107,11 +107,11 @@ class Swath:
         self._x, self._y, self._heading = x, y, np.radians(heading)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return how far (m) map coordinates are from the ground track, positive on its left (east when descending)."""
+        """Return the distance of map coordinates from the ground track, both in m, positive on its left (the east)."""
         return (y - self._y) * np.sin(self._heading) - (x - self._x) * np.cos(self._heading)
 
     def easting(self, distance: float, y: float) -> float:
-        """Return the x where the line at `distance` beside the ground track passes northing `y`."""
+        """Return the easting (m) where the line at `distance` (m) beside the ground track passes northing `y` (m)."""
         return self._x + ((y - self._y) * np.sin(self._heading) - distance) / np.cos(self._heading)
 
     def detectors(self, x: np.ndarray, y: np.ndarray) -> list[int]:

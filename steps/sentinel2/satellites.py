@@ -32,7 +32,7 @@ SATELLITES = {
 
 
 def satellite(code: str) -> Satellite:
-    """Return the facts of a satellite by its code, such as `S2A`; of one not in the list the least."""
+    """Return the satellite by its code, such as `S2A`; one that is not in the list is known by its name alone."""
     return SATELLITES.get(code, Satellite())
 
 

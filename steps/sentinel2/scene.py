@@ -39,7 +39,7 @@ class SpectralResponse:
 
     @property
     def centre_and_width(self) -> tuple[float, float]:
-        """Mean wavelength and full width at half maximum, um."""
+        """Mean wavelength, weighted by the response, and full width at half maximum, um."""
         values = np.array(self.values)
         above = self.wavelength[values >= values.max() / 2]
         centre = np.average(self.wavelength, weights=values)

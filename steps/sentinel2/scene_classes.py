@@ -1,5 +1,6 @@
 """The classes of the scene classification (SCL): codes, names, colours, and which of them belong together."""
 
+#: Codes of the classes, those of the Level-2A algorithm theoretical basis document (S2-PDGS-MPC-ATBD-L2A).
 NO_DATA = 0
 SATURATED_DEFECTIVE = 1
 DARK = 2

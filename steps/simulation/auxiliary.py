@@ -39,12 +39,12 @@ _SPECIES = {
 
 
 def weather(water_vapour: float, ozone: float, pressure: float) -> dict[str, float]:
-    """Return the fields of AUX_ECMWFT for a column in g/cm2, ozone in DU and a pressure in hPa."""
+    """Return the fields of AUX_ECMWFT (kg/m2, Pa) for water vapour in g/cm2, ozone in DU and pressure in hPa."""
     return {"tcwv": 10 * water_vapour, "msl": 100 * pressure, "tco3": ozone * _DOBSON_UNIT}
 
 
 def aerosol(aot550: float, shares: Mapping[str, float]) -> dict[str, float]:
-    """Return the fields of AUX_CAMSFO for an optical thickness at 550 nm of a mixture."""
+    """Return the fields of AUX_CAMSFO, optical thicknesses, for that at 550 nm of a mixture of models."""
     total = sum(shares.values())
     nanometres = (469, 670, 865, 1240)
     extinction = mixture(shares, np.array(nanometres) / 1000, 2).extinction
@@ -55,7 +55,7 @@ def aerosol(aot550: float, shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def grib(values: Mapping[str, float], grid: Grid) -> bytes:
-    """Return GRIB messages (edition 1, WMO FM 92) of constant fields around a tile."""
+    """Return GRIB messages (edition 1, WMO FM 92) of fields of constant values, by their short names, around a tile."""
     from rasterio.warp import transform
 
     half = max(grid.width, grid.height) * grid.resolution / 2

@@ -31,7 +31,7 @@ class Sampled:
     weight: np.ndarray
 
     def mean(self, wavelength: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the band's mean of a spectrum, linear between its wavelengths (nm), which are the last axis."""
+        """Return the band's mean of spectra, whose last axis is the wavelength (nm), between which they are linear."""
         place = np.clip(wavelength.searchsorted(self.wavelength) - 1, 0, wavelength.size - 2)
         part = (self.wavelength - wavelength[place]) / (wavelength[place + 1] - wavelength[place])
         return (values[..., place] * (1 - part) + values[..., place + 1] * part) @ self.weight
@@ -145,7 +145,15 @@ class BandAir:
         }
 
     def seen_weights(self, zenith: float, water_vapour: float) -> Sampled:
-        """Return the band's weights for light from the ground, which gas and haze have changed on its way."""
+        """Return the band's weights for light from the ground, which gas and haze have changed on its way.
+
+        Parameters
+        ----------
+        zenith
+            Of the view, degrees.
+        water_vapour
+            Vertical column, g/cm2.
+        """
         s, view = self._spectra, float(np.cos(np.radians(zenith)))
         middle, bottom = s.down.shape[0] // 2, 0
         _, twice = self._vapour(view, np.array([water_vapour]))
@@ -169,9 +177,18 @@ class BandAir:
         return weights
 
     def above(self, zenith: float, height: float, water_vapour: float) -> tuple[float, float]:
-        """Return transmittance of gas down to a height (m) and up, and the reflectance of the molecules above it.
+        """Return transmittance of gas down to a height and up, and the reflectance of the molecules above it.
 
         The other gases count as a whole: most ozone is above all clouds.
+
+        Parameters
+        ----------
+        zenith
+            Of the view, degrees.
+        height
+            Above the ground, m.
+        water_vapour
+            Vertical column above it, g/cm2.
         """
         s, weight = self._spectra, self.sampled.weight
         _, twice = self._vapour(float(np.cos(np.radians(zenith))), np.array([water_vapour]))
@@ -202,5 +219,5 @@ def _between(values: np.ndarray, zeniths: tuple[float, ...], zenith: float) -> n
 def band_airs(
     responses: Mapping[str, SpectralResponse], air: Scattering, gas: Gases, sun_zenith: float
 ) -> dict[str, BandAir]:
-    """Return the air in each band."""
+    """Return the air in each band; parameters as of `BandAir`."""
     return {band: BandAir(response, air, gas, sun_zenith) for band, response in responses.items()}

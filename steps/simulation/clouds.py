@@ -41,16 +41,16 @@ class Layer:
 
     @property
     def reflectance(self) -> np.ndarray:
-        """Reflectance in the visible of a layer that does not absorb (two-stream)."""
+        """Reflectance in the visible of a layer that does not absorb (two-stream), shape of `depth`."""
         scaled = (1 - _ASYMMETRY) * self.depth
         return scaled / (2 + scaled)
 
     def seen(self, zenith: float, azimuth: float) -> np.ndarray:
-        """Return the reflectance as it lies over the ground for a direction of view, degrees, periodic."""
+        """Return the reflectance as it lies over the ground for a direction of view (degrees), periodic."""
         return self._moved(self.reflectance, zenith, azimuth)
 
     def sunlight(self, zenith: float, azimuth: float) -> np.ndarray:
-        """Return the share of the direct light that reaches the ground under a sun at a direction, degrees."""
+        """Return the share of the sun's light that reaches the ground, for its direction (degrees), periodic."""
         slant = self.depth / np.float32(np.cos(np.radians(zenith)))
         # Light that is scattered by less than the peak's width goes on with the direct one (delta-Eddington).
         straight = np.exp(-(1 - _ASYMMETRY**2) * slant)

@@ -10,7 +10,9 @@ import numpy as np
 from steps.core.cli import cli
 
 #: Wavelengths of the tables, nm.
-START, END, STEP = 400, 2500, 5
+START = 400
+END = 2500
+STEP = 5
 #: Number of canopies.
 CANOPIES = 64
 #: Least and greatest values: structure of the leaf, chlorophyll, carotenoids (ug/cm2), brown pigment, water and dry

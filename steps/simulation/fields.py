@@ -28,7 +28,7 @@ def fractal(shape: tuple[int, int], exponent: float, rng: np.random.Generator, s
 
 
 def smooth(shape: tuple[int, int], relative: float, rng: np.random.Generator, shortest: float) -> np.ndarray:
-    """Return a field of mean 1 that varies by `relative` (standard deviation), within three of which it stays."""
+    """Return a field of mean 1 and standard deviation `relative`, within three of which it stays; see `fractal`."""
     return 1 + relative * np.clip(fractal(shape, 3.5, rng, shortest), -3, 3)
 
 

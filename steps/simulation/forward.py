@@ -36,7 +36,7 @@ class Nodes:
 
 
 def nodes_of(aot550: np.ndarray, water_vapour: np.ndarray, elevation: np.ndarray) -> Nodes:
-    """Return nodes that reach over all values of some maps: aerosol thickness, water vapour (g/cm2), elevation (km)."""
+    """Return nodes that span all values of maps of aerosol thickness at 550 nm, water vapour (g/cm2) and elevation."""
     flat = np.ptp(elevation) < 1e-6
     return Nodes(
         _spread(aot550, 3, 0.02),
@@ -119,7 +119,7 @@ class AirMaps:
 
 
 def enlarge(maps: np.ndarray, factor: int) -> np.ndarray:
-    """Return a map with pixels `factor` times as small, linear between the middles of its cells, as float32."""
+    """Return maps (rows, columns) with pixels `factor` times as small, linear between middles of cells, as float32."""
     if factor == 1:
         return maps.astype("f4")
     return ndimage.zoom(maps, factor, order=1, grid_mode=True, mode="nearest", output="f4")

@@ -42,7 +42,7 @@ class Ground:
     cover: np.ndarray
 
     def reflectance(self, sampled: Sampled) -> np.ndarray:
-        """Return the reflectance in a band, float32 (rows, columns)."""
+        """Return the reflectance in a band, given by its spectral weights, float32 (rows, columns)."""
         band = sampled.mean(spectra.WAVELENGTH, self.spectra).astype("f4")
         mixed = band[self.first] * (1 - self.share) + band[self.second] * self.share
         return mixed * self.brightness

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-#: Scale heights of molecules and aerosol, m.
+#: Scale height of molecules, m.
 MOLECULES_HEIGHT = 8000.0
+#: Scale height of aerosol, m.
 AEROSOL_HEIGHT = 2000.0
-#: Depolarisation factor of air (Young 1980).
+#: Depolarisation factor of air (Young 1980, Applied Optics 19, 3427).
 DEPOLARISATION = 0.0279
 
 
@@ -41,7 +42,7 @@ class Aerosol:
         return Aerosol(self.extinction[these], self.albedo[these], self.moments[these], self.peak[these])
 
     def without_peak(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return extinction and albedo if light in the forward peak counts as not scattered."""
+        """Return extinction and albedo, shape (wavelengths,), if light in the forward peak counts as not scattered."""
         left = 1 - self.albedo * self.peak
         return self.extinction * left, self.albedo * (1 - self.peak) / left
 
@@ -53,7 +54,7 @@ def path_of(name: str) -> Path:
 
 @cache
 def table(name: str) -> dict:
-    """Return such a table."""
+    """Return a table of physical properties that ships with the package, with units in its names."""
     return json.loads(path_of(name).read_text(encoding="utf-8"))
 
 

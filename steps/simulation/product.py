@@ -111,6 +111,6 @@ def write_truth(path: Path, grid: Grid, values: np.ndarray, description: str) ->
 
 
 def read_truth(path: Path) -> np.ndarray:
-    """Read one layer of the truth."""
+    """Read one layer of the truth, shape (rows, columns), in the unit of its description."""
     with rasterio.open(path) as raster:
         return raster.read(1)

@@ -45,7 +45,7 @@ class Relief:
 
 
 def mountains(shape: tuple[int, int], height: float, base: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a fractal elevation in m, at 10 m, from `base` to `base + height`."""
+    """Return a fractal elevation of shape (rows, columns) at 10 m, from `base` to `base + height`; all in m."""
     field = fields.fractal(shape, 3.6, rng, _SMOOTHEST)
     field -= field.min()
     return (base + height * field / field.max()).astype("f4")
@@ -59,7 +59,10 @@ def slopes(elevation: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def horizon(elevation: np.ndarray, size: float, azimuth: float) -> np.ndarray:
-    """Return the tangent of the angle of the horizon in one azimuth (degrees), at least 0, of a periodic elevation."""
+    """Return the tangent of the horizon's angle in one azimuth (degrees), at least 0, of a periodic elevation (m).
+
+    `size` is that of its pixels, m.
+    """
     east, north = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
     result = np.zeros_like(elevation)
     relief = float(np.ptp(elevation))
@@ -74,7 +77,7 @@ def horizon(elevation: np.ndarray, size: float, azimuth: float) -> np.ndarray:
 
 
 def relief(elevation: np.ndarray, sun_zenith: float, sun_azimuth: float) -> Relief:
-    """Return the lie of the land for an elevation at 10 m and a sun at a direction in degrees."""
+    """Return the lie of the land for an elevation (m) at 10 m and the sun's direction in degrees."""
     east, north = slopes(elevation, 10)
     normal = np.sqrt(1 + east**2 + north**2)
     z, a = np.radians(sun_zenith), np.radians(sun_azimuth)

@@ -33,9 +33,11 @@ from steps.simulation.recipe import Recipe
 from steps.simulation.scattering import WAVELENGTHS, scattering
 from steps.simulation.sky import sky
 
-#: Upper left corner and projection of the scenes: tile 31TCJ, near Toulouse.
+#: Tile of the scenes, near Toulouse, its projection, and its upper left corner, m.
 TILE = "T31TCJ"
-LEFT, TOP, EPSG = 300000, 4900020, 32631
+EPSG = 32631
+LEFT = 300000
+TOP = 4900020
 #: Direction of flight there, degrees.
 _HEADING = 194.0
 #: Wavelength below which aerosol and water vapour do not vary, m, and their scale height, m.
@@ -264,7 +266,7 @@ def _through_clouds(below: np.ndarray, band: str, detector: int, air: BandAir, w
 
 
 def mean(values: np.ndarray, factor: int) -> np.ndarray:
-    """Return the means of blocks of pixels, float32."""
+    """Return the means of blocks of `factor` x `factor` pixels, float32."""
     if factor == 1:
         return values.astype("f4")
     rows, columns = (n // factor for n in values.shape)
@@ -285,7 +287,10 @@ def _middles(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def detector_of(swath: Swath, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the number of the detector that sees each point, uint8; of two that of the nearer middle."""
+    """Return the number, 1-12, of the detector that sees each point (map coordinates, m), uint8 of their shape.
+
+    Of two it is the one whose middle is nearer.
+    """
     return np.clip(np.floor(swath.distance(x, y) / DETECTOR_WIDTH) + 7, 1, 12).astype("u1")
 
 

@@ -43,7 +43,17 @@ class Sky:
 
 
 def sky(sun_zenith: float, shares: Mapping[str, float], aot550: float) -> Sky:
-    """Compute the light of the sky over a black ground at sea level; arguments as of `scattering.scattering`."""
+    """Compute the light of the sky over a black ground at sea level.
+
+    Parameters
+    ----------
+    sun_zenith
+        Degrees.
+    shares
+        Aerosol model to its share of the optical thickness.
+    aot550
+        Aerosol optical thickness at 550 nm.
+    """
     key = ("sky", sun_zenith, sorted(shares.items()), aot550)
     return Sky(**kept(key, shares, lambda: _sky(sun_zenith, shares, aot550)))
 

@@ -34,7 +34,9 @@ def canopies() -> np.ndarray:
 
 
 def soils(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return spectra of soils between a dry and a wet one, of varied brightness, iron and slope.
+    """Return reflectance spectra of soils between a dry and a wet one, of varied brightness, iron and slope.
+
+    As in all functions here the shape is (count, wavelengths), at `WAVELENGTH`.
 
     Iron darkens the blue to 0.45 to 0.8 of the red; beyond 865 nm soils rise less than the tables' or as much.
     """
@@ -47,7 +49,7 @@ def soils(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def artificial(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return spectra of built-up ground: asphalt, concrete, tiles and bright roofs."""
+    """Return reflectance spectra of built-up ground, as `soils`: asphalt, concrete, tiles and bright roofs."""
     x = WAVELENGTH / 1000
     edge = 1 / (1 + np.exp(-(x - 0.57) / 0.03))
     asphalt = 0.07 + 0.05 * (1 - np.exp(-(x - 0.4) / 0.5))
@@ -59,7 +61,7 @@ def artificial(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def waters(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return spectra of water without glint, clear to turbid.
+    """Return reflectance spectra of water without glint, clear to turbid, as `soils`.
 
     Gordon et al. 1988 (Journal of Geophysical Research 93, 10909) of absorption by water, algae and dissolved matter
     and of backscattering by particles; the surface lets 0.52 of the radiance out.
@@ -81,7 +83,7 @@ def waters(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def snows(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return spectra of snow of grains of 0.1 to 1 mm, some with soot.
+    """Return reflectance spectra of snow of grains of 0.1 to 1 mm, some with soot, as `soils`.
 
     R = exp(-3.6 sqrt(alpha d)) with the absorption alpha of ice and the diameter d (after Kokhanovsky and Zege 2004,
     Applied Optics 43, 1589).

@@ -26,12 +26,12 @@ class KeptShape:
 
     Parameters
     ----------
-    facts
+    inputs
         All that they are computed from, the code included.
     """
 
-    def __init__(self, *facts: object):
-        digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    def __init__(self, *inputs: object):
+        digest = hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
         self._folder = cache_folder() / "terrain" / digest
 
     def array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:

@@ -58,13 +58,13 @@ class Lattice:
         return self.dy * 111_000, self.dx * 111_000 * max(math.cos(middle), 0.01)
 
     def bounds(self, rows: slice, columns: slice) -> tuple[float, float, float, float]:
-        """Return west, south, east and north of a part."""
+        """Return west, south, east and north of a part, in units of the projection."""
         west, east = (self.left + self.dx * n for n in (columns.start, columns.stop))
         north, south = (self.top - self.dy * n for n in (rows.start, rows.stop))
         return west, south, east, north
 
     def part(self, bounds: Sequence[float], grown: int = 0) -> tuple[slice, slice]:
-        """Return the rows and columns that touch a box."""
+        """Return the rows and columns that touch a box (west, south, east, north), and `grown` more on each side."""
         west, south, east, north = bounds
         rows = math.floor((self.top - north) / self.dy + 1e-6), math.ceil((self.top - south) / self.dy - 1e-6)
         columns = math.floor((west - self.left) / self.dx + 1e-6), math.ceil((east - self.left) / self.dx - 1e-6)
@@ -76,14 +76,17 @@ class Lattice:
 
 
 def box_in(grid: Grid, crs: CRS) -> tuple[float, float, float, float]:
-    """Return a grid's bounds in another projection, in which it has a place (the east may be over 180 degrees)."""
+    """Return a grid's bounds as `box_if_any`; ValueError: it has no place in the projection."""
     if (box := box_if_any(grid, crs)) is None:
         raise ValueError(f"{crs.to_string()} has no place for the grid")
     return box
 
 
 def box_if_any(grid: Grid, crs: CRS) -> tuple[float, float, float, float] | None:
-    """Return a grid's bounds in another projection (the east may be over 180 degrees), None where it has no place."""
+    """Return west, south, east and north of a grid in another projection, in its units; None where it has no place.
+
+    The east may be over 180 degrees.
+    """
     right, bottom = grid.left + grid.width * grid.resolution, grid.top - grid.height * grid.resolution
     try:
         west, south, east, north = transform_bounds(f"EPSG:{grid.epsg}", crs, grid.left, bottom, right, grid.top)

@@ -79,7 +79,7 @@ class Tile:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in its own projection."""
+        """West, south, east and north in its own projection, in that one's units."""
         corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
         x, y = zip(*corners, strict=True)
         return min(x), min(y), max(x), max(y)
@@ -111,7 +111,13 @@ class Tile:
 
 
 def candidates(dem: Path) -> tuple[list[Path], list[Path]]:
-    """Return the rasters of a model that may hold elevation, and those that by their names hold something else."""
+    """Return the rasters of a model that may hold elevation, and those that by their names hold something else.
+
+    Raises
+    ------
+    StepError
+        If there is no such file or folder, or none of its rasters can hold elevation.
+    """
     if dem.is_file():
         found = [dem]
     elif dem.is_dir():

@@ -180,7 +180,7 @@ def steepness(heights: np.ndarray, pixel: tuple[float, float], base: float) -> f
 
 
 def few(heights: np.ndarray, most: int) -> np.ndarray | None:
-    """Return the different heights if there are `most` of them or fewer, else None."""
+    """Return the different heights (m, ascending) if there are `most` of them or fewer, else None."""
     seen = heights[np.isfinite(heights)]
     for step in (max(1, seen.size // 1000), 1):
         different = np.unique(seen[::step])

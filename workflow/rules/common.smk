@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -460,15 +461,19 @@ def write_summaries(path, page, found):
 
 
 def list_products():
-    """Write the catalog where products have failed, so that its rule has not run."""
+    """Run the command of rule `catalog` where products have failed, so that Snakemake has not run it."""
     if any(PLACE.glob("*/cog/item.json")):
-        files = {
-            "catalog": PLACE / Path(CATALOG).name,
-            "collection": PLACE / "collection.json",
-        }
-        words = [word for name, path in files.items() for word in (f"--{name}", path)]
-        url = ["--url", config["cog"]["url"]] if config["cog"]["url"] else []
-        subprocess.run([sys.executable, "-m", "steps.catalog", *words, *url])
+        (stage,) = (
+            one for one in workflow.rules if one.shellcmd == COMMANDS["catalog"]
+        )
+        with suppress(subprocess.CalledProcessError):  # the stage says why
+            shell(
+                stage.shellcmd,
+                output=stage.output,
+                params=stage.params,
+                log=stage.log,
+                threads=1,
+            )
 
 
 def end_of_run():
