@@ -66,6 +66,7 @@ def write(folder: Path) -> None:
         "accuracy.md": accuracy(),
         "figures.md": figures_of_tests(),
         "routes.md": routes(),
+        "cores.md": cores(),
         "operational.md": figures_of_tests("operational"),
         "performance.md": (ROOT / "workflow/report/performance.md").read_text(encoding="utf-8").partition("\n\n")[2],
         **{f"python/{room}.md": python(room, title) for room, title in ROOMS.items()},
@@ -285,6 +286,15 @@ def routes() -> str:
         return "*Not measured with this version: `snakemake --cores 2 benchmark_routes --config input=... dem=...`.*\n"
     rows = _measured("routes/routes.csv")
     return table(rows[0], (row.values() for row in rows)) + "\n" + stamp(DOCS / "measured/routes")
+
+
+def cores() -> str:
+    """Return the tables of what one product would take on more cores."""
+    if not (DOCS / "measured/cores").exists():
+        return "*Not measured with this version: `snakemake --cores 2 benchmark_cores --config input=...`.*\n"
+    tables = [_measured(f"cores/{name}.csv") for name in ("cores", "stages")]
+    texts = [table(rows[0], (row.values() for row in rows)) for rows in tables]
+    return "\n".join([*texts, stamp(DOCS / "measured/cores")])
 
 
 def figures_of_tests(only: str = "") -> str:

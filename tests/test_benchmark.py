@@ -12,8 +12,9 @@ from steps import __version__
 from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import sample_means
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
-from steps.benchmark import ahead, routes, stages, study, variants
+from steps.benchmark import ahead, cores, routes, stages, study, variants
 from steps.benchmark.measure import Cost, measure
+from steps.core.code import ROOT
 from steps.core.errors import StepError
 from steps.core.mesh import cell_moments
 from steps.core.rasters import write
@@ -165,3 +166,63 @@ def test_each_route_is_measured(tmp_path, monkeypatch):
     assert stamp["command"] == "snakemake --cores 2 benchmark_routes --config input=product.SAFE dem=dem.tif"
     assert stamp["version"] == __version__
     assert stamp["date"].startswith("20")
+
+
+def test_a_stage_scales_by_amdahls_law():
+    """Of 10 s, 8 are shared; a piece that one thread has to do bounds it, and what gets slower is not shared at all."""
+    stage = cores.Scaling(one=10, two=6)
+    assert [stage.seconds(n) for n in (1, 2, 4, 8)] == [10, 6, 4, 3]
+    assert cores.Scaling(one=10, two=6, longest=2.5).seconds(8) == 4.5
+    assert cores.Scaling(one=10, two=11).seconds(8) == 10
+    assert cores.Scaling(one=10, two=4.9).seconds(10) == 1
+
+
+def test_a_simulated_run_is_the_workflows(tmp_path):
+    """Its stages follow each other as the rules say, with their threads and times, and end with the catalog."""
+    scaling = cores.Scaling(one=0.3, two=0.2)
+    names = ["demo", "import_l1c", "resample", "dem", "scene_classification_overview", "aerosol", "water_vapour"]
+    names += ["scene_classification", "reflectance", "write_cog", "publish_cog", "quality_report", "quicklook"]
+    of_stages = dict.fromkeys([*names, "report", "catalog"], scaling)
+    wall, jobs = cores.simulate(ROOT / "Snakefile", "demo", tmp_path / "run", of_stages, 8)
+    of = {job.stage: job for job in jobs}
+    assert of.keys() == of_stages.keys()
+    for before, after in (("import_l1c", "dem"), ("aerosol", "water_vapour"), ("scene_classification", "write_cog")):
+        assert of[before].end <= of[after].begin
+    assert of["import_l1c"].threads == 8
+    assert of["reflectance"].threads == 4
+    for job in jobs:
+        assert scaling.seconds(job.threads) <= job.end - job.begin < wall
+    chain = [job.stage for job in cores.waited_for(jobs)]
+    assert chain[:2] == ["demo", "import_l1c"]
+    assert chain[-3:] == ["publish_cog", "report", "catalog"]
+    assert not list((tmp_path / "run/out").glob("*/cog/*.tif"))
+
+
+def test_cores_are_measured_once_and_simulated(tmp_path, monkeypatch):
+    """Two runs tell how stages scale; speed-up is against the first number of cores."""
+    runs = []
+
+    def real(snakefile, l1c, work, name, count, options=()):
+        runs.append((name, l1c, count, list(options)))
+        seconds = {"cores_1": 10.0, "alone_2": 6.0}.get(name, 7.0)
+        facts = {"wall": seconds, "cpu": 10.0, "longest": 0.0, "memory": 100.0}
+        return cores._Run(2 * seconds, {"dem": facts | {"end": 10.0}, "aerosol": facts | {"end": 20.0}})
+
+    def simulated(snakefile, l1c, place, scaling, count):
+        seconds = scaling["dem"].seconds(count)
+        return 2 * seconds, [cores.Job("dem", 0, seconds, count), cores.Job("aerosol", seconds, 2 * seconds, count)]
+
+    monkeypatch.setattr(cores, "_real", real)
+    monkeypatch.setattr(cores, "simulate", simulated)
+    cores.run(tmp_path / "Snakefile", "product.SAFE", tmp_path, [1, 2, 8], [1, 2, 4], 2)
+    assert ("alone_2", "product.SAFE", 2, ["--set-threads", "dem=2", "aerosol=2"]) in runs
+    table = pd.read_csv(tmp_path / "cores.csv")
+    assert list(table["simulated s"]) == [20, 12, 6]
+    np.testing.assert_allclose(table["speed-up"], [1, 1.67, 3.33])
+    assert list(table["measured s"][:2]) == [20, 14]
+    assert table["stages side by side MB"].tolist() == [100] * 3
+    assert table["in the order of a real run"][:2].tolist() == [1, 1]
+    assert pd.read_csv(tmp_path / "stages.csv")["waited for"].tolist() == ["yes", "yes"]
+    assert "benchmark_cores --config input=product.SAFE" in (tmp_path / "stamp.json").read_text()
+    with pytest.raises(StepError, match="needs two cores"):
+        cores.run(tmp_path / "Snakefile", "product.SAFE", tmp_path, threads=1)

@@ -8,10 +8,12 @@ can have its workers on other machines, which read the step's input files themse
 import contextlib
 import ctypes
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from steps.core.errors import StepError
+
+logger = logging.getLogger(__name__)
 
 Backend = Literal["threads", "processes", "dask", "dask-adaptive"]
 #: `run_all(function, items, *shared)`: the results of `function(item, *shared)` in the order of the items.
@@ -165,21 +169,27 @@ def write_files(output: Path, write: Callable, items: Iterable[tuple], count: in
         If a process is killed.
     """
     if count == 1:
-        for item in items:
-            write(*item)
+        seconds = [_timed(write, *item) for item in items]
+        logger.info("longest of %d files: %.2f s", len(seconds), max(seconds, default=0))
         return
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
-        calls = [pool.submit(write, *item) for item in items]
+        calls = [pool.submit(_timed, write, *item) for item in items]
         try:
-            for call in calls:
-                call.result()
+            seconds = [call.result() for call in calls]
+            logger.info("longest of %d files: %.2f s", len(seconds), max(seconds, default=0))
         except BrokenProcessPool as error:
             raise StepError(
                 f"{output}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _timed(write: Callable, *item) -> float:
+    start = time.perf_counter()
+    write(*item)
+    return time.perf_counter() - start
 
 
 def end_with_parent(parent: int) -> None:

@@ -7,6 +7,7 @@ localrules:
     benchmark_scaling,
     benchmark_accuracy,
     benchmark_routes,
+    benchmark_cores,
     gallery,
 
 
@@ -120,6 +121,27 @@ rule benchmark_routes:
         dem=str(Path(config["dem"]).absolute()) if config["dem"] else None,
     shell:
         command("benchmark_routes", "benchmark.routes")
+
+
+rule benchmark_cores:
+    # `snakemake --cores 2 benchmark_cores --config input=...`: one product on more cores than there are, simulated.
+    input:
+        ancient(LUTS),
+    output:
+        expand(f"{OUT}/benchmark_cores/{{name}}.csv", name=("cores", "stages")),
+    log:
+        f"{OUT}/logs/benchmark_cores.log",
+    conda:
+        CONDA
+    threads: 64
+    resources:
+        mem_mb=5000,
+    params:
+        snakefile=ROOT / "Snakefile",
+        l1c=TABLE if TABLE == "demo" else str(Path(TABLE).absolute()),
+        folder=lambda wildcards, output: str(Path(output[0]).parent.absolute()),
+    shell:
+        command("benchmark_cores", "benchmark.cores")
 
 
 rule benchmark_accuracy:

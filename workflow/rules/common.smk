@@ -327,9 +327,11 @@ def unless_small(threads):
 FETCHED = "l1c"
 
 
-def memory(megabytes):
-    """Memory of a job: what its stage needs, the two Snakemake processes around it on a cluster, more on a retry."""
-    return lambda wildcards, attempt: (megabytes + 300) * attempt
+def memory(megabytes, each=0):
+    """Memory of a job: what its stage and `each` of its threads need, two Snakemakes on a cluster, more on a retry."""
+    return lambda wildcards, threads, attempt: (
+        (megabytes + each * threads + 300) * attempt
+    )
 
 
 def external(*paths):

@@ -76,9 +76,9 @@ rule import_l1c:
         kept("benchmarks/import_l1c.tsv")
     conda:
         CONDA
-    threads: 4
+    threads: 16
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1700, each=75),
     params:
         l1c=l1c_of,
         ozone=config["ozone"],
@@ -182,9 +182,9 @@ rule scene_classification:
         kept("benchmarks/scene_classification.tsv")
     conda:
         CONDA
-    threads: half(2)
+    threads: half(8)
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1600, each=200),
         workers=WORKERS,
     params:
         **LAYER_OPTIONS,

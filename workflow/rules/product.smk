@@ -140,9 +140,9 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    threads: unless_small(4)
+    threads: unless_small(8)  # the largest file is a fifth of the work
     resources:
-        mem_mb=memory(1200),
+        mem_mb=memory(200, each=250),
     params:
         products=config["products"],
         layers=config["layers"] or None,

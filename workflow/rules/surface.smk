@@ -21,9 +21,9 @@ rule reflectance:
         kept("benchmarks/reflectance.tsv")
     conda:
         CONDA
-    threads: 2 if ROI else half(2)  # a part is classified by now
+    threads: 8 if ROI else half(8)  # a part is classified by now
     resources:
-        mem_mb=memory(1800),
+        mem_mb=memory(1400, each=200),
         workers=WORKERS,
     params:
         unrounded=bool(CORRECT_TERRAIN),
