@@ -407,7 +407,7 @@ def test_from_a_store_to_a_store_by_scratch(s3, processed, tmp_path):
     assert not (tmp_path / "far" / product / "work").exists()
     found = {
         one["Key"].removeprefix("l2a/"): client.get_object(Bucket="results", Key=one["Key"])["Body"].read()
-        for one in client.list_objects_v2(Bucket="results", Prefix="l2a/")["Contents"]
+        for one in client.list_objects_v2(Bucket="results", Prefix=f"l2a/{product}")["Contents"]
     }
     made = contents(processed.folder / "results")
     images = [name for name in found if name.endswith((".tif", ".png"))]
