@@ -91,8 +91,8 @@ def run(
         writer.writerows(rows)
     table = markdown(rows)
     (folder / "accuracy.md").write_text(table, encoding="utf-8")
-    command = f"python -m steps.benchmark.accuracy --names {' '.join(names)}" if names else ""
-    write_stamp(folder / "stamp.json", command or f"snakemake --cores {threads} benchmark_accuracy")
+    some = names and f"python -m steps.benchmark.accuracy --names {' '.join(names)}"
+    write_stamp(folder / "stamp.json", some or f"snakemake --cores {threads} benchmark_accuracy")
     sys.stdout.write(table)
 
 

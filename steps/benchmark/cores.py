@@ -70,12 +70,12 @@ rule products:
 
 @dataclass(frozen=True)
 class Job:
-    """When a stage ran, s since the first one began, and with how many threads (0: not known)."""
+    """When a stage ran, s since the first one began, and with how many threads."""
 
     stage: str
     begin: float
     end: float
-    threads: int = 0
+    threads: int
 
 
 class _Run(NamedTuple):

@@ -168,16 +168,17 @@ def write_files(output: Path, write: Callable, items: Iterable[tuple], count: in
     StepError
         If a process is killed.
     """
-    if count == 1:
-        seconds = [_timed(write, *item) for item in items]
-        logger.info("longest of %d files: %.2f s", len(seconds), max(seconds, default=0))
-        return
+    alone = count == 1
+    seconds = [_timed(write, *item) for item in items] if alone else _in_processes(output, write, items, count)
+    logger.info("longest of %d files: %.2f s", len(seconds), max(seconds, default=0))
+
+
+def _in_processes(output: Path, write: Callable, items: Iterable[tuple], count: int) -> list[float]:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
         calls = [pool.submit(_timed, write, *item) for item in items]
         try:
-            seconds = [call.result() for call in calls]
-            logger.info("longest of %d files: %.2f s", len(seconds), max(seconds, default=0))
+            return [call.result() for call in calls]
         except BrokenProcessPool as error:
             raise StepError(
                 f"{output}: a process that wrote it was killed, as for want of memory; take fewer cores or more memory"
