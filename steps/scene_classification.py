@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from steps.atmosphere.lut import table_of
+from steps.atmosphere.lut import LookUpTable, table_of
 from steps.classification import images as kernels
 from steps.classification.cci_layers import read_layers
 from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced, sea_without_snow
@@ -124,11 +124,11 @@ def run(
     layers, defaults = read_layers(given, grid)
     water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
     ground = tags_of(terrain, TERRAIN)
+    made = IMPROVEMENTS if improvements is None else tuple(improvements)
     haze = None
-    if mode == "improved" and tile_stack and tile_classification and tile_aot and aerosol_model and angles:
-        rasters, elevation_km = (tile_stack, tile_classification, tile_aot), float(ground["tile_elevation_mean"]) * 1e-3
-        tile = Overview(*rasters, scene, AngleGrid(angles), table_of(aerosol_model), elevation_km)
-        haze = find_haze(tile, threads)
+    if mode == "improved" and "haze" in made and aerosol_model:
+        tile = tile_stack, tile_classification, tile_aot, angles
+        haze = _haze(tile, scene, table_of(aerosol_model), float(ground["tile_elevation_mean"]) * 1e-3, threads)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
         bands = _read_bands(stack, rows, grid, names, haze)
@@ -140,7 +140,6 @@ def run(
 
     refinements = None
     if mode == "improved":
-        made = IMPROVEMENTS if improvements is None else tuple(improvements)
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
         prediction = _prediction(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
@@ -164,6 +163,22 @@ def run(
         _write(classification_60m, grid.at(60), coarse, mode, defaults)
     _write_overview(shadow_limits, vapour, grid, scene, shadow_found, found)
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
+
+
+def _haze(
+    tile: tuple[Path | None, ...], scene: Scene, table: LookUpTable, elevation_km: float, threads: int
+) -> Haze | None:
+    """Return the haze of the tile, given its stack, classes, aerosol thickness and angles.
+
+    Raises
+    ------
+    StepError
+        If one of these is not given.
+    """
+    stack, classification, aot, angles = tile
+    if not (stack and classification and aot and angles):
+        raise StepError("--aerosol-model: --tile-stack, --tile-classification, --tile-aot and --angles go with it")
+    return find_haze(Overview(stack, classification, aot, scene, AngleGrid(angles), table, elevation_km), threads)
 
 
 def _check_grids(stack: Path, grid: Grid, mask: Path | None, terrain: Path) -> None:
