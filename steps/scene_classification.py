@@ -1,6 +1,6 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,11 @@ from steps.classification.cci_layers import read_layers
 from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced, sea_without_snow
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
-from steps.classification.images import Bands, Maps
-from steps.classification.improved import IMPROVEMENTS, UNSEEN, Improvement, Refinements, agree
+from steps.classification.images import Bands, Image, Maps, Reader
+from steps.classification.improved import IMPROVEMENTS, Improvement, Refinements, agree
 from steps.classification.interface import classify_scene
-from steps.classification.parallax import REACH
-from steps.classification.vapour import Vapour, air_mass, find_vapour, limits, read_vapour
+from steps.classification.parallax import REACH, UNSEEN
+from steps.classification.vapour import Absorption, Vapour, air_mass, find_vapour, limits, read_vapour
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
@@ -113,17 +113,7 @@ def run(
     missing = np.zeros(grid.shape, np.bool_)
     given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
     layers, defaults = read_layers(given, grid)
-    water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
-    ground = tags_of(terrain, TERRAIN)
-
-    def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
-        bands = _read_bands(stack, rows, grid.width, names)
-        missing[rows] |= bands.nodata
-        # No rule shall draw conclusions from what is defective, for its neighbours.
-        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
-        heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
-        return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
-
+    image = Image(_reader(stack, terrain, scene, layers, flags, missing), grid.shape, round(grid.resolution))
     refinements = None
     if mode == "improved":
         made = IMPROVEMENTS if improvements is None else tuple(improvements)
@@ -133,14 +123,11 @@ def run(
         shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
         refinements = Refinements(made, shadows, cast_shadow, displaced, cloud_buffer, prediction)
     table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
-    if tile_vapour:
-        found = read_vapour(tile_vapour, grid, scene)
-    else:
-        believed = limits(scene.auxiliary.water_vapour, float(ground["tile_elevation_mean"]), scene.sun_zenith)
-        found = find_vapour(read_rows, grid.shape, round(grid.resolution), table, believed, threads)
+    found = (
+        read_vapour(tile_vapour, grid, scene) if tile_vapour else _find_vapour(image, table, terrain, scene, threads)
+    )
     scl, cloud, snow, shadow_found = classify(
-        read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        vapour=found, table=table,
+        image, (scene.sun_zenith, scene.sun_azimuth), vapour=found, table=table,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
     scl = _finished(scl, flags, missing, median_filter)
@@ -157,6 +144,34 @@ def _check_grids(stack: Path, grid: Grid, mask: Path | None, terrain: Path) -> N
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
         if path and grid_of(path, kind) != grid:
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+
+
+def _reader(
+    stack: Path,
+    terrain: Path,
+    scene: Scene,
+    layers: Mapping[str, np.ndarray | None],
+    flags: np.ndarray,
+    missing: np.ndarray,
+) -> Reader:
+    """Return a reader of bands and maps, which marks in `missing` where there are no data."""
+    water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
+    with_dem = "dem" in tags_of(terrain, TERRAIN)
+
+    def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
+        bands = _read_bands(stack, rows, missing.shape[1], names)
+        missing[rows] |= bands.nodata
+        # No rule shall draw conclusions from what is defective, for its neighbours.
+        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
+        heights = _read_terrain(terrain, rows, scene) if with_dem else (None, None, None)
+        return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
+
+    return read_rows
+
+
+def _find_vapour(image: Image, table: Absorption, terrain: Path, scene: Scene, threads: int) -> Vapour:
+    elevation = float(tags_of(terrain, TERRAIN)["tile_elevation_mean"])
+    return find_vapour(image, table, limits(scene.auxiliary.water_vapour, elevation, scene.sun_zenith), threads)
 
 
 def _finished(scl: np.ndarray, flags: np.ndarray, missing: np.ndarray, median_filter: int) -> np.ndarray:

@@ -205,8 +205,8 @@ def test_cores_are_measured_once_and_simulated(tmp_path, monkeypatch):
     def real(snakefile, l1c, work, name, count, options=()):
         runs.append((name, l1c, count, list(options)))
         seconds = {"cores_1": 10.0, "alone_2": 6.0}.get(name, 7.0)
-        facts = {"wall": seconds, "cpu": 10.0, "longest": 0.0, "memory": 100.0}
-        return cores._Run(2 * seconds, {"dem": facts | {"end": 10.0}, "aerosol": facts | {"end": 20.0}})
+        cost = {"wall": seconds, "cpu": 10.0, "longest": 0.0, "memory": 100.0}
+        return cores._Run(2 * seconds, {"dem": cost | {"end": 10.0}, "aerosol": cost | {"end": 20.0}})
 
     def simulated(snakefile, l1c, place, scaling, count):
         seconds = scaling["dem"].seconds(count)

@@ -82,7 +82,7 @@ def run(
     """
     simulate.run(folder / "scenes/products.csv", scenes, names, threads)
     wanted = names or list(read_recipes(scenes))
-    products = {name: simulate.facts_of(folder / "scenes" / name)["product"] for name in wanted}
+    products = {name: simulate.record_of(folder / "scenes" / name)["product"] for name in wanted}
     process(folder, products, settings or [], threads)
     rows = [row for name in wanted for row in compared(folder, name, products[name])]
     with (folder / "accuracy.csv").open("w", newline="", encoding="utf-8") as file:

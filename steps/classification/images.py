@@ -55,6 +55,14 @@ class Maps(NamedTuple):
 Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 
+class Image(NamedTuple):
+    """A scene that is read by rows: its reader, rows and columns, and pixel size (m)."""
+
+    read_rows: Reader
+    shape: tuple[int, int]
+    resolution: int
+
+
 @rule
 def dilate(mask, times):
     """Grow a mask (uint8: 0, 1) by a cross, `times` times: pixels up to that city-block distance join it."""

@@ -264,7 +264,7 @@ def final(path):
     return of(f"roi/{path}" if ROI else path)
 
 
-# The product that the rules of benchmark.smk measure.
+# The product that the rules of benchmark.smk measure, which have no wildcard.
 BENCHMARKED = next(iter(L1C))
 
 
@@ -351,9 +351,10 @@ def l1c_given(wildcards):
 
 def l1c_input(wildcards):
     """The L1C product of a product, as an input: where it is fetched to, if it is elsewhere."""
-    path = L1C[wildcards.product]
+    product = wildcards.get("product", BENCHMARKED)
+    path = L1C[product]
     return (
-        of(FETCHED).format(product=wildcards.product)
+        of(FETCHED).format(product=product)
         if is_elsewhere(path)
         else external(path)
     )
@@ -361,7 +362,7 @@ def l1c_input(wildcards):
 
 def l1c_of(wildcards, input):
     """The same for the command of a stage."""
-    path = L1C[wildcards.product]
+    path = L1C[wildcards.get("product", BENCHMARKED)]
     return (
         f"{input.l1c}/{place_of(path)}"
         if is_elsewhere(path)
