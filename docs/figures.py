@@ -22,7 +22,7 @@ from steps.atmosphere.sky import sky_terms  # noqa: E402
 from steps.atmosphere.tables import aerosol_model  # noqa: E402
 from steps.sentinel2.bands import BANDS  # noqa: E402
 from steps.sentinel2.responses import reference_response  # noqa: E402
-from steps.terrain.correction import relative_irradiance  # noqa: E402
+from steps.terrain.correction import Downward, Lie, SkyTerms, relative_irradiance  # noqa: E402
 
 PICTURES = ROOT / "docs/pictures"
 #: Column and row of each rule in the drawing of the architecture.
@@ -131,18 +131,18 @@ def irradiance() -> None:
     sun = np.maximum(cosine, 0) / level - 1
     steep = 1 - np.cos(np.radians(slope))
     # A slope by itself: no mountain hides more of the sky than it does.
-    lie = (sun, np.zeros_like(sun), steep / 2, cosine - np.cos(np.radians(slope)) * level, steep)
+    lie = Lie(sun, np.zeros_like(sun), steep / 2, cosine - np.cos(np.radians(slope)) * level, steep)
     table = cached_table("continental")
     for aot550, style in ((0.1, "-"), (0.5, "--")):
         for band in ("B02", "B8A"):
             atmosphere = _atmosphere(table, band, aot550)
-            terms = (
+            downward = Downward(
                 float(atmosphere.transmittance_down),
                 float(atmosphere.direct_down),
                 float(atmosphere.spherical_albedo),
             )
             sky = sky_terms(table, reference_response("S2A", band), _SUN_ZENITH, aot550, (0.0, 1.0))[0]
-            light = relative_irradiance(*lie, *terms, *sky, 0.15)
+            light = relative_irradiance(lie, downward, SkyTerms(*sky), 0.15)
             axes.plot(slope, light, style, label=f"{band}, AOT {aot550}", color="C0" if band == "B02" else "C3")
     axes.set(xlabel="slope (degrees; positive towards the sun)", ylabel="light relative to level ground")
     axes.legend()

@@ -16,7 +16,16 @@ import numpy as np
 from test_scene_classification import make_scene
 
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert
+from steps.atmosphere.inversion_kernel import (
+    COEFFICIENTS,
+    POWERS,
+    Block,
+    Environment,
+    Nodes,
+    column_excess,
+    density_factor,
+    invert,
+)
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
@@ -79,7 +88,9 @@ def inversion():
             ("inversion with water vapour of each pixel", excess, None),
             ("inversion with both", excess, environment),
         ):
-            seconds = best(lambda x=thin, v=vapour, a=around: invert(toa, x, v, a, 6, nodes, CELL, 0, boa, counts))
+            block, at = Block(toa, thin, vapour), Nodes(nodes, CELL)
+            surroundings = None if around is None else Environment(around, 6)
+            seconds = best(lambda b=block, e=surroundings, n=at: invert(b, e, n, 0, boa, counts))
             report(name + ground, seconds, "pixel", pixels)
     terms = random.uniform(1e3, 1e6, (*nodes.shape[:2], SURFACE_TERMS * ENVIRONMENT_TERMS)).astype("f4")
     seconds = best(lambda: standard_uncertainty(toa, environment, 6, terms, CELL, 0, boa))

@@ -11,7 +11,7 @@ from synthetic import SyntheticScene
 from steps import __version__
 from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import sample_means
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, density_factor, invert
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, Block, Environment, Nodes, density_factor, invert
 from steps.benchmark import ahead, cores, routes, stages, study, variants
 from steps.benchmark.measure import Cost, measure
 from steps.core.code import ROOT
@@ -39,7 +39,7 @@ def test_inversions_agree(random, with_relief, with_vapour, with_environment):
     toa[3:9, 30:60] = 0
     air = density_factor(random.integers(0, 2500, SHAPE).astype("i2")) if with_relief else None
     excess = random.integers(-9000, 9000, SHAPE).astype("i2") if with_vapour else None
-    around = random.uniform(0.02, 0.4, (60, 44)).astype("f4") if with_environment else None
+    around = Environment(random.uniform(0.02, 0.4, (60, 44)).astype("f4"), 3) if with_environment else None
     typical = [1000, 0.01, 1e-7, 1e-12, 1e-17, 0.8, -1e-6, -1e-11, -1e-16, -1e-21]
     typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 1e-5, 1e-10, 1e-15]
     typical += [3e-5, 1e-10, 1e-15, -3e-3, -1e-7, -1e-12, 5e-10, 1e-7]
@@ -47,7 +47,7 @@ def test_inversions_agree(random, with_relief, with_vapour, with_environment):
     results = []
     for kernel in (invert, variants.numpy_invert, variants.prange_invert):
         boa, counts = np.empty_like(toa), np.empty((SHAPE[0], 3), "i8")
-        kernel(toa, air, excess, around, 3, nodes, 20, 30, boa, counts)
+        kernel(Block(toa, air, excess), around, Nodes(nodes, 20), 30, boa, counts)
         results.append((boa, counts))
     (boa, counts), (of_numpy, counts_of_numpy), (of_prange, counts_of_prange) = results
     assert (boa == of_prange).all()

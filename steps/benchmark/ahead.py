@@ -17,11 +17,11 @@ _COMPILE = f"from steps.compile_kernels import compile_module; compile_module({_
 _USE = f"""
 import time
 import numpy as np
-from {_MODULE} import COEFFICIENTS, invert
+from {_MODULE} import COEFFICIENTS, Block, Nodes, invert
 def call(rows, columns):
     toa, nodes = np.full((rows, columns), 2000, 'u2'), np.ones((rows // 64 + 2, columns // 64 + 2, COEFFICIENTS), 'f4')
     start = time.perf_counter()
-    invert(toa, None, None, None, 1, nodes, 64, 0, np.empty_like(toa), np.zeros((rows, 3), 'i8'))
+    invert(Block(toa), None, Nodes(nodes, 64), 0, np.empty_like(toa), np.zeros((rows, 3), 'i8'))
     return (time.perf_counter() - start) / toa.size
 call(1, 64)
 """

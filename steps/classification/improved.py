@@ -70,8 +70,8 @@ class Refinements:
     cast_shadow : uint8, shape (rows, columns)
         1 where terrain throws a shadow; None without a DEM.
     displaced : uint8, shape (rows, columns)
-        1 where something is high above the ground by parallax, `parallax.UNSEEN` where the bands are too coarse to tell; None
-        where B08 is not given.
+        1 where something is high above the ground by parallax, `parallax.UNSEEN` where the bands are too coarse to
+        tell; None where B08 is not given.
     cloud_buffer
         Distance by which clouds grow, m.
     prediction : uint8, shape (rows, columns)

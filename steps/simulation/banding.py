@@ -117,9 +117,9 @@ class SimulatedAtmosphere:
         Returns
         -------
         dict
-            `path`: reflectance of the atmosphere. `sun`, `sky`: transmittance, down and directly up, of the sun's direct
-            and diffuse light over a black ground. `around`: transmittance down and diffusely up. `albedo`: of the
-            atmosphere from below. Their products with the gases' are integrated over the band.
+            `path`: reflectance of the atmosphere. `sun`, `sky`: transmittance, down and directly up, of the sun's
+            direct and diffuse light over a black ground. `around`: transmittance down and diffusely up. `albedo`: of
+            the atmosphere from below. Their products with the gases' are integrated over the band.
         """
         s, view = self._spectra, float(np.cos(np.radians(zenith)))
         weight = self.sampled.weight
