@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from steps.benchmark.measure import measure
+from steps.benchmark.measure import measure, workflow_command
 from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.core.errors import StepError
@@ -200,8 +199,7 @@ def _real(snakefile: Path, l1c: str, work: Path, name: str, cores: int, options:
 
 
 def _command(snakefile: Path, l1c: str, place: Path, cores: int) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(place)]
-    return [*command, "--cores", str(cores), "--quiet", "all", "--config", f"input={l1c}", "output=out", "formats=cog"]
+    return workflow_command(snakefile, place, cores, (f"input={l1c}", "output=out", "formats=cog"))
 
 
 def _stages(output: Path) -> dict[str, dict[str, float]]:
