@@ -12,6 +12,7 @@ import numpy as np
 
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.inversion_kernel import Environment, Nodes
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.relief import CELL, Mesh, filled
@@ -198,7 +199,7 @@ def run(
                     around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
                 gained = read(gains, GAIN, band) if gains else None
-                _write_band(output, band, stored, around, nodes, gained, mesh, pool)
+                _write_band(output, band, stored, around, nodes, gained, pool)
 
 
 def _state(
@@ -224,8 +225,8 @@ def _state(
     )
 
 
-def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> np.ndarray:
-    """Return the nodes' numbers of one band, under the aerosol model of the inversion and another one."""
+def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> Nodes:
+    """Return the coefficients of one band, under the aerosol model of the inversion and another one."""
     mesh, scene = state.mesh, tile.scene
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
@@ -234,7 +235,7 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     if band == "B09" and state.vapour_by_b09:
         inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
     terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
-    return variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs)
+    return Nodes(variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs), mesh.cell)
 
 
 def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
@@ -253,22 +254,22 @@ def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarra
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))
 
 
-def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> np.ndarray:
-    """Return the reflectance of the surroundings of each pixel of 60 m."""
-    stored = block_mean(stored, stored.shape[0] // clear.shape[0])
+def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> Environment:
+    """Return the surroundings of each pixel of 60 m."""
+    ratio = stored.shape[0] // clear.shape[0]
+    stored = block_mean(stored, ratio)
     clear, middle = clear & (stored > 0), tile.middle(band)
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
-    return environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
+    around = environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
+    return Environment(around, ratio)
 
 
-def _write_band(output, band, stored, around, nodes, gain, mesh: Mesh, pool) -> None:
-    ratio = round(ENVIRONMENT / mesh.grid.resolution)
-
+def _write_band(output, band, stored, around: Environment | None, nodes: Nodes, gain, pool) -> None:
     def block(rows: slice) -> tuple[slice, np.ndarray]:
         result = np.empty_like(stored[rows])
-        standard_uncertainty(stored[rows], around, ratio, nodes, mesh.cell, rows.start, result)
+        standard_uncertainty(stored[rows], around, nodes, rows.start, result)
         if gain is not None:
             through_terrain(stored[rows], gain[rows], result)
         return rows, result

@@ -93,7 +93,7 @@ def inversion():
             seconds = best(lambda b=block, e=surroundings, n=at: invert(b, e, n, 0, boa, counts))
             report(name + ground, seconds, "pixel", pixels)
     terms = random.uniform(1e3, 1e6, (*nodes.shape[:2], SURFACE_TERMS * ENVIRONMENT_TERMS)).astype("f4")
-    seconds = best(lambda: standard_uncertainty(toa, environment, 6, terms, CELL, 0, boa))
+    seconds = best(lambda: standard_uncertainty(toa, Environment(environment, 6), Nodes(terms, CELL), 0, boa))
     report("uncertainty", seconds, "pixel", pixels)
 
 

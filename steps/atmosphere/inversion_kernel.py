@@ -92,10 +92,10 @@ class Nodes(NamedTuple):
     Attributes
     ----------
     coefficients
-        Shape (node rows, node columns, `COEFFICIENTS`), float32, for stored numbers: node (0, 0) is at the scene's
-        upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
+        Shape (node rows, node columns, coefficients), float32: node (0, 0) is at the scene's upper left corner, the
+        next one `cell` pixels on, the last one at or beyond the edge.
     cell
-        Pixels between nodes, a multiple of `rows_together`; the innermost loop is fastest with multiples of 64.
+        Pixels between nodes; the innermost loops are fastest with multiples of 64.
     """
 
     coefficients: np.ndarray
@@ -377,7 +377,7 @@ def invert(block, environment, nodes, first_row, boa, counts):
     environment
         `Environment`; None for a uniform surface, whose surroundings reflect as much as the pixel itself.
     nodes
-        `Nodes`.
+        `Nodes` with `COEFFICIENTS`, for stored numbers; their `cell` is a multiple of `rows_together`.
     first_row
         Row of the scene that the block begins with, a multiple of `rows_together`.
     boa
