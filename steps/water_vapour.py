@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.inversion_kernel import Block, Nodes, density_factor, invert
 from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable, table_of
+from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
 from steps.classification.classes import clear_ground, is_one_of
@@ -134,7 +134,7 @@ def run(
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
-        mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all, method=source)
+        mean = write_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all, method=source)
     result = WaterVapourReport(source, float(column if mean is None else mean), percent, defaults)
     for sentence in result.defaults:
         logger.warning("%s", sentence)
