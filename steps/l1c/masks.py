@@ -21,7 +21,7 @@ from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
 #: partially corrected cross-talk, saturated.
 QUALITY_LAYERS = 8
 #: Layers of the masks that are images.
-_IMAGE_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
+MASK_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
 #: Flag of each of these layers that has one.
 _FLAGS = {
     2: MASK_DEFECTIVE,
@@ -159,9 +159,9 @@ def check_masks(safe: Product, masks: Sequence[Mask], grid: Grid, run_all: Calla
         if mask.name.endswith(".gml"):
             for _ in polygons_of(safe, mask):
                 pass
-        elif mask.kind in _IMAGE_LAYERS:
+        elif mask.kind in MASK_LAYERS:
             size = PIXEL_SIZE[mask.band] if mask.band else 60
-            safe.check_image(mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+            safe.check_image(mask.name, grid.at(size), MASK_LAYERS[mask.kind], "uint8")
 
     for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
         pass
