@@ -12,6 +12,7 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
+from steps.l1c.files import AGAIN
 from steps.l1c.metadata import Mask
 from steps.l1c.protocol import Product, Window
 from steps.sentinel2.bands import PIXEL_SIZE
@@ -250,7 +251,7 @@ def _geometry(polygon: etree._Element, label: str) -> dict | None:
                 if not (np.abs(ring) < _FARTHEST).all():
                     raise ValueError("it lies outside of any tile")
             except ValueError as error:
-                raise StepError(f"{label}: a polygon is broken ({error}); download the product again") from error
+                raise StepError(f"{label}: a polygon is broken ({error}); {AGAIN}") from error
             rings.append(ring.tolist())
     if not rings or len(rings[0]) < 4:
         return None
