@@ -44,14 +44,17 @@ def test_inversions_agree(random, with_relief, with_vapour, with_environment):
     typical += [1.1, 1e-6, 2e-11, 1e-16, 1e-21, 1e-5, 1e-10, 1e-15]
     typical += [3e-5, 1e-10, 1e-15, -3e-3, -1e-7, -1e-12, 5e-10, 1e-7]
     nodes = (np.array(typical) * random.uniform(0.9, 1.1, (20, 20, COEFFICIENTS))).astype("f4")
-    results = []
-    for kernel in (invert, variants.numpy_invert, variants.prange_invert):
+
+    def inverted(kernel):
         boa, counts = np.empty_like(toa), np.empty((SHAPE[0], 3), "i8")
         kernel(Block(toa, air, excess), around, Nodes(nodes, 20), 30, boa, counts)
-        results.append((boa, counts))
-    (boa, counts), (of_numpy, counts_of_numpy), (of_prange, counts_of_prange) = results
-    assert (boa == of_prange).all()
-    assert (counts == counts_of_prange).all()
+        return boa, counts
+
+    (boa, counts), (of_numpy, counts_of_numpy) = inverted(invert), inverted(variants.numpy_invert)
+    if with_relief == with_vapour == with_environment:  # the kernel in threads takes long to compile
+        of_prange, counts_of_prange = inverted(variants.prange_invert)
+        assert (boa == of_prange).all()
+        assert (counts == counts_of_prange).all()
     assert np.abs(boa.astype(int) - of_numpy).max() <= 1
     assert (counts[:, 0] == counts_of_numpy[:, 0]).all()
 
