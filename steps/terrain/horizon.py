@@ -1,7 +1,6 @@
 """Horizons of an elevation model: sky-view factor by line sweeps, cast shadow by rays towards the sun."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -230,30 +229,13 @@ def _steps_inside(position, step, size):
     return 1 << 30
 
 
-class _Flat(NamedTuple):
-    """A flattened image, and its strides along the axis that a ray follows and along the other one."""
-
-    values: np.ndarray
-    strides: tuple[int, int]
-
-
-class _Ground(NamedTuple):
-    """Elevation, m, and the highest point in and around each cell, both flattened, and the shapes of both."""
-
-    elevation: np.ndarray
-    highest: np.ndarray
-    shape: tuple[int, int]
-    cells: tuple[int, int]
-
-
 @helper(cache=True, nogil=True)
-def _is_shaded(elevation, highest, along, aside, forward, sideways, climb, last):
+def _is_shaded(ground, strides, cells, cell_strides, along, aside, forward, sideways, climb, last):
     """Follow a ray from a pixel until it hits the ground or has made `last` steps.
 
     Each step goes one pixel `forward` (1 or -1) along one axis of the grid and `sideways` (-1 to 1) along the other;
-    the ground between two pixels of the other axis is linear. Both images are `_Flat`.
+    the ground between two pixels of the other axis is linear. Arrays are flat, with their strides along both axes.
     """
-    (ground, strides), (cells, cell_strides) = elevation, highest
     start = ground[along * strides[0] + aside * strides[1]]
     n = 1
     while n <= last:
@@ -277,20 +259,18 @@ def _is_shaded(elevation, highest, along, aside, forward, sideways, climb, last)
 
 
 @helper(cache=True, nogil=True)
-def _hits(ground, y, x, east, south, pixel, last):
+def _ray(ground, shape, cells, across, y, x, east, south, pixel, last):
     """Return whether the ray from a pixel to the sun hits within `last` steps (components east and south)."""
-    (height, width), across = ground.shape, ground.cells[1]
+    height, width = shape
     longest = max(abs(east), abs(south), 1e-6)
     climb = pixel / longest
     if abs(east) >= abs(south):
         forward, sideways = (1 if east > 0 else -1), south / longest
         last = min(last, width - 1 - x if east > 0 else x, _steps_inside(y, sideways, height))
-        elevation, highest = _Flat(ground.elevation, (1, width)), _Flat(ground.highest, (1, across))
-        return _is_shaded(elevation, highest, x, y, forward, sideways, climb, last)
+        return _is_shaded(ground, (1, width), cells, (1, across), x, y, forward, sideways, climb, last)
     forward, sideways = (1 if south > 0 else -1), east / longest
     last = min(last, height - 1 - y if south > 0 else y, _steps_inside(x, sideways, width))
-    elevation, highest = _Flat(ground.elevation, (width, 1)), _Flat(ground.highest, (across, 1))
-    return _is_shaded(elevation, highest, y, x, forward, sideways, climb, last)
+    return _is_shaded(ground, (width, 1), cells, (across, 1), y, x, forward, sideways, climb, last)
 
 
 @njit(cache=True, nogil=True)
@@ -317,7 +297,7 @@ def cast_shadow(elevation, cells, margin, pixel, sun_east, sun_north, row, shado
     """
     lowest, highest = cells
     top, (rows, columns) = highest.max(), shadow.shape
-    ground = _Ground(elevation.ravel(), highest.ravel(), elevation.shape, highest.shape)
+    ground, blocks, across = elevation.ravel(), highest.ravel(), highest.shape[1]
     first = (row + margin) // CELL
     for a in range(first, (row + margin + rows - 1) // CELL + 1):
         lines = (max(a * CELL - row - margin, 0), min((a + 1) * CELL - row - margin, rows))
@@ -330,4 +310,4 @@ def cast_shadow(elevation, cells, margin, pixel, sun_east, sun_north, row, shado
                 for j in range(start, stop):
                     east, south = np.float64(sun_east[i, j]), -np.float64(sun_north[i, j])
                     y, x = i + row + margin, j + margin
-                    shadow[i, j] = _hits(ground, y, x, east, south, pixel, limit)
+                    shadow[i, j] = _ray(ground, elevation.shape, blocks, across, y, x, east, south, pixel, limit)
