@@ -23,11 +23,11 @@ from steps.atmosphere.aerosol_scene import (
     limit_of,
     samples_of,
 )
-from steps.atmosphere.choice import choose_aerosol_model
+from steps.atmosphere.choice import mean_mixture, mixture_of_cams, overlap
 from steps.atmosphere.ground_samples import ERRORS, LEAVES
-from steps.atmosphere.lut import LookUpTable, load_table
+from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
 from steps.atmosphere.maps import Pixels, write_map
-from steps.atmosphere.models import USUAL
+from steps.atmosphere.models import USUAL, mixture_name
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
 from steps.classification.classes import any_of_nine, clear_ground, is_one_of
@@ -57,10 +57,12 @@ logger = logging.getLogger(__name__)
 _HALF_SAMPLE = 50_000
 #: Cells that are enough to choose an aerosol model by.
 _CELLS_FOR_MODEL = 400
-#: How much more likely than the others (logarithm) is the model that CAMS tells.
+#: How much more likely (logarithm) than any one model is the mixture that CAMS tells.
 _OF_CAMS = 3.0
-#: The same of the usual model, for want of CAMS.
-_USUALLY = 0.7
+#: The same of models by themselves: one is the usual one, and air that absorbs as much as that of the city in 6S, with
+#: a single scattering albedo of 0.69, is hardly ever seen (0.84 to 0.98: Dubovik et al. 2002, Journal of the
+#: Atmospheric Sciences 59, 590).
+_OF_MODEL = {USUAL: 0.7, "urban": -2.0}
 #: Side of the square around a pixel in which there must not be clouds, m.
 _AROUND = 1020
 #: Water vapour (g/cm2) for want of a forecast of it; the bands used here hardly depend on it.
@@ -102,8 +104,9 @@ def run(
     metadata, angles
         The scene and its angles.
     lut
-        Look-up tables of the atmosphere. Of several, the one is taken under whose aerosol model vegetation looks most
-        like vegetation, with a preference for what the CAMS data are made of; where none is seen, that, or the first.
+        Look-up tables of the atmosphere. Several are mixed by how much vegetation looks like vegetation under each of
+        the aerosol models, with a preference for the mixture that the CAMS data are; where none is seen, that, or the
+        first.
     aot
         Output: the map.
     aot_uncertainty
@@ -140,8 +143,8 @@ def run(
     expected, source = _expected(retrieval, method, aot550)
     with workers(backend, threads, scheduler) as run_all:
         samples = samples_of(retrieval, float(expected.aot550.mean()), run_all)
-        model, model_source, probability = _model(retrieval, tables, samples, expected, run_all)
-        retrieval = replace(retrieval, table=tables[model])
+        shares, model_source, probability = _mixture(retrieval, tables, lut, samples, expected, run_all)
+        retrieval = replace(retrieval, table=_mixed(tables, lut, shares))
         found, source = _found(retrieval, samples, method, expected, source, run_all)
         if aerosol_ground:
             _write_ground(aerosol_ground, retrieval, samples, retrieved=source == "DDV")
@@ -154,7 +157,8 @@ def run(
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
     _write_uncertainty(aot_uncertainty, retrieval, found)
-    chosen = ChosenAerosol(model, lut[list(tables).index(model)].name, probability)
+    names = {model: path.name for model, path in zip(tables, lut, strict=True) if model in shares}
+    chosen, model = ChosenAerosol(shares, names, probability), mixture_name(shares)
     result = AerosolReport(
         method=source,
         source=retrieval.scene.auxiliary.cams_file if source == "CAMS" else None,
@@ -162,7 +166,7 @@ def run(
         spread_aot550=float(found.aot550.std()),
         model=model,
         model_source=model_source,
-        lut=chosen.table,
+        lut=tuple(names.values()),
         ddv_percentage=100 * samples.dark_share,
         ddv_swir_limit=samples.swir_limit,
         ddv_cells=int(samples.pixels.any(axis=0).sum()),
@@ -235,33 +239,45 @@ def _expected(retrieval: AerosolScene, method: str, aot550: float) -> tuple[Thic
     return Thickness(values * at_sea_level, (absolute + relative * values) * at_sea_level), source
 
 
-def _model(
+def _mixture(
     retrieval: AerosolScene,
     tables: dict[str, LookUpTable],
+    lut: list[Path],
     samples: Samples,
     expected: Thickness,
     run_all: RunAll,
-) -> tuple[str, ModelSource, float | None]:
-    """Return the aerosol model to take of those there are tables of, what it was chosen by, and its probability."""
+) -> tuple[dict[str, float], ModelSource, float | None]:
+    """Return the shares of the aerosol models there are tables of, what tells them, and how probable they are."""
     if len(tables) == 1:
-        return retrieval.table.aerosol, "CONFIG", None
-    of_cams = choose_aerosol_model(retrieval.scene.auxiliary.cams) if retrieval.scene.auxiliary.cams else None
+        return {retrieval.table.aerosol: 1.0}, "CONFIG", None
+    of_cams = mixture_of_cams(retrieval.scene.auxiliary.cams or {}, tables)
     step = max(1, int(np.sqrt(samples.pixels[0].size / _CELLS_FOR_MODEL)))
     few = retrieval.every(step)
     samples, expected = samples.every(step), Thickness(*(v[::step, ::step] for v in expected))
     samples = samples._replace(pixels=np.where(LEAVES, samples.pixels, 0))
     if not samples.pixels.any():
-        return (of_cams, "CAMS", None) if of_cams else (retrieval.table.aerosol, "DEFAULT", None)
+        return (of_cams, "CAMS", None) if of_cams else ({retrieval.table.aerosol: 1.0}, "DEFAULT", None)
     weight = _weight(retrieval, samples)
-    preferred, preference = (of_cams, _OF_CAMS) if of_cams else (USUAL, _USUALLY)
-    evidence = {}
-    for name, table in tables.items():
-        atmospheres = above_samples(replace(few, table=table), samples, run_all)
+    candidates = [(_OF_MODEL.get(name, 0.0), {name: 1.0}) for name in tables]
+    candidates += [(_OF_CAMS, of_cams)] if of_cams else []
+    evidence = []
+    for preference, shares in candidates:
+        atmospheres = above_samples(replace(few, table=_mixed(tables, lut, shares)), samples, run_all)
         likelihood = likelihood_of(samples, atmospheres, run_all)
-        evidence[name] = log_evidence(AOT_NODES, likelihood, weight, expected) + preference * (name == preferred)
-    logger.info("evidence of aerosol models: %s", {name: round(value, 1) for name, value in evidence.items()})
-    best = max(evidence, key=evidence.__getitem__)
-    return best, "GROUND", float(1 / np.exp(np.array(list(evidence.values())) - evidence[best]).sum())
+        evidence.append(preference + log_evidence(AOT_NODES, likelihood, weight, expected))
+        logger.info("evidence of %s: %.1f", mixture_name(shares), evidence[-1])
+    probability = np.exp(np.array(evidence) - max(evidence))
+    probability /= probability.sum()
+    mean = mean_mixture(probability, [shares for _, shares in candidates])
+    right = sum(p * overlap(shares, mean) for p, (_, shares) in zip(probability, candidates, strict=True))
+    return mean, "GROUND", float(right)
+
+
+def _mixed(tables: dict[str, LookUpTable], lut: list[Path], shares: dict[str, float]) -> LookUpTable:
+    """Return the look-up table of a mixture, given those of its parts and their files."""
+    if len(shares) == 1:
+        return tables[next(iter(shares))]
+    return load_mixture({path: shares[model] for model, path in zip(tables, lut, strict=True) if model in shares})
 
 
 def _write_ground(path: Path, retrieval: AerosolScene, samples: Samples, *, retrieved: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from steps.core.cache import cache_folder
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path
 from steps.core.cli import cli
 from steps.core.documents import atomic, read_json, write_json
 from steps.core.errors import StepError
@@ -131,9 +131,9 @@ def _product(path: Path) -> Source:
 
 
 def _tables(report: dict) -> list[Source]:
-    """Return the look-up table that the product was made with."""
-    table = report.get("lut")
-    return [Source(table, provenance.digest(cache_folder() / table))] if table else []
+    """Return the look-up tables that the product was made with."""
+    paths = [lut_path(model) for model in AEROSOL_MODELS]
+    return [Source(path.name, provenance.digest(path)) for path in paths if path.name in report.get("lut", ())]
 
 
 def _methods(report: dict) -> list[tuple[str, str]]:

@@ -6,16 +6,18 @@ from typing import Literal
 
 import numpy as np
 
+from steps.atmosphere.lut import LookUpTable, table_of
 from steps.classification import images as kernels
 from steps.classification.cci_layers import read_layers
 from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced, sea_without_snow
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
+from steps.classification.haze import Haze, Overview, find_haze
 from steps.classification.images import Bands, Image, Maps, Reader
 from steps.classification.improved import IMPROVEMENTS, Improvement, Refinements, agree
 from steps.classification.interface import classify_scene
 from steps.classification.parallax import REACH, UNSEEN
-from steps.classification.vapour import Absorption, Vapour, air_mass, find_vapour, limits, read_vapour
+from steps.classification.vapour import Vapour, air_mass, find_vapour, limits, read_vapour
 from steps.core.cli import cli
 from steps.core.errors import StepError
 from steps.core.mesh import nearest_indices
@@ -45,6 +47,10 @@ def run(
     tile_shadow_limits: Path | None = None,
     vapour: Path | None = None,
     tile_vapour: Path | None = None,
+    tile_stack: Path | None = None,
+    tile_classification: Path | None = None,
+    tile_aot: Path | None = None,
+    aerosol_model: Path | None = None,
     water_bodies: Path | None = None,
     land_cover: Path | None = None,
     snow_condition: Path | None = None,
@@ -79,6 +85,9 @@ def run(
         the whole one. Without it they are looked for in the scene.
     vapour, tile_vapour
         Likewise the column of water vapour, as above sea level, that tells what of the ground is seen in B10.
+    tile_stack, tile_classification, tile_aot, aerosol_model
+        The whole tile's stack and classes at 80 m, its aerosol thickness there, and the aerosol's model: improved mode
+        takes the haze out, where they are given.
     water_bodies, land_cover, snow_condition
         ESA CCI maps in any projection that cover the scene; the rules that need a map that is not given are skipped.
     snow_possible
@@ -90,7 +99,7 @@ def run(
     improvements
         Which of them improved mode makes; all unless given.
     angles
-        Sun and view angles at the 5 km nodes, by which improved mode looks for shadows.
+        Sun and view angles at the 5 km nodes, by which improved mode looks for shadows and takes the haze out.
     toa_10m
         B08 at 10 m, in which improved mode looks for parallax where it is given.
     cloud_buffer
@@ -113,19 +122,27 @@ def run(
     missing = np.zeros(grid.shape, np.bool_)
     given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
     layers, defaults = read_layers(given, grid)
-    image = Image(_reader(stack, terrain, scene, layers, flags, missing), grid.shape, round(grid.resolution))
+    elevation = float(tags_of(terrain, TERRAIN)["tile_elevation_mean"])
+    made = IMPROVEMENTS if improvements is None else tuple(improvements)
+    haze = None
+    if mode == "improved" and "haze" in made and aerosol_model:
+        tile = tile_stack, tile_classification, tile_aot, angles
+        haze = _haze(tile, scene, table_of(aerosol_model), elevation * 1e-3, threads)
+    read_rows = _reader(stack, terrain, scene, haze, layers, flags, missing)
+    image = Image(read_rows, grid.shape, round(grid.resolution))
     refinements = None
     if mode == "improved":
-        made = IMPROVEMENTS if improvements is None else tuple(improvements)
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
         prediction = _prediction(stack, toa_10m, grid, threads) if cloud_model == "s2cloudless" else None
         cast_shadow = read(terrain, TERRAIN, "cast_shadow").astype(np.uint8)
-        shadows = _limits(tile_shadow_limits, grid) if tile_shadow_limits else _directions(angles, grid)
+        shadows = _limits(tile_shadow_limits, grid, haze) if tile_shadow_limits else _directions(angles, grid)
         refinements = Refinements(made, shadows, cast_shadow, displaced, cloud_buffer, prediction)
     table = absorption({band: scene.bands[band].response for band in ("B09", "B10")})
-    found = (
-        read_vapour(tile_vapour, grid, scene) if tile_vapour else _find_vapour(image, table, terrain, scene, threads)
-    )
+    if tile_vapour:
+        found = read_vapour(tile_vapour, grid, scene)
+    else:
+        believed = limits(scene.auxiliary.water_vapour, elevation, scene.sun_zenith)
+        found = find_vapour(image, table, believed, threads)
     scl, cloud, snow, shadow_found = classify(
         image, (scene.sun_zenith, scene.sun_azimuth), vapour=found, table=table,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
@@ -139,6 +156,22 @@ def run(
     _write(classification, grid, {"SCL": scl, "CLD": cloud, "SNW": snow}, mode, defaults)
 
 
+def _haze(
+    tile: tuple[Path | None, ...], scene: Scene, table: LookUpTable, elevation_km: float, threads: int
+) -> Haze | None:
+    """Return the haze of the tile, given its stack, classes, aerosol thickness and angles.
+
+    Raises
+    ------
+    StepError
+        If one of these is not given.
+    """
+    stack, classification, aot, angles = tile
+    if not (stack and classification and aot and angles):
+        raise StepError("--aerosol-model: --tile-stack, --tile-classification, --tile-aot and --angles go with it")
+    return find_haze(Overview(stack, classification, aot, scene, AngleGrid(angles), table, elevation_km), threads)
+
+
 def _check_grids(stack: Path, grid: Grid, mask: Path | None, terrain: Path) -> None:
     """Raise `StepError` unless the quality flags and the terrain are on the grid of the stack."""
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
@@ -150,16 +183,17 @@ def _reader(
     stack: Path,
     terrain: Path,
     scene: Scene,
+    haze: Haze | None,
     layers: Mapping[str, np.ndarray | None],
     flags: np.ndarray,
     missing: np.ndarray,
 ) -> Reader:
     """Return a reader of bands and maps, which marks in `missing` where there are no data."""
     water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
-    with_dem = "dem" in tags_of(terrain, TERRAIN)
+    with_dem, grid = "dem" in tags_of(terrain, TERRAIN), grid_of(stack, TOA)
 
     def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
-        bands = _read_bands(stack, rows, missing.shape[1], names)
+        bands = _read_bands(stack, rows, grid, names, haze)
         missing[rows] |= bands.nodata
         # No rule shall draw conclusions from what is defective, for its neighbours.
         bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
@@ -167,11 +201,6 @@ def _reader(
         return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
 
     return read_rows
-
-
-def _find_vapour(image: Image, table: Absorption, terrain: Path, scene: Scene, threads: int) -> Vapour:
-    elevation = float(tags_of(terrain, TERRAIN)["tile_elevation_mean"])
-    return find_vapour(image, table, limits(scene.auxiliary.water_vapour, elevation, scene.sun_zenith), threads)
 
 
 def _finished(scl: np.ndarray, flags: np.ndarray, missing: np.ndarray, median_filter: int) -> np.ndarray:
@@ -216,11 +245,14 @@ def _write_overview(
         write(vapour, WVP, grid, {"water_vapour": np.clip(column, 1, 65535).astype(np.uint16)}, compress=True)
 
 
-def _limits(path: Path, grid: Grid) -> ShadowLimits:
-    """Read the limits of the whole tile's overview for the pixels of a grid."""
+def _limits(path: Path, grid: Grid, haze: Haze | None) -> ShadowLimits:
+    """Read the limits of the whole tile's overview for the pixels of a grid, as they are without the haze."""
+    coarse = grid_of(path, TOA)
     b8a, b11, snow = (values(path, TOA, band) for band in LIMIT_BANDS[:3])
+    if haze:
+        b8a, b11, snow = (haze.without(band, v, coarse) for band, v in (("B8A", b8a), ("B11", b11), ("B8A", snow)))
     water = read(path, TOA, LIMIT_BANDS[3]).astype(np.uint8)
-    return ShadowLimits(b8a, b11, snow, water, *nearest_indices(water.shape, *grid_of(path, TOA).positions(grid)))
+    return ShadowLimits(b8a, b11, snow, water, *nearest_indices(water.shape, *coarse.positions(grid)))
 
 
 def _directions(angles: Path | None, grid: Grid) -> np.ndarray:
@@ -267,14 +299,14 @@ def _prediction(stack: Path, toa_10m: Path | None, grid: Grid, threads: int) -> 
     return cloud_prediction(read_rows, grid.shape, round(grid.resolution), threads)
 
 
-def _read_bands(stack: Path, rows: slice, width: int, names: Set[str]) -> Bands:
-    """Read these bands; the no-data mask is of these only, and the others are empty."""
-    nodata = np.zeros((rows.stop - rows.start, width), np.bool_)
+def _read_bands(stack: Path, rows: slice, grid: Grid, names: Set[str], haze: Haze | None) -> Bands:
+    """Read these bands, without the haze; the no-data mask is of these only, and the others are empty."""
+    nodata = np.zeros((rows.stop - rows.start, grid.width), np.bool_)
     bands = dict.fromkeys(BANDS, np.empty((0, 0), np.float32))
     for name in names:
         reflectance = kernels.reflectance(read(stack, TOA, name, rows), nodata)
         if name in BANDS:
-            bands[name] = reflectance
+            bands[name] = haze.without(name, reflectance, grid, rows) if haze else reflectance
     return Bands._make([*(bands[name] for name in BANDS), nodata])
 
 

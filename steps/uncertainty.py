@@ -14,7 +14,7 @@ from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_wei
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import Environment, Nodes
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
-from steps.atmosphere.models import other_aerosol_model
+from steps.atmosphere.models import main_model, other_aerosol_model
 from steps.atmosphere.relief import CELL, Mesh, filled
 from steps.atmosphere.scene import WholeTile
 from steps.atmosphere.uncertainty import (
@@ -241,7 +241,7 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
 def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
     """Return the look-up tables of the inversion and of the aerosol model to compare with."""
     table, others = table_of(aerosol_model), [load_table(path) for path in other_luts]
-    wanted = other_aerosol_model(table.aerosol)
+    wanted = other_aerosol_model(main_model(read_document(aerosol_model, ChosenAerosol).shares))
     for other in others:
         if other.aerosol == wanted:
             return table, other

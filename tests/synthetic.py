@@ -33,7 +33,7 @@ def table_path(aerosol="continental") -> Path:
 
 def write_model(path: Path, aerosol="continental") -> Path:
     """Write what the stage aerosol tells the others of the model, and make sure that there is a table of it."""
-    write_document(path, ChosenAerosol(aerosol, table_path(aerosol).name))
+    write_document(path, ChosenAerosol({aerosol: 1.0}, {aerosol: table_path(aerosol).name}))
     return path
 
 

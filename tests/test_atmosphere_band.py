@@ -12,7 +12,6 @@ from scipy.interpolate import CubicSpline
 
 from steps.atmosphere import invert_reflectance
 from steps.atmosphere.band import _gauss_points, band_atmosphere, outside_domain
-from steps.atmosphere.choice import choose_aerosol_model
 from steps.atmosphere.interface import cached_table
 from steps.atmosphere.inversion import surface_reflectance
 from steps.atmosphere.lut import load_table, write_table
@@ -317,22 +316,6 @@ def test_names_of_models_are_checked():
     with pytest.raises(StepError, match="continental"):
         lut_path("rural")
     assert len({lut_path(model) for model in AEROSOL_MODELS}) == 5
-
-
-@pytest.mark.parametrize(
-    ("species", "model"),
-    [
-        ({}, "continental"),
-        ({"duaod550": 0.0, "suaod550": 0.0}, "continental"),
-        ({"duaod550": 0.4, "ssaod550": 0.05, "omaod550": 0.1, "suaod550": 0.1, "bcaod550": 0.01}, "desert"),
-        ({"duaod550": 0.0, "ssaod550": 0.08, "omaod550": 0.02, "suaod550": 0.03, "bcaod550": 0.002}, "maritime"),
-        ({"duaod550": 0.02, "ssaod550": 0.02, "omaod550": 0.05, "suaod550": 0.1, "bcaod550": 0.03}, "urban"),
-        ({"duaod550": 0.02, "ssaod550": 0.01, "omaod550": 0.6, "suaod550": 0.1, "bcaod550": 0.06}, "biomass"),
-        ({"duaod550": 0.03, "ssaod550": 0.02, "omaod550": 0.06, "suaod550": 0.08, "bcaod550": 0.01}, "continental"),
-    ],
-)
-def test_model_follows_the_species(species, model):
-    assert choose_aerosol_model({name: np.full((2, 3), value) for name, value in species.items()}) == model
 
 
 def test_shipped_tables_are_what_was_extracted():

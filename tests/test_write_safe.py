@@ -58,7 +58,7 @@ def quality(product):
         mean_elevation_km=0.16812564,
         mean_slope=6.6466036,
         terrain_corrected=False,
-        lut="lut_continental.npz",
+        lut=("lut_continental.npz",),
         defaults=("no DEM was given: flat terrain at 0 m",),
         software="Sen2Flow 0.1.0",
         aerosol_model_source="CONFIG",

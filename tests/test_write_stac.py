@@ -51,7 +51,7 @@ QUALITY = QualityReport(
     defaults=("The ozone column is the configured one.",),
     software="Sen2Flow 0.1.0",
     aerosol_model_source="CONFIG",
-    lut="lut_continental.npz",
+    lut=("lut_continental.npz",),
     mean_reflectance={"B02": 0.05},
     outside_domain_percentage={},
 )

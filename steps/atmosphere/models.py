@@ -3,6 +3,7 @@
 Nothing here imports Numba, which would make each start of Snakemake a quarter of a second longer.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from steps.core.cache import cache_folder
@@ -20,6 +21,22 @@ def check_model(aerosol: str) -> None:
     """Raise `StepError` unless `aerosol` names an aerosol model."""
     if aerosol not in AEROSOL_MODELS:
         raise StepError(f"aerosol model {aerosol!r} is unknown: choose one of {', '.join(AEROSOL_MODELS)}")
+
+
+def mixture_name(shares: Mapping[str, float]) -> str:
+    """Return the name of a mixture of aerosol models, given the share of each: `urban 70 %, continental 30 %`.
+
+    That of a single model is its own.
+    """
+    if len(shares) == 1:
+        return next(iter(shares))
+    order = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{model} {share:.0%}".replace("%", " %") for model, share in order)
+
+
+def main_model(shares: Mapping[str, float]) -> str:
+    """Return the aerosol model that has the largest share of a mixture."""
+    return max(shares, key=shares.__getitem__)
 
 
 def other_aerosol_model(aerosol: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from steps.atmosphere.models import lut_path
+from steps.atmosphere.models import lut_path, main_model
 from steps.benchmark.measure import measure
 from steps.benchmark.variants import SINGLE, VARIANTS
 from steps.core.cli import cli
@@ -159,7 +159,7 @@ def _row(section: str, variant: str, count: int, size: int, scene: dict[str, Pat
             "aot": output,
             "aot-uncertainty": work / "aot_uncertainty.tif",
         }
-        model = read_document(scene["aerosol_model"], ChosenAerosol).model
+        model = main_model(read_document(scene["aerosol_model"], ChosenAerosol).shares)
         options |= {"aerosol-model": work / "model.json", "lut": lut_path(model), "method": "ddv"}
     command = [sys.executable, "-m", "steps.benchmark.variants", variant, str(count), section]
     command += [str(v) for key, value in options.items() for v in (f"--{key}", value)]

@@ -4,6 +4,7 @@ Sections of a document have a namespace, the elements in them have none.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -77,14 +78,14 @@ class Auxiliary:
     Attributes
     ----------
     lut
-        Look-up table of the atmosphere.
+        Look-up tables of the atmosphere.
     dem
         Elevation model.
     water_bodies, land_cover, snow_condition
         Maps of the scene classification.
     """
 
-    lut: str = "None"
+    lut: Sequence[str] = ("None",)
     dem: str = "None"
     water_bodies: str = "None"
     land_cover: str = "None"
@@ -168,7 +169,7 @@ def quantification() -> list[etree._Element]:
 def auxiliary_parts(auxiliary: Auxiliary) -> list[etree._Element]:
     """Return the files of our processing, as `Auxiliary_Data_Info` ends with them."""
     return [
-        element("LUT_List", [element("LUT_FILENAME", auxiliary.lut)]),
+        element("LUT_List", [element("LUT_FILENAME", name) for name in auxiliary.lut]),
         element("SNOW_CLIMATOLOGY_MAP", "None"),
         element("ESACCI_WaterBodies_Map", auxiliary.water_bodies),
         element("ESACCI_LandCover_Map", auxiliary.land_cover),

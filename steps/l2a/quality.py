@@ -1,7 +1,7 @@
 """What the L2A product says of its quality: percentages, retrievals, and the file `L2A_QUALITY.xml`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lxml import etree
 
@@ -72,7 +72,7 @@ def quality_file(
     sun_zenith: float,
     created: str,
     identity: Identity,
-    lut: str,
+    lut: Sequence[str],
 ) -> etree._Element:
     """Return `L2A_QUALITY.xml`.
 
@@ -150,7 +150,7 @@ def _check_list(parent: str, name: str, identity: Identity, checks: Mapping[str,
     return element("checkList", result)
 
 
-def _correction(quality: QualityReport, sun_zenith: float, lut: str) -> dict[str, dict[str, str]]:
+def _correction(quality: QualityReport, sun_zenith: float, lut: Sequence[str]) -> dict[str, dict[str, str]]:
     retrieval = retrieval_values(quality)
     return {
         "Atmospheric correction quality values": {
@@ -175,7 +175,7 @@ def _correction(quality: QualityReport, sun_zenith: float, lut: str) -> dict[str
         "Percentage of negative BOA pixels": {
             band: _number(share) for band, share in quality.negative_percentage.items()
         },
-        "Look up table file list": {"LUT_DATA_FILES": lut},
+        "Look up table file list": {"LUT_DATA_FILES": " ".join(lut)},
         "Defaults that stood in for something missing": {
             f"DEFAULT_{number}": sentence for number, sentence in enumerate(quality.defaults, 1)
         },

@@ -7,7 +7,7 @@ from steps.sentinel2.scene import OzoneSource
 
 #: How aerosol thickness was found: dark dense vegetation, forecast or reanalysis, climatology, setting.
 AotMethod = Literal["DDV", "CAMS", "CLIMATOLOGY", "FIXED"]
-#: What the aerosol model was chosen by: setting, species of the CAMS data, dark dense vegetation, nothing.
+#: What the aerosol's mixture was chosen by: setting, species of the CAMS data, ground (and these), nothing.
 ModelSource = Literal["CONFIG", "CAMS", "GROUND", "DEFAULT"]
 #: How the column of water vapour was found: its absorption in B09, forecast, setting.
 WaterVapourMethod = Literal["B09", "ECMWF", "FIXED"]
@@ -46,20 +46,21 @@ class SceneMeans:
 
 @dataclass(frozen=True)
 class ChosenAerosol:
-    """Name the aerosol model of a scene.
+    """Describe the aerosol of a scene: a mixture of models.
 
     Attributes
     ----------
-    model
-        One of `steps.atmosphere.models.AEROSOL_MODELS`.
-    table
-        Name of its look-up table in the cache folder, which has the digest of the code that made it.
+    shares
+        Some of `steps.atmosphere.models.AEROSOL_MODELS` to their share of the optical thickness at 550 nm; the sum is
+        1.
+    tables
+        The same to the name of the look-up table, which has the digest of the code that made it.
     probability
-        That it is the right one of the models there are, by what the ground looks like; None where that does not tell.
+        That the mixture is right, by what the ground looks like; None where that does not tell.
     """
 
-    model: str
-    table: str
+    shares: dict[str, float]
+    tables: dict[str, str]
     probability: float | None = None
 
 
@@ -76,7 +77,8 @@ class AerosolReport:
     mean_aot550, spread_aot550
         Mean of the map, and standard deviation of what was found in cells, aerosol optical thickness at 550 nm.
     model, model_source, lut
-        Aerosol model, what it was chosen by (CONFIG, CAMS, GROUND or DEFAULT), and name of its look-up table.
+        Aerosol model or mixture (`steps.atmosphere.models.mixture_name`), what it was chosen by (CONFIG, CAMS, GROUND
+        or DEFAULT), and names of the look-up tables.
     ddv_percentage, ddv_swir_limit, ddv_cells
         Dark dense vegetation: percent of the land, its limit of reflectance in B12 (None without any), cells with a
         result.
@@ -92,7 +94,7 @@ class AerosolReport:
     spread_aot550: float
     model: str
     model_source: ModelSource
-    lut: str
+    lut: tuple[str, ...]
     ddv_percentage: float
     ddv_swir_limit: float | None
     ddv_cells: int
@@ -297,7 +299,7 @@ class QualityReport:
     ddv_percentage: float
     aerosol_model: str
     aerosol_model_source: ModelSource
-    lut: str
+    lut: tuple[str, ...]
     water_vapour_method: WaterVapourMethod
     mean_water_vapour: float
     ozone_dobson: float

@@ -28,13 +28,14 @@ _CODES = {
 }
 #: kg/m2 of a column of 1 DU of ozone.
 _DOBSON_UNIT = 2.1415e-5
-#: Shares of sea salt, dust, organic matter, black carbon and sulphate that the models are taken for.
+#: Shares of sea salt, dust, organic matter, black carbon and sulphate that the models are taken for: so much black
+#: carbon, with the single scattering albedo of soot (0.21; OPAC), that they absorb as the models do.
 _SPECIES = {
-    "continental": (0.03, 0.12, 0.33, 0.05, 0.47),
+    "continental": (0.03, 0.12, 0.33, 0.11, 0.41),
     "maritime": (0.75, 0.02, 0.05, 0.01, 0.17),
-    "urban": (0.02, 0.05, 0.38, 0.18, 0.37),
-    "desert": (0.02, 0.90, 0.03, 0.01, 0.04),
-    "biomass": (0.01, 0.02, 0.77, 0.10, 0.10),
+    "urban": (0.02, 0.05, 0.38, 0.37, 0.18),
+    "desert": (0.02, 0.90, 0.03, 0.00, 0.05),
+    "biomass": (0.01, 0.02, 0.77, 0.05, 0.15),
 }
 
 

@@ -180,6 +180,10 @@ SHADOWS_MATCHED = (
     config["classification"]["mode"] == "improved"
     and "shadow" in config["classification"]["improvements"]
 )
+HAZE_OUT = (
+    config["classification"]["mode"] == "improved"
+    and "haze" in config["classification"]["improvements"]
+)
 CORRECT_CIRRUS = config["cirrus_correction"] and (REFLECTANCE or ATMOSPHERE)
 # What the atmosphere is found and taken out from: the whole tile at 80 m, and the pixels of each size.
 OVERVIEW = "cirrus/toa_80m.tif" if CORRECT_CIRRUS else "import/toa_80m.tif"

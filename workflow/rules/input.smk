@@ -170,6 +170,11 @@ rule scene_classification:
         toa_10m=of("import/toa_10m.tif"),
         tile_shadow_limits=of("classification/shadow_limits_80m.tif"),
         tile_vapour=of("classification/vapour_80m.tif"),
+        tile_stack=if_any(HAZE_OUT, of("import/toa_80m.tif")),
+        tile_classification=if_any(HAZE_OUT, of("classification/scl_80m.tif")),
+        tile_aot=if_any(HAZE_OUT, of("aerosol/aot_80m.tif")),
+        aerosol_model=if_any(HAZE_OUT, of("aerosol/model.json")),
+        angles=if_any(HAZE_OUT, of("import/angles.tif")),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),

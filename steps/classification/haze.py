@@ -1,0 +1,185 @@
+"""What the rules would see if there were less aerosol: reflectance at the top of the atmosphere without the haze.
+
+The thresholds of the rules are for air that is fairly clear. Under thick aerosol leaves lose the contrast between red
+and infrared by which they are known, so that a meadow becomes bare ground, and water is as bright as dark land. So the
+reflectance is taken that the same ground in the same surroundings would have under thinner aerosol.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.band import BandAtmosphere
+from steps.atmosphere.inversion import environment_share, ground_signal
+from steps.atmosphere.lut import LookUpTable
+from steps.atmosphere.relief import filled
+from steps.atmosphere.scene import Coefficients, SceneAtmosphere, evaluator, geometry
+from steps.classification.classes import clear_ground
+from steps.core.compiled import njit
+from steps.core.mesh import cell_moments, interpolate
+from steps.core.rasters import Grid, grid_of, read
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TOA
+from steps.sentinel2.scene import Scene
+
+#: Optical thickness at 550 nm that is left: rather more than over most of the land on most days.
+LEFT = 0.15
+#: The bands that are changed; what the ground adds to B10 is found by `steps.classification.vapour` from these.
+BANDS = ("B02", "B03", "B04", "B05", "B8A", "B09", "B11", "B12")
+#: Side of the cells in which the thickness is averaged, in pixels of its map.
+_CELL = 16
+#: Distance up to which surroundings count, km.
+_REACH = 6.0
+#: Water vapour (g/cm2) for want of a forecast; both atmospheres have the same.
+_WATER_VAPOUR = 1.5
+
+
+@dataclass(frozen=True)
+class Haze:
+    """How reflectance changes when the haze is taken out.
+
+    Attributes
+    ----------
+    grid
+        Of the whole tile, coarse.
+    factor, offset
+        By band, float32 of the grid's shape: reflectance becomes `factor * reflectance + offset`.
+    """
+
+    grid: Grid
+    factor: Mapping[str, np.ndarray]
+    offset: Mapping[str, np.ndarray]
+
+    def without(self, band: str, reflectance: np.ndarray, grid: Grid, rows: slice = slice(None)) -> np.ndarray:
+        """Return the reflectance of a band in some rows of a grid (float32) as it would be without the haze."""
+        if band not in self.factor:
+            return reflectance
+        down, right = self.grid.positions(grid)
+        result = np.empty(reflectance.shape, np.float32)
+        _linear(reflectance, self.factor[band], self.offset[band], down[rows], right, result)
+        return result
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known of a whole tile.
+
+    Attributes
+    ----------
+    stack, classification, aot
+        Rasters of one grid: reflectance at the top of the atmosphere, scene classification, and the aerosol's optical
+        thickness above the ground.
+    scene, angles, table
+        The scene, its angles, and the look-up table of its aerosol.
+    elevation_km
+        Mean elevation.
+    """
+
+    stack: Path
+    classification: Path
+    aot: Path
+    scene: Scene
+    angles: AngleGrid
+    table: LookUpTable
+    elevation_km: float
+
+
+def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
+    """Return the haze of a tile; None where the aerosol is nowhere so thick, or hardly any ground is seen.
+
+    Raises
+    ------
+    StepError
+        If a raster cannot be read.
+    """
+    clear = clear_ground(read(tile.classification, CLASSIFICATION, "SCL"))
+    count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), _CELL, AOT.nodata)
+    thickness = filled(mean * AOT.scale, count > 0, 0.0)
+    if clear is None or thickness.max() <= LEFT:
+        return None
+    with ThreadPoolExecutor(threads) as pool:
+        changes = list(pool.map(lambda band: _change(band, tile, clear, thickness), BANDS))
+    factor, offset = (dict(zip(BANDS, values, strict=True)) for values in zip(*changes, strict=True))
+    return Haze(grid_of(tile.stack, TOA), factor, offset)
+
+
+def _change(band: str, tile: Overview, clear: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return factor and offset of a band, given the aerosol in cells.
+
+    With the terms of `steps.atmosphere.inversion` and surroundings of reflectance e, a pixel stands out from these by
+    direct (rho - e) / (1 - albedo e): by a factor less where there is more aerosol.
+    """
+    stored, grid = read(tile.stack, TOA, band), grid_of(tile.stack, TOA)
+    toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
+    thick, thin, middle = _atmospheres(band, tile, thickness, grid)
+    around = _surroundings(thick.uniform(toa), clear & (stored > 0), middle, grid.resolution / 1000)
+    factor = thick.gain / thin.gain * (1 - thick.albedo * around) / (1 - thin.albedo * around)
+    return factor.astype("f4"), (_at_top(around, thin) - factor * _at_top(around, thick)).astype("f4")
+
+
+def _surroundings(surface: np.ndarray, clear: np.ndarray, middle: BandAtmosphere, pixel_km: float) -> np.ndarray:
+    """Return the reflectance of each pixel's surroundings, given its own as if all ground were uniform."""
+    mean = float(surface[clear].mean())
+    weights = environment_weights(partial(environment_share, atmosphere=middle), pixel_km, _REACH)
+    q, reflected = middle.transmittance_up / middle.direct_up - 1, middle.spherical_albedo * mean
+    return environment(surface.astype("f4"), clear, weights, mean, float((q + reflected) / (1 - reflected)))
+
+
+def _at_top(surface: np.ndarray, atmosphere: Coefficients) -> np.ndarray:
+    """Return the reflectance of uniform ground at the top of the atmosphere."""
+    return atmosphere.path + ground_signal(surface, surface, 1.0, atmosphere.q, atmosphere.albedo) / atmosphere.gain
+
+
+def _atmospheres(
+    band: str, tile: Overview, thickness: np.ndarray, grid: Grid
+) -> tuple[Coefficients, Coefficients, BandAtmosphere]:
+    """Return a band's atmosphere over each pixel as it is and without the haze, and that of the tile's middle."""
+    known = tile.scene.auxiliary.water_vapour
+    column = _WATER_VAPOUR if known is None else known
+    spacing = _CELL * grid.resolution
+    x, y = (spacing * (np.arange(n) + 0.5) for n in thickness.shape[::-1])
+    x, y = grid.left + x, grid.top - y
+    evaluate = evaluator(tile.table, tile.scene, band)
+    atmosphere = SceneAtmosphere(
+        evaluate,
+        tile.angles,
+        band,
+        x,
+        y,
+        elevation_km=np.array([tile.elevation_km]),
+        aot550=np.append(thickness, LEFT),
+        water_vapour=np.array([column]),
+    )
+    rows, columns = ((np.arange(n) + 0.5) / _CELL - 0.5 for n in grid.shape)
+    thick, thin = (
+        Coefficients(
+            *(interpolate(v, rows, columns) for v in vars(atmosphere.at(tile.elevation_km, aot, column)).values())
+        )
+        for aot in (thickness, np.minimum(thickness, LEFT))
+    )
+    angles = (float(v.mean()) for v in geometry(tile.angles, band, *np.meshgrid(x, y)))
+    return thick, thin, evaluate(*angles, tile.elevation_km, float(thickness.mean()), column)
+
+
+@njit(cache=True, nogil=True)
+def _linear(values, factor, offset, rows, columns, result):
+    """Multiply values and add to them what is bilinear between the cells; rows and columns are positions in these."""
+    last_row, last_column = factor.shape[0] - 1, factor.shape[1] - 1
+    for i in range(values.shape[0]):
+        y = np.float32(min(max(rows[i], 0.0), last_row))
+        top = min(int(y), max(last_row - 1, 0))
+        bottom, v = min(top + 1, last_row), y - np.float32(top)
+        for j in range(values.shape[1]):
+            x = np.float32(min(max(columns[j], 0.0), last_column))
+            left = min(int(x), max(last_column - 1, 0))
+            right, u = min(left + 1, last_column), x - np.float32(left)
+            f = (factor[top, left] * (1 - u) + factor[top, right] * u) * (1 - v)
+            f += (factor[bottom, left] * (1 - u) + factor[bottom, right] * u) * v
+            o = (offset[top, left] * (1 - u) + offset[top, right] * u) * (1 - v)
+            o += (offset[bottom, left] * (1 - u) + offset[bottom, right] * u) * v
+            result[i, j] = f * values[i, j] + o

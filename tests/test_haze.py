@@ -1,0 +1,119 @@
+"""Reflectance without the haze against the forward model, and the classes of plain ground under thick aerosol."""
+
+import numpy as np
+import pytest
+from synthetic import SyntheticScene, table, write_model
+from test_plain_spectra import SURFACES
+
+from steps import scene_classification
+from steps.atmosphere.inversion import toa_reflectance
+from steps.classification.haze import BANDS, LEFT, Overview, find_haze
+from steps.core.rasters import read, write
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.bands import STACK_BANDS
+from steps.sentinel2.kinds import (
+    AOT,
+    CLASSIFICATION,
+    MASK,
+    REFLECTANCE_OFFSET,
+    REFLECTANCE_SCALE,
+    TERRAIN,
+    TOA,
+)
+from steps.sentinel2.scene_classes import CLOUD_HIGH, SOIL, VEGETATION, WATER
+
+VAPOUR = 1.5
+#: Plots of 3 x 3 pixels in a forest, in a scene of 240 x 240 pixels of 20 m: of each surface as many.
+FOREST = "conifer forest"
+PLOTS = ("meadow", "crop", "dry grass", "dark soil", "soil", "clear water", "turbid water", "asphalt")
+PLOT = np.full((240, 240), -1)
+for n, (row, column) in enumerate(np.ndindex(12, 12)):
+    PLOT[20 * row + 8 : 20 * row + 11, 20 * column + 8 : 20 * column + 11] = n % len(PLOTS)
+
+
+def stored(toa):
+    return np.rint((toa - REFLECTANCE_OFFSET) / REFLECTANCE_SCALE).astype("u2")
+
+
+def simulated(scene, aot550):
+    """Return the bands of plots in a forest, whose light is scattered over them."""
+    result = {"B10": np.full(PLOT.shape, 1010, "u2")}
+    for n, band in enumerate(b for b in STACK_BANDS if b != "B10"):
+        forest = np.float64(SURFACES[FOREST][n])
+        surface = np.append([SURFACES[name][n] for name in PLOTS], forest)[PLOT]
+        result[band] = stored(toa_reflectance(surface, scene.atmosphere(band, 20, aot550, VAPOUR), forest))
+    return result
+
+
+@pytest.fixture(scope="module")
+def hazy(tmp_path_factory):
+    """A scene under an aerosol from 0.5 in the west to 0.7 in the east, and its files."""
+    folder = tmp_path_factory.mktemp("hazy")
+    scene = SyntheticScene(folder, 80, 80, sun_zenith=40.0)
+    grid = scene.grid.at(20)
+    aot550 = np.broadcast_to(np.linspace(0.5, 0.7, grid.width), grid.shape)
+    bands = simulated(scene, aot550)
+    write(folder / "stack.tif", TOA, grid, bands)
+    write(folder / "aot.tif", AOT, grid, {AOT.name: np.rint(aot550 / AOT.scale).astype("u2")})
+    write(folder / "mask.tif", MASK, grid, {"mask": np.zeros(grid.shape, "u1")})
+    ground = {band: np.zeros(grid.shape, "i2") for band in TERRAIN.scales}
+    write(folder / "terrain.tif", TERRAIN, grid, ground, tile_elevation_mean="0")
+    return scene, bands
+
+
+def overview(scene, aot="aot.tif"):
+    folder = scene.folder
+    files = folder / "stack.tif", folder / "scl.tif", folder / aot
+    return Overview(*files, scene.scene, AngleGrid(scene.angles), table(), 0.0)
+
+
+def test_haze_is_taken_out_of_ground_and_of_what_surrounds_it(hazy):
+    """What stands in the forest, and what the forest adds to it, is as under thinner aerosol."""
+    scene, bands = hazy
+    haze = find_haze(overview(scene))
+    thin, grid = simulated(scene, LEFT), scene.grid.at(20)
+    for band in BANDS:
+        without, seen = (v * REFLECTANCE_SCALE + REFLECTANCE_OFFSET for v in (thin[band], bands[band]))
+        found = haze.without(band, seen.astype("f4"), grid)
+        assert np.abs(found - without).max() < 0.005, band
+        assert np.abs(found - without).mean() < 0.001, band
+        part = slice(100, 130)
+        np.testing.assert_array_equal(haze.without(band, seen[part].astype("f4"), grid, part), found[part])
+    assert haze.without("B10", seen, grid) is seen
+
+
+def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
+    scene, _ = hazy
+    grid = scene.grid.at(20)
+    write(scene.folder / "thin.tif", AOT, grid, {AOT.name: np.full(grid.shape, round(LEFT / AOT.scale), "u2")})
+    assert find_haze(overview(scene, "thin.tif")) is None
+    cloud, nothing = np.full(grid.shape, CLOUD_HIGH, "u1"), np.zeros(grid.shape, "u1")
+    write(scene.folder / "clouded.tif", CLASSIFICATION, grid, {"SCL": cloud, "CLD": nothing, "SNW": nothing})
+    clouded = Overview(**(vars(overview(scene)) | {"classification": scene.folder / "clouded.tif"}))
+    assert find_haze(clouded) is None
+
+
+def test_classes_are_those_under_thinner_aerosol(hazy):
+    scene, _ = hazy
+    folder, grid, classes = scene.folder, scene.grid.at(20), {}
+    write(folder / "clear.tif", TOA, grid, simulated(scene, LEFT))
+    given = {
+        "tile_stack": folder / "stack.tif",
+        "tile_classification": folder / "scl.tif",
+        "tile_aot": folder / "aot.tif",
+        "aerosol_model": write_model(folder / "model.json"),
+    }
+    for name, stack, files in (("hazy", "stack", {}), ("freed", "stack", given), ("clear", "clear", {})):
+        scene_classification.run(
+            stack=folder / f"{stack}.tif",
+            **{key: folder / f"{key}.tif" for key in ("mask", "terrain", "angles")},
+            metadata=scene.metadata,
+            classification=folder / f"{name}.tif",
+            **files,
+        )
+        classes[name] = read(folder / f"{name}.tif", CLASSIFICATION, "SCL")
+    plots = PLOT >= 0
+    assert (classes["hazy"] == classes["clear"])[plots].mean() < 0.9
+    assert (classes["freed"] == classes["clear"])[plots].mean() > 0.98
+    for name, expected in (("meadow", VEGETATION), ("clear water", WATER), ("dark soil", SOIL)):
+        assert (classes["freed"][PLOTS.index(name) == PLOT] == expected).mean() > 0.95, name
