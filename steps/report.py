@@ -132,8 +132,8 @@ def _product(path: Path) -> Source:
 
 def _tables(report: dict) -> list[Source]:
     """Return the look-up tables that the product was made with."""
-    paths = [lut_path(model) for model in AEROSOL_MODELS]
-    return [Source(path.name, provenance.digest(path)) for path in paths if path.name in report.get("lut", ())]
+    paths = {path.name: path for path in map(lut_path, AEROSOL_MODELS)}
+    return [Source(name, provenance.digest(paths[name]) if name in paths else "") for name in report.get("lut", ())]
 
 
 def _methods(report: dict) -> list[tuple[str, str]]:

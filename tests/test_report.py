@@ -158,7 +158,7 @@ def test_provenance_names_inputs_versions_and_settings(folder, product):
     assert len(entities) == len(crate["@graph"])
     manifest = hashlib.sha256((product / "manifest.safe").read_bytes()).hexdigest()
     assert entities["#input-0"]["sha256"] == manifest
-    assert entities["#input-1"]["name"] == QUALITY.lut
+    assert (entities["#input-1"]["name"],) == QUALITY.lut
     assert entities["#setting-aerosol.method"]["value"] == '"auto"'
     versions = {
         one["name"]: one["softwareVersion"] for one in entities.values() if one["@type"] == "SoftwareApplication"
