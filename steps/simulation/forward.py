@@ -13,8 +13,6 @@ from steps.simulation.banding import SimulatedAtmosphere
 #: Spacing of the directions of view, m, and of the maps of the atmosphere, m.
 _VIEWS = 2500.0
 MAP = 60
-#: Values of aerosol thickness, elevation (km) and water vapour (g/cm2) that differ by less are all alike.
-_ALIKE = 1e-6
 PARTS = ("path", "sun", "sky", "around", "albedo")
 
 
@@ -44,13 +42,15 @@ class Nodes:
 
 def nodes_of(aot550: np.ndarray, water_vapour: np.ndarray, elevation: np.ndarray) -> Nodes:
     """Return nodes that span all values of maps of aerosol thickness at 550 nm, water vapour (g/cm2) and elevation."""
-    return Nodes(_spread(aot550, 3, 0.02), _spread(elevation, 3, 0, 1e-3), _spread(water_vapour, 4, 0.02))
+    flat = np.ptp(elevation) < 1e-6
+    return Nodes(
+        _spread(aot550, 3, 0.02),
+        np.array([float(elevation.mean())]) if flat else _spread(elevation, 3, 0, 1e-3),
+        _spread(water_vapour, 4, 0.02),
+    )
 
 
 def _spread(values: np.ndarray, count: int, relative: float, absolute: float = 0.0) -> np.ndarray:
-    """Return nodes of values, a little beyond their range; one is enough for values that are all alike."""
-    if np.ptp(values) < _ALIKE:
-        return np.array([float(values.mean())])
     low, high = values.min() * (1 - relative) - absolute, values.max() * (1 + relative) + absolute
     # Between Chebyshev's nodes a polynomial errs least.
     place = -np.cos(np.pi * (np.arange(count) + 0.5) / count) / np.cos(np.pi / 2 / count)
