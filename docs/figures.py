@@ -22,7 +22,7 @@ from steps.atmosphere.sky import sky_terms  # noqa: E402
 from steps.atmosphere.tables import aerosol_model  # noqa: E402
 from steps.sentinel2.bands import BANDS  # noqa: E402
 from steps.sentinel2.responses import reference_response  # noqa: E402
-from steps.terrain.correction import relative_irradiance  # noqa: E402
+from steps.terrain.correction import Downward, Lie, SkyTerms, relative_irradiance  # noqa: E402
 
 PICTURES = ROOT / "docs/pictures"
 #: Column and row of each rule in the drawing of the architecture.
@@ -58,7 +58,7 @@ def _figure(width: float = 6.4, height: float = 4):
     return figure, axes
 
 
-def _air(table: LookUpTable, band: str, aot550: float) -> BandAtmosphere:
+def _atmosphere(table: LookUpTable, band: str, aot550: float) -> BandAtmosphere:
     """Return the atmosphere over the sea in summer as a band of Sentinel-2A sees it from the zenith."""
     return band_atmosphere(
         table,
@@ -99,9 +99,9 @@ def path_reflectance() -> None:
     table = cached_table("continental")
     bands = [band for band in BANDS if band not in ("B09", "B10")]
     for aot550 in (0.05, 0.2, 0.5):
-        air = [_air(table, band, aot550) for band in bands]
-        left.plot(bands, [float(a.path_reflectance) for a in air], "o-", label=f"AOT {aot550}")
-        both = [float(a.transmittance_down * a.transmittance_up) for a in air]
+        atmospheres = [_atmosphere(table, band, aot550) for band in bands]
+        left.plot(bands, [float(a.path_reflectance) for a in atmospheres], "o-", label=f"AOT {aot550}")
+        both = [float(a.transmittance_down * a.transmittance_up) for a in atmospheres]
         right.plot(bands, both, "o-", label=f"AOT {aot550}")
     left.set(ylabel="path reflectance")
     right.set(ylabel="scattering transmittance, down and up")
@@ -131,14 +131,18 @@ def irradiance() -> None:
     sun = np.maximum(cosine, 0) / level - 1
     steep = 1 - np.cos(np.radians(slope))
     # A slope by itself: no mountain hides more of the sky than it does.
-    lie = (sun, np.zeros_like(sun), steep / 2, cosine - np.cos(np.radians(slope)) * level, steep)
+    lie = Lie(sun, np.zeros_like(sun), steep / 2, cosine - np.cos(np.radians(slope)) * level, steep)
     table = cached_table("continental")
     for aot550, style in ((0.1, "-"), (0.5, "--")):
         for band in ("B02", "B8A"):
-            air = _air(table, band, aot550)
-            terms = (float(air.transmittance_down), float(air.direct_down), float(air.spherical_albedo))
+            atmosphere = _atmosphere(table, band, aot550)
+            downward = Downward(
+                float(atmosphere.transmittance_down),
+                float(atmosphere.direct_down),
+                float(atmosphere.spherical_albedo),
+            )
             sky = sky_terms(table, reference_response("S2A", band), _SUN_ZENITH, aot550, (0.0, 1.0))[0]
-            light = relative_irradiance(*lie, *terms, *sky, 0.15)
+            light = relative_irradiance(lie, downward, SkyTerms(*sky), 0.15)
             axes.plot(slope, light, style, label=f"{band}, AOT {aot550}", color="C0" if band == "B02" else "C3")
     axes.set(xlabel="slope (degrees; positive towards the sun)", ylabel="light relative to level ground")
     axes.legend()

@@ -258,11 +258,11 @@ def messages() -> str:
 
 def stamp(folder: Path) -> str:
     """Return the line below a measured table: command, date, version, machine."""
-    facts = json.loads((folder / "stamp.json").read_text(encoding="utf-8"))
-    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    made = json.loads((folder / "stamp.json").read_text(encoding="utf-8"))
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     return (
-        f"*Made by `{facts['command']}` on {facts['date']} with Sen2Flow {facts['version']} ({facts['commit']}), "
-        f"Python {facts['python']}, {packages}; {facts['machine']}.*\n"
+        f"*Made by `{made['command']}` on {made['date']} with Sen2Flow {made['version']} ({made['commit']}), "
+        f"Python {made['python']}, {packages}; {made['machine']}.*\n"
     )
 
 
@@ -333,12 +333,12 @@ def gallery() -> str:
     with (folder / "gallery.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = ""
-    for name, facts in scenes.items():
+    for name, scene in scenes.items():
         title, about = _TITLES[name]
         text += f"## {title}\n\n{about}\n\n![{title}](/gallery/{name}.jpg)\n\n"
         of_scene = [row for row in rows if row["scene"] == name]
         if of_scene:
-            settings = yaml.safe_dump(facts["settings"], default_flow_style=True, width=1000, sort_keys=False).strip()
+            settings = yaml.safe_dump(scene["settings"], default_flow_style=True, width=1000, sort_keys=False).strip()
             text += f"Settings of the simulator: `{settings}`\n\n"
             cells = (
                 (r["quantity"], *(f"{float(r[k]):.4f}" for k in ("truth", "A", "U")), f"{100 * float(r['inside']):.0f}")

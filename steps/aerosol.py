@@ -23,10 +23,10 @@ from steps.atmosphere.aerosol_scene import (
     limit_of,
     samples_of,
 )
-from steps.atmosphere.air_map import Pixels, write_air_map
 from steps.atmosphere.choice import mean_mixture, mixture_of_cams, overlap
 from steps.atmosphere.ground_samples import ERRORS, LEAVES
 from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
+from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.models import USUAL, mixture_name
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
@@ -152,10 +152,10 @@ def run(
         field = cells.astype("f4"), retrieval.cells
         pixels = Pixels(retrieval.grid, retrieval.elevation, retrieval.classes == NO_DATA)
         if aot_overview:
-            write_air_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
+            write_map(aot_overview, AOT, *field, pixels, (LOWEST, HIGHEST), run_all)
         if mask_20m and terrain_20m:
             pixels = Pixels.of(mask_20m, terrain_20m)
-        mean = write_air_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
+        mean = write_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
     _write_uncertainty(aot_uncertainty, retrieval, found)
     names = {model: path.name for model, path in zip(tables, lut, strict=True) if model in shares}
     chosen, model = ChosenAerosol(shares, names, probability), mixture_name(shares)

@@ -11,7 +11,14 @@ import numpy as np
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion import environment_share
-from steps.atmosphere.inversion_kernel import column_excess, density_factor, invert
+from steps.atmosphere.inversion_kernel import (
+    Block,
+    Environment,
+    Nodes,
+    column_excess,
+    density_factor,
+    invert,
+)
 from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import table_of
 from steps.atmosphere.relief import CELL, Mesh, flat_elevation, thinned
@@ -93,14 +100,14 @@ class _Field(NamedTuple):
 
     Attributes
     ----------
+    environment
+        The surroundings at 60 m, None without their light.
     nodes
         From `inversion_nodes`.
-    environment
-        Reflectance of the surroundings at 60 m, None without their light.
     """
 
-    nodes: np.ndarray
-    environment: np.ndarray | None
+    environment: Environment | None
+    nodes: Nodes
 
 
 def run(
@@ -195,9 +202,14 @@ def _fields(
         items = [(band, sources[band], nodes[coarse.mesh.spacing, band]) for band in around]
         around = dict(zip(around, run_all(_environment, items, surroundings, tile), strict=True))
     return [
-        {band: _Field(nodes[atmosphere.mesh.spacing, band], around[band]) for band in names}
+        {band: _field(atmosphere.mesh, nodes[atmosphere.mesh.spacing, band], around[band]) for band in names}
         for atmosphere, names in zip(atmospheres, bands, strict=True)
     ]
+
+
+def _field(mesh: Mesh, nodes: np.ndarray, around: np.ndarray | None) -> _Field:
+    ratio = ENVIRONMENT // round(mesh.grid.resolution)
+    return _Field(None if around is None else Environment(around, ratio), Nodes(nodes, mesh.cell))
 
 
 def _write(
@@ -318,7 +330,8 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
     clear = around.clear & (stored > 0)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
-    invert(stored, around.density_factor, around.excess, None, 1, nodes, around.atmosphere.mesh.cell, 0, boa, counts)
+    block = Block(stored, around.density_factor, around.excess)
+    invert(block, None, Nodes(nodes, around.atmosphere.mesh.cell), 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
     mean = tile.clear_ground(band, middle)
@@ -343,9 +356,8 @@ def _invert(
         column = block_mean(read(wvp, WVP, WVP.name, slice(rows.start * n, rows.stop * n)), n)
         excess = _excess(atmosphere, thin, column, rows.start)
     boa, counts = np.empty(stored.shape, kind.dtype), np.empty((*stored.shape[:2], 3), np.int64)
-    ratio, cell = ENVIRONMENT // resolution, CELL[resolution]
     for k, field in enumerate(fields.values()):
-        invert(stored[k], thin, excess, field.environment, ratio, field.nodes, cell, rows.start, boa[k], counts[k])
+        invert(Block(stored[k], thin, excess), field.environment, field.nodes, rows.start, boa[k], counts[k])
     return boa, counts.sum(axis=1)
 
 

@@ -1,6 +1,6 @@
 """Scene classification: clouds, shadows, snow, water and the rest, after the rules of Sen2Cor 2.8."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +13,10 @@ from steps.classification.classify import BANDS, absorption, classify, fill_maps
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
 from steps.classification.haze import Haze, Overview, find_haze
-from steps.classification.images import Bands, Maps
-from steps.classification.improved import IMPROVEMENTS, UNSEEN, Improvement, Refinements, agree
+from steps.classification.images import Bands, Image, Maps, Reader
+from steps.classification.improved import IMPROVEMENTS, Improvement, Refinements, agree
 from steps.classification.interface import classify_scene
-from steps.classification.parallax import REACH
+from steps.classification.parallax import REACH, UNSEEN
 from steps.classification.vapour import Vapour, air_mass, find_vapour, limits, read_vapour
 from steps.core.cli import cli
 from steps.core.errors import StepError
@@ -122,22 +122,14 @@ def run(
     missing = np.zeros(grid.shape, np.bool_)
     given = {"water_bodies": water_bodies, "land_cover": land_cover, "snow_condition": snow_condition}
     layers, defaults = read_layers(given, grid)
-    water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
-    ground = tags_of(terrain, TERRAIN)
+    elevation = float(tags_of(terrain, TERRAIN)["tile_elevation_mean"])
     made = IMPROVEMENTS if improvements is None else tuple(improvements)
     haze = None
     if mode == "improved" and "haze" in made and aerosol_model:
         tile = tile_stack, tile_classification, tile_aot, angles
-        haze = _haze(tile, scene, table_of(aerosol_model), float(ground["tile_elevation_mean"]) * 1e-3, threads)
-
-    def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
-        bands = _read_bands(stack, rows, grid, names, haze)
-        missing[rows] |= bands.nodata
-        # No rule shall draw conclusions from what is defective, for its neighbours.
-        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
-        heights = _read_terrain(terrain, rows, scene) if "dem" in ground else (None, None, None)
-        return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
-
+        haze = _haze(tile, scene, table_of(aerosol_model), elevation * 1e-3, threads)
+    read_rows = _reader(stack, terrain, scene, haze, layers, flags, missing)
+    image = Image(read_rows, grid.shape, round(grid.resolution))
     refinements = None
     if mode == "improved":
         displaced = _displaced_in(stack, toa_10m, grid, scene, threads) if "parallax" in made and toa_10m else None
@@ -149,11 +141,10 @@ def run(
     if tile_vapour:
         found = read_vapour(tile_vapour, grid, scene)
     else:
-        believed = limits(scene.auxiliary.water_vapour, float(ground["tile_elevation_mean"]), scene.sun_zenith)
-        found = find_vapour(read_rows, grid.shape, round(grid.resolution), table, believed, threads)
+        believed = limits(scene.auxiliary.water_vapour, elevation, scene.sun_zenith)
+        found = find_vapour(image, table, believed, threads)
     scl, cloud, snow, shadow_found = classify(
-        read_rows, grid.shape, round(grid.resolution), scene.sun_zenith, scene.sun_azimuth,
-        vapour=found, table=table,
+        image, (scene.sun_zenith, scene.sun_azimuth), vapour=found, table=table,
         land_cover=layers["land_cover"], snow_possible=snow_possible, refinements=refinements, threads=threads,
     )  # fmt: skip
     scl = _finished(scl, flags, missing, median_filter)
@@ -186,6 +177,30 @@ def _check_grids(stack: Path, grid: Grid, mask: Path | None, terrain: Path) -> N
     for path, kind in ((mask, MASK), (terrain, TERRAIN)):
         if path and grid_of(path, kind) != grid:
             raise StepError(f"{path}: its grid is not that of {stack}; delete both and run the stages that make them")
+
+
+def _reader(
+    stack: Path,
+    terrain: Path,
+    scene: Scene,
+    haze: Haze | None,
+    layers: Mapping[str, np.ndarray | None],
+    flags: np.ndarray,
+    missing: np.ndarray,
+) -> Reader:
+    """Return a reader of bands and maps, which marks in `missing` where there are no data."""
+    water, sea = layers["water_bodies"], sea_without_snow(layers["snow_condition"])
+    with_dem, grid = "dem" in tags_of(terrain, TERRAIN), grid_of(stack, TOA)
+
+    def read_rows(rows: slice, names: Set[str]) -> tuple[Bands, Maps]:
+        bands = _read_bands(stack, rows, grid, names, haze)
+        missing[rows] |= bands.nodata
+        # No rule shall draw conclusions from what is defective, for its neighbours.
+        bands.nodata[flags[rows] & MASK_DEFECTIVE != 0] = True
+        heights = _read_terrain(terrain, rows, scene) if with_dem else (None, None, None)
+        return bands, fill_maps(bands.nodata.shape, *heights, *(a if a is None else a[rows] for a in (water, sea)))
+
+    return read_rows
 
 
 def _finished(scl: np.ndarray, flags: np.ndarray, missing: np.ndarray, median_filter: int) -> np.ndarray:

@@ -44,19 +44,19 @@ def run(products: Path, scenes: Path = BENCH, names: list[str] | None = None, th
         raise StepError(f"{scenes}: has no scene '{min(unknown)}'; choose of {', '.join(recipes)}")
     wanted = [recipes[name] for name in names or recipes]
     folders = [products.parent / recipe.name for recipe in wanted]
-    missing = [(r, f) for r, f in zip(wanted, folders, strict=True) if facts_of(f).get("digest") != r.digest]
+    missing = [(r, f) for r, f in zip(wanted, folders, strict=True) if record_of(f).get("digest") != r.digest]
     if threads > 1 and len(missing) > 1:
         with ProcessPoolExecutor(threads) as pool:
             list(pool.map(_write, *zip(*missing, strict=True)))
     else:
         for recipe, folder in missing:
             _write(recipe, folder)
-    paths = [(folder / f"{facts_of(folder)['product']}.SAFE").absolute() for folder in folders]
+    paths = [(folder / f"{record_of(folder)['product']}.SAFE").absolute() for folder in folders]
     with atomic(products) as part:
         part.write_text("input\n" + "".join(f"{path}\n" for path in paths), encoding="utf-8")
 
 
-def facts_of(folder: Path) -> dict:
+def record_of(folder: Path) -> dict:
     """Return what `scene.json` of a scene's folder says, nothing if it is not there."""
     path = folder / "scene.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

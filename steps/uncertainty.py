@@ -12,6 +12,7 @@ import numpy as np
 
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.inversion_kernel import Environment, Nodes
 from steps.atmosphere.lut import LookUpTable, load_table, table_of
 from steps.atmosphere.models import main_model, other_aerosol_model
 from steps.atmosphere.relief import CELL, Mesh, filled
@@ -57,6 +58,24 @@ logger = logging.getLogger(__name__)
 
 #: Rows at a time: a multiple of the tile height of a raster.
 _ROWS = 1536
+
+
+class _Maps(NamedTuple):
+    """What is known of the atmosphere over a scene.
+
+    Attributes
+    ----------
+    elevation, aot, wvp
+        Stored numbers at 20 m.
+    aot_uncertainty, cells
+        How well the aerosol is known, in cells of the whole tile, and their grid.
+    """
+
+    elevation: np.ndarray
+    aot: np.ndarray
+    wvp: np.ndarray
+    aot_uncertainty: np.ndarray
+    cells: Grid
 
 
 class _State(NamedTuple):
@@ -148,11 +167,18 @@ def run(
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
     model = model_share(read_document(aerosol_model, ChosenAerosol).probability)
     inputs = replace(INPUTS, aot550=(float(known.max()), 0.0), model=model)
-    ground, thickness, column = read(terrain, TERRAIN, "elevation"), read(aot, AOT, AOT.name), read(wvp, WVP, WVP.name)
+    maps = _Maps(
+        read(terrain, TERRAIN, "elevation"),
+        read(aot, AOT, AOT.name),
+        read(wvp, WVP, WVP.name),
+        known,
+        grid_of(aot_uncertainty, AOT_UNCERTAINTY),
+    )
     clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
     )
+    ranges = elevations, aots, columns
     models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other.table.aerosol}
     logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
     for source, target, gains in zip(boa, uncertainty, gain or itertools.repeat(None, len(boa)), strict=True):
@@ -164,17 +190,7 @@ def run(
         mesh, around_clear = Mesh(grid, CELL[round(grid.resolution)]), None
         if clear is not None:
             around_clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
-        at_nodes = replace(inputs, aot550=(_in_cells(known, grid_of(aot_uncertainty, AOT_UNCERTAINTY), mesh), 0.0))
-        state = _State(
-            mesh,
-            _at_nodes(ground, TERRAIN.nodata, mesh) * 1e-3,
-            _at_nodes(thickness, AOT.nodata, mesh) * AOT.scale,
-            _at_nodes(column, WVP.nodata, mesh) * WVP.scale,
-            (elevations, aots, columns),
-            with_dem,
-            vapour_by_b09,
-            at_nodes,
-        )
+        state = _state(mesh, maps, ranges, with_dem, vapour_by_b09, inputs)
         bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
@@ -183,11 +199,34 @@ def run(
                     around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
                 gained = read(gains, GAIN, band) if gains else None
-                _write_band(output, band, stored, around, nodes, gained, mesh, pool)
+                _write_band(output, band, stored, around, nodes, gained, pool)
 
 
-def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> np.ndarray:
-    """Return the nodes' numbers of one band, under the aerosol model of the inversion and another one."""
+def _state(
+    mesh: Mesh,
+    maps: _Maps,
+    ranges: tuple[np.ndarray, ...],
+    with_dem: bool,
+    vapour_by_b09: bool,
+    inputs: InputUncertainties,
+) -> _State:
+    """Return the state of the atmosphere at the nodes, at which the aerosol is as uncertain as around there."""
+    places = (maps.cells.top - mesh.y, mesh.x - maps.cells.left)
+    of_aot = interpolate(maps.aot_uncertainty, *(v / maps.cells.resolution - 0.5 for v in places))
+    return _State(
+        mesh,
+        _at_nodes(maps.elevation, TERRAIN.nodata, mesh) * 1e-3,
+        _at_nodes(maps.aot, AOT.nodata, mesh) * AOT.scale,
+        _at_nodes(maps.wvp, WVP.nodata, mesh) * WVP.scale,
+        ranges,
+        with_dem,
+        vapour_by_b09,
+        replace(inputs, aot550=(of_aot, 0.0)),
+    )
+
+
+def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjacency: bool) -> Nodes:
+    """Return the coefficients of one band, under the aerosol model of the inversion and another one."""
     mesh, scene = state.mesh, tile.scene
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
@@ -196,12 +235,7 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     if band == "B09" and state.vapour_by_b09:
         inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
     terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
-    return variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs)
-
-
-def _in_cells(known: np.ndarray, cells: Grid, mesh: Mesh) -> np.ndarray:
-    """Return the numbers of a raster of cells at the nodes."""
-    return interpolate(known, *((v / cells.resolution - 0.5) for v in (cells.top - mesh.y, mesh.x - cells.left)))
+    return Nodes(variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs), mesh.cell)
 
 
 def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
@@ -220,22 +254,22 @@ def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarra
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))
 
 
-def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> np.ndarray:
-    """Return the reflectance of the surroundings of each pixel of 60 m."""
-    stored = block_mean(stored, stored.shape[0] // clear.shape[0])
+def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> Environment:
+    """Return the surroundings of each pixel of 60 m."""
+    ratio = stored.shape[0] // clear.shape[0]
+    stored = block_mean(stored, ratio)
     clear, middle = clear & (stored > 0), tile.middle(band)
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
-    return environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
+    around = environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
+    return Environment(around, ratio)
 
 
-def _write_band(output, band, stored, around, nodes, gain, mesh: Mesh, pool) -> None:
-    ratio = round(ENVIRONMENT / mesh.grid.resolution)
-
+def _write_band(output, band, stored, around: Environment | None, nodes: Nodes, gain, pool) -> None:
     def block(rows: slice) -> tuple[slice, np.ndarray]:
         result = np.empty_like(stored[rows])
-        standard_uncertainty(stored[rows], around, ratio, nodes, mesh.cell, rows.start, result)
+        standard_uncertainty(stored[rows], around, nodes, rows.start, result)
         if gain is not None:
             through_terrain(stored[rows], gain[rows], result)
         return rows, result

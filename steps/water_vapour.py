@@ -1,15 +1,16 @@
 """Column water vapour, from its absorption in B09."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from steps.atmosphere.air_map import Pixels, write_air_map
-from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.inversion_kernel import Block, Nodes, density_factor, invert
 from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable, table_of
+from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
 from steps.classification.classes import clear_ground, is_one_of
@@ -133,7 +134,7 @@ def run(
     if mask_20m and terrain_20m:
         pixels = Pixels.of(mask_20m, terrain_20m)
     with workers(backend, threads, scheduler) as run_all:
-        mean = write_air_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all, method=source)
+        mean = write_map(wvp, WVP, field, grid, pixels, (LOWEST, HIGHEST), run_all, method=source)
     result = WaterVapourReport(source, float(column if mean is None else mean), percent, defaults)
     for sentence in result.defaults:
         logger.warning("%s", sentence)
@@ -206,12 +207,37 @@ def _retrieve(
         nodes = inversion_nodes(
             atmospheres[band], elevation_nodes, profile, np.full(elevation_nodes.shape, column), level
         )
-        invert(stored[band], thin, None, None, 1, nodes, mesh.cell, 0, surface, counts)
+        invert(Block(stored[band], thin), None, Nodes(nodes, mesh.cell), 0, surface, counts)
         return np.log(
             np.maximum(surface * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET), np.float32(1e-4))
         )
 
-    result = np.full(elevation.shape, np.nan, np.float32)
+    result, reference = _column(log_reflectance, elevation.shape)
+    lacking = np.any([values == 0 for values in stored.values()], axis=0)
+    result[(reference < np.log(_DARKEST)) | lacking] = np.nan
+    return result
+
+
+def _column(
+    log_reflectance: Callable[[str, float], np.ndarray], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column under which B09 is as bright as it should be, and how bright that is.
+
+    Parameters
+    ----------
+    log_reflectance
+        Logarithm of the surface reflectance of a band under a column, g/cm2.
+    shape
+        Rows and columns.
+
+    Returns
+    -------
+    column
+        G/cm2, NaN where none of `_COLUMNS` and those between them does.
+    reference
+        Logarithm of the reflectance that B09 should have, by B07, B8A and B11, under the last of `_COLUMNS`.
+    """
+    result = np.full(shape, np.nan, np.float32)
     # Water vapour hardly counts in B8A: a parabola in the column's root through three does.
     few = _COLUMNS[:: (_COLUMNS.size - 1) // 2]
     references = np.stack([log_reflectance("B8A", column) for column in few])
@@ -229,9 +255,7 @@ def _retrieve(
             fraction = previous[crossed] / (previous - excess)[crossed]
             result[crossed] = (last + fraction * (root - last)) ** 2
         previous, last = excess, root
-    lacking = np.any([values == 0 for values in stored.values()], axis=0)
-    result[(reference < np.log(_DARKEST)) | lacking] = np.nan
-    return result
+    return result, reference
 
 
 def _filled(retrieved: np.ndarray, valid: int, pixel: float) -> np.ndarray | None:

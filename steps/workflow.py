@@ -99,7 +99,7 @@ def recorded_parameters(params: Mapping, places: Mapping[str, str]) -> dict[str,
     return recorded
 
 
-def product_of(path: str, store: Store = Store()) -> str:  # noqa: B008  (it is never changed)
+def product_of(path: str, store: Store) -> str:
     """Return the name of the Level-2A product that is made of an input; `store` tells how addresses are reached."""
     if path == "demo":
         return l2a_name(DEMO_PRODUCT)
@@ -110,7 +110,11 @@ def product_of(path: str, store: Store = Store()) -> str:  # noqa: B008  (it is 
     return l2a_name(product_name(Path(path)))
 
 
-def l1c_products(given: str, demo: str, store: Store = Store()) -> tuple[dict[str, str], dict[str, str]]:  # noqa: B008
+def l1c_products(
+    given: str,
+    demo: str,
+    store: Store = Store(),  # noqa: B008  (it is never changed)
+) -> tuple[dict[str, str], dict[str, str]]:
     """Return the L1C product of each Level-2A product by its name, and what is wrong with others of a table by path.
 
     Parameters

@@ -14,6 +14,7 @@ from steps.core.rasters import Grid, Kind, check_space, grid_of, read, row_block
 from steps.l1c.documents import Xml
 from steps.l1c.formats import open_product
 from steps.l1c.grib import Message
+from steps.l1c.masks import MASK_LAYERS
 from steps.l1c.metadata import granule_of, masks_of
 from steps.l1c.protocol import Product
 from steps.l2a import eopf
@@ -21,7 +22,7 @@ from steps.l2a.documents import Sources, read_sources
 from steps.l2a.eopf_angles import write_angles
 from steps.l2a.eopf_attributes import attributes
 from steps.l2a.maps import from_20m
-from steps.l2a.masks import LAYERS, Layers, Masks, present_masks
+from steps.l2a.masks import Layers, Masks, present_masks
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS, PIXEL_SIZE
 from steps.sentinel2.footprint import footprint
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, WVP
@@ -153,7 +154,7 @@ def _write_masks(writer: eopf.EopfWriter, source: Product, sources: Sources, sce
     for kind, band, layers in images:
         grid = scene.part.at(PIXEL_SIZE.get(band, 60))
         array = writer.image(eopf.mask_path(kind, band), grid, **eopf.of_mask(kind, band))
-        array[...] = _packed(layers() or (), LAYERS[kind])
+        array[...] = _packed(layers() or (), MASK_LAYERS[kind])
 
 
 def _packed(layers: Layers, count: int) -> np.ndarray:

@@ -16,13 +16,23 @@ import numpy as np
 from test_scene_classification import make_scene
 
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert
+from steps.atmosphere.inversion_kernel import (
+    COEFFICIENTS,
+    POWERS,
+    Block,
+    Environment,
+    Nodes,
+    column_excess,
+    density_factor,
+    invert,
+)
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.table import build_table
 from steps.atmosphere.uncertainty_kernel import ENVIRONMENT_TERMS, SURFACE_TERMS, standard_uncertainty
-from steps.classification.classify import BANDS, classify, fill_maps, find_displaced
-from steps.classification.images import Bands, reflectance
+from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced
+from steps.classification.images import Bands, Image, reflectance
 from steps.classification.improved import IMPROVEMENTS, Refinements
+from steps.classification.vapour import find_vapour, limits
 from steps.core.rasters import Grid, write
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import ANGLES, MASK, TERRAIN, TOA
@@ -78,10 +88,12 @@ def inversion():
             ("inversion with water vapour of each pixel", excess, None),
             ("inversion with both", excess, environment),
         ):
-            seconds = best(lambda x=thin, v=vapour, a=around: invert(toa, x, v, a, 6, nodes, CELL, 0, boa, counts))
+            block, at = Block(toa, thin, vapour), Nodes(nodes, CELL)
+            surroundings = None if around is None else Environment(around, 6)
+            seconds = best(lambda b=block, e=surroundings, n=at: invert(b, e, n, 0, boa, counts))
             report(name + ground, seconds, "pixel", pixels)
     terms = random.uniform(1e3, 1e6, (*nodes.shape[:2], SURFACE_TERMS * ENVIRONMENT_TERMS)).astype("f4")
-    seconds = best(lambda: standard_uncertainty(toa, environment, 6, terms, CELL, 0, boa))
+    seconds = best(lambda: standard_uncertainty(toa, Environment(environment, 6), Nodes(terms, CELL), 0, boa))
     report("uncertainty", seconds, "pixel", pixels)
 
 
@@ -154,11 +166,13 @@ def _classify(stored, improvements):
             nodata = np.zeros((CLASSIFIED, CLASSIFIED), np.bool_)
             read = lambda rows: [reflectance(stored[b][rows], nodata[rows]) for b in ("B07", "B8A", "B8A")]  # noqa: E731
             displaced = find_displaced(read, nodata.shape, 2)
-            refinements = Refinements(
-                improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0, 60
-            )
+            refinements = Refinements(improvements, np.array([[(1.4, -0.5)]]), nodata.view(np.uint8), displaced, 30.0)
+        image = Image(read_rows, (CLASSIFIED, CLASSIFIED), 20)
+        table = absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
         options = {"land_cover": None, "snow_possible": True, "refinements": refinements, "threads": 2}
-        classify(read_rows, (CLASSIFIED, CLASSIFIED), 20, 55.0, 160.0, **options)
+        classify(
+            image, (55.0, 160.0), vapour=find_vapour(image, table, limits(None, 0, 55.0), 2), table=table, **options
+        )
 
     return best(compute, 2)[1]
 

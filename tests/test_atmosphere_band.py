@@ -16,7 +16,7 @@ from steps.atmosphere.interface import cached_table
 from steps.atmosphere.inversion import surface_reflectance
 from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path
-from steps.atmosphere.responses import DATA, cell_weights
+from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.scattering import (
     cos_scattering_angle,
     delta_m,
@@ -27,6 +27,7 @@ from steps.atmosphere.scattering import (
 from steps.atmosphere.solver import solve
 from steps.atmosphere.table import AOT, ELEVATION, GAUSS, MODES, SUN_ZENITH, VIEW_ZENITH, build_table
 from steps.atmosphere.tables import (
+    DATA,
     STANDARD_PRESSURE,
     aerosol_model,
     gases,

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, POWERS, column_excess, density_factor, invert, upsample_row
+from steps.atmosphere.inversion_kernel import (
+    COEFFICIENTS,
+    POWERS,
+    Block,
+    Environment,
+    Nodes,
+    column_excess,
+    density_factor,
+    invert,
+    upsample_row,
+)
 from steps.core.mesh import cell_moments, interpolate
 
 SHAPE, CELL = (75, 131), 32  # four rows share coefficients
@@ -28,10 +38,11 @@ def pixels():
 
 def inverted(toa, air, excess, environment, nodes, ratio=3, blocks=((0, 75),), dtype="u2"):
     boa, counts = np.empty(toa.shape, dtype), np.empty((toa.shape[0], 3), "i8")
+    around = None if environment is None else Environment(environment, ratio)
     for first, last in blocks:
         rows = slice(first, last)
         block = [None if v is None else v[rows] for v in (toa, air, excess)]
-        invert(*block, environment, ratio, nodes, CELL, first, boa[rows], counts[rows])
+        invert(Block(*block), around, Nodes(nodes, CELL), first, boa[rows], counts[rows])
     return boa, counts
 
 

@@ -15,6 +15,7 @@ from steps.classification import cloud_heights, parallax
 from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
 from steps.classification import signs as looks
+from steps.classification.ground import ground_without_parallax
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
@@ -332,7 +333,7 @@ def test_glint_is_no_ground():
     scl, displaced, signs = np.full((40, 40), 6, "u1"), np.zeros((40, 40), "u1"), np.zeros((40, 40), "u1")
     scl[10:20, 10:20], scl[10:20, 25:35] = 8, 9
     signs[:, :22] = looks.LIKE_WATER
-    improved.ground_without_parallax(scl, displaced, signs)
+    ground_without_parallax(scl, displaced, signs)
     expected = np.full((40, 40), 6)
     expected[10:20, 25:35] = 5
     np.testing.assert_array_equal(scl, expected)

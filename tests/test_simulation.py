@@ -22,7 +22,7 @@ from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import MASK_DEFECTIVE
 from steps.sentinel2.scene import SpectralResponse
 from steps.simulation import auxiliary, clouds, forward, particles, recipe, relief, scattering, scene, surroundings
-from steps.simulation.banding import BandAir, sample
+from steps.simulation.banding import SimulatedAtmosphere, sample
 from steps.simulation.gases import Gases
 from steps.simulation.product import digital_numbers, write_safe
 
@@ -68,7 +68,7 @@ def gas():
 def test_light_in_a_band_is_the_sum_over_its_wavelengths(air, gas, start, end):
     """Each of the formula's parts, at one node, line by line and with loops."""
     response = SpectralResponse(start, 10, (0, *np.linspace(0.5, 1, (end - start) // 10 - 1), 0))
-    found = BandAir(response, air, gas, SUN).coefficients(VIEW, TURN, np.array([1.0, 2.0]))
+    found = SimulatedAtmosphere(response, air, gas, SUN).coefficients(VIEW, TURN, np.array([1.0, 2.0]))
     mu, muv = np.cos(np.radians([SUN, VIEW]))
     parts = dict.fromkeys(("path", "sun", "sky", "around"), 0.0)
     total = 0.0

@@ -349,12 +349,12 @@ def test_scenes_without_ground(tmp_path, code, size):
     nodata = np.full(scene.grid.at(20).shape, code == 0)
     surfaces = dict.fromkeys((*OUTPUT_BANDS[20], "B09"), 0.7)
     stack = scene.write_toa(tmp_path / "stack.tif", 20, surfaces, 0.2, 2.0, nodata)
-    _, facts = run_aerosol(scene, stack)
-    assert facts["method"] == "CLIMATOLOGY"
-    aot, facts = run_aerosol(scene, stack, method="fixed")
-    assert facts["method"] == "FIXED"
-    column, facts = run_water_vapour(scene, stack)
-    assert facts["method"] == "FIXED"
+    _, report = run_aerosol(scene, stack)
+    assert report["method"] == "CLIMATOLOGY"
+    aot, report = run_aerosol(scene, stack, method="fixed")
+    assert report["method"] == "FIXED"
+    column, report = run_water_vapour(scene, stack)
+    assert report["method"] == "FIXED"
     boa, report = run_reflectance(scene, stack, 20, adjacency=True)
     retrieved = values(boa, BOA, "B04")
     if code == 0:

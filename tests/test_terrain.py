@@ -17,7 +17,7 @@ from steps.dem import run as describe
 from steps.sentinel2.kinds import AOT, BOA, CLASSIFICATION, GAIN, TERRAIN, UNROUNDED_BOA
 from steps.sentinel2.reports import SceneMeans, Span
 from steps.sentinel2.scene_classes import CLOUD_HIGH, VEGETATION
-from steps.terrain.correction import Light, correct_terrain, relative_irradiance
+from steps.terrain.correction import Downward, Lie, Light, SkyTerms, correct_terrain, relative_irradiance
 from tests.test_dem import GRID, write_scene, write_tile
 
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -102,8 +102,8 @@ def relative(cos_incidence, cos_slope, lit, sky_view, transmittance, direct, alb
     sun = (max(cos_incidence, 0.0) / sun_cosine if lit else 0.0) - 1
     u, v = cos_incidence - cos_slope * sun_cosine, 1 - cos_slope
     opening = sky_view / (1 - v / 2) - 1
-    lie = [np.float64(number) for number in (sun, opening, 1 - sky_view, u, v)]
-    return relative_irradiance(*lie, transmittance, direct, albedo, *sky, around)
+    lie = Lie(*(np.float64(number) for number in (sun, opening, 1 - sky_view, u, v)))
+    return relative_irradiance(lie, Downward(transmittance, direct, albedo), SkyTerms(*sky), around)
 
 
 def test_irradiance_is_the_equation_of_the_paper():

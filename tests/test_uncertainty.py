@@ -16,6 +16,7 @@ from steps import publish_cog as publish_cog
 from steps import uncertainty, write_cog
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
+from steps.atmosphere.inversion_kernel import Environment, Nodes
 from steps.atmosphere.models import other_aerosol_model
 from steps.atmosphere.scene import Coefficients, geometry
 from steps.atmosphere.uncertainty import (
@@ -210,12 +211,13 @@ def test_kernel_against_numpy(cell, ratio, shape, adjacency):
     fine = None if around is None else np.kron(around, np.ones((ratio, ratio)))
     expected = slow_uncertainty(boa, fine, nodes, cell)
     got = np.empty_like(boa)
-    standard_uncertainty(boa, around, ratio, nodes, cell, 0, got)
+    inputs = None if around is None else Environment(around, ratio), Nodes(nodes, cell)
+    standard_uncertainty(boa, *inputs, 0, got)
     np.testing.assert_array_equal(got == 0, boa == 0)
     np.testing.assert_allclose(got.astype("f8"), expected, atol=0.51, rtol=1e-5)
     parts = np.empty_like(boa)
     for rows in (slice(0, 17), slice(17, shape[0])):
-        standard_uncertainty(boa[rows], around, ratio, nodes, cell, rows.start, parts[rows])
+        standard_uncertainty(boa[rows], *inputs, rows.start, parts[rows])
     np.testing.assert_array_equal(parts, got)
 
 

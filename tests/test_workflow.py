@@ -371,7 +371,8 @@ def test_every_rule_calls_its_step_as_the_step_is_defined(tmp_path):
         ["products", "compile_kernels", "simulate", "atmosphere_data", *(f"benchmark_{name}" for name in benchmarks)]
     )
     mine = f"--configfile mine.yaml --printshellcmds -- {targets}"
-    more = f"--printshellcmds -- {targets}", f"plan=products {mine}", "--configfile far.yaml --printshellcmds"
+    elsewhere = "--configfile far.yaml --printshellcmds -- products benchmark_stages"
+    more = f"--printshellcmds -- {targets}", f"plan=products {mine}", elsewhere
     for arguments in (mine, *more):
         plan = checkout.dry_run(arguments).stdout
         for command in re.findall(r"^Shell command: (python -m .*)$", plan, re.M):

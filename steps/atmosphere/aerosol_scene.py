@@ -15,7 +15,7 @@ from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
 from steps.atmosphere.inversion import environment_share
-from steps.atmosphere.inversion_kernel import density_factor, invert
+from steps.atmosphere.inversion_kernel import Block, Nodes, density_factor, invert
 from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
@@ -316,7 +316,7 @@ def _dark_vegetation(
     thin = None if level is not None else density_factor(retrieval.elevation)
     swir = read(retrieval.stack, TOA, "B12")
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
-    invert(swir, thin, None, None, 1, nodes, retrieval.cell, 0, surface, counts)
+    invert(Block(swir, thin), None, Nodes(nodes, retrieval.cell), 0, surface, counts)
     dark = np.empty(swir.shape, np.uint8)
     clouds = retrieval.near_cloud, retrieval.ratio
     dark_vegetation(red, nir, surface, retrieval.classes, *clouds, retrieval.cos_incidence, dark)

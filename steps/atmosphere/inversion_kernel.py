@@ -60,13 +60,46 @@ _WHOLE = (np.float32(0),)
 _FUSED = {"contract"}
 
 
-class _Block(NamedTuple):
-    """The pixels to invert, as `invert` takes them, and the upsampled rows of their surroundings."""
+class Block(NamedTuple):
+    """The pixels of a block of rows.
+
+    Attributes
+    ----------
+    toa
+        Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width), no wider than 65535.
+    density
+        Stored density factor of the air (uint16, from `density_factor`), same shape; None over level ground, for which
+        the nodes' polynomials have to be constant.
+    excess
+        Excess of water vapour (int16, from `column_excess`), same shape; None where the nodes' column is enough.
+    """
 
     toa: np.ndarray
-    density: np.ndarray | None
-    excess: np.ndarray | None
-    surroundings: np.ndarray | None
+    density: np.ndarray | None = None
+    excess: np.ndarray | None = None
+
+
+class Environment(NamedTuple):
+    """The reflectance of the surroundings of a whole scene (float32), of pixels that are `ratio` times larger."""
+
+    reflectance: np.ndarray
+    ratio: int
+
+
+class Nodes(NamedTuple):
+    """What the atmosphere does to one band of a scene, at the nodes of a mesh.
+
+    Attributes
+    ----------
+    coefficients
+        Shape (node rows, node columns, coefficients), float32: node (0, 0) is at the scene's upper left corner, the
+        next one `cell` pixels on, the last one at or beyond the edge.
+    cell
+        Pixels between nodes; the innermost loops are fastest with multiples of 64.
+    """
+
+    coefficients: np.ndarray
+    cell: int
 
 
 class _Middle(NamedTuple):
@@ -183,7 +216,7 @@ def column_excess(water_vapour, density, column, cell, first_row, excess):
     water_vapour
         Stored column (uint16, 0.001 g/cm2, 0 = that of the nodes), shape (rows, width).
     density, cell, first_row
-        As for `invert`.
+        As in `Block` and `Nodes`, and for `invert`.
     column
         At the nodes, shape (node rows, node columns, 1), float32: root of g/cm2 at the elevation of density factor 1
         (sea level), or over level ground (`density` None) above that.
@@ -288,12 +321,12 @@ def _boa(toa, surroundings, near, i, j, signal, total, root, albedo, like):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def _rows(block, near, rows, middle, boa):
-    # Four rows of pixels; `near` is what `_bracket` gives for each. Scalars and unsigned indices (never counted from
-    # the end) are what lets the compiler make vector code; slices of the rows would do that too, but counting the
-    # references to them takes as long as the pixels. One polynomial after the other, for all rows: fewer coefficients
-    # have to be at hand at a time.
-    toa, density, excess, surroundings = block
+def _rows(block, surroundings, near, rows, middle, boa):
+    # Four rows of pixels; `surroundings` are upsampled rows, and `near` is what `_bracket` gives for each row. Scalars
+    # and unsigned indices (never counted from the end) are what lets the compiler make vector code; slices of the rows
+    # would do that too, but counting the references to them takes as long as the pixels. One polynomial after the
+    # other, for all rows: fewer coefficients have to be at hand at a time.
+    toa, density, excess = block
     line, slope, cell, ramp = middle
     like = boa.dtype.type(0)
     a, b, c, d = rows
@@ -334,38 +367,28 @@ def _count(boa, counts):
 
 
 @njit(cache=True, nogil=True, fastmath=_FUSED)
-def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def invert(block, environment, nodes, first_row, boa, counts):
     """Invert a block of rows to surface reflectance.
 
     Parameters
     ----------
-    toa
-        Stored top-of-atmosphere reflectance (uint16, 0 = no data), shape (rows, width), no wider than 65535.
-    density
-        Stored density factor of the air (uint16, from `density_factor`), same shape; None over level ground, for which
-        the nodes' polynomials have to be constant.
-    excess
-        Excess of water vapour (int16, from `column_excess`), same shape; None where the nodes' column is enough.
+    block
+        `Block`.
     environment
-        Reflectance of the surroundings (float32) of pixels that are `ratio` times larger, of the whole scene; None
-        for a uniform surface, whose surroundings reflect as much as the pixel itself.
-    ratio
-        See `environment`.
+        `Environment`; None for a uniform surface, whose surroundings reflect as much as the pixel itself.
     nodes
-        Shape (node rows, node columns, `COEFFICIENTS`), float32, for stored numbers: node (0, 0) is at the scene's
-        upper left corner, the next one `cell` pixels on, the last one at or beyond the edge.
-    cell
-        Pixels between nodes, a multiple of `rows_together`; the innermost loop is fastest with multiples of 64.
+        `Nodes` with `COEFFICIENTS`, for stored numbers; their `cell` is a multiple of `rows_together`.
     first_row
         Row of the scene that the block begins with, a multiple of `rows_together`.
     boa
         Output: stored surface reflectance (uint16, or float32 to keep fractions; 0 = no data, limited to 1-32767),
-        shape of `toa`.
+        shape of the block.
     counts
         Output, shape (rows, 3), int64: valid pixels of each row, those below zero reflectance, and the sum of their
         stored numbers.
     """
-    line = np.empty((nodes.shape[1], nodes.shape[2]), np.float32)
+    toa, (coefficients, cell) = block.toa, nodes
+    line = np.empty((coefficients.shape[1], coefficients.shape[2]), np.float32)
     slope = np.zeros_like(line)
     buffers, held = np.empty((8, toa.shape[1]), np.float32), np.full(8, -1)
     ramp = np.arange(cell).astype(np.float32) + _HALF
@@ -375,17 +398,18 @@ def invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa
         last = min(i + together, toa.shape[0]) - 1  # it comes again if there are fewer than four, as at 60 m
         a, b, c, d = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
         rows = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
-        _interpolated(nodes, first_row + i + 0.5 * together, cell, line, slope)
+        _interpolated(coefficients, first_row + i + 0.5 * together, cell, line, slope)
         if environment is None:
             near = none, none, none, none
-            _rows(_Block(toa, density, excess, None), near, rows, middle, boa)
+            _rows(block, None, near, rows, middle, boa)
         else:
+            reflectance, ratio = environment
             near = (
-                _bracket(environment, first_row + a, ratio, buffers, held),
-                _bracket(environment, first_row + b, ratio, buffers, held),
-                _bracket(environment, first_row + c, ratio, buffers, held),
-                _bracket(environment, first_row + d, ratio, buffers, held),
+                _bracket(reflectance, first_row + a, ratio, buffers, held),
+                _bracket(reflectance, first_row + b, ratio, buffers, held),
+                _bracket(reflectance, first_row + c, ratio, buffers, held),
+                _bracket(reflectance, first_row + d, ratio, buffers, held),
             )
-            _rows(_Block(toa, density, excess, buffers), near, rows, middle, boa)
+            _rows(block, buffers, near, rows, middle, boa)
         for k in range(i, last + 1):
             _count(boa[k], counts[k])

@@ -10,6 +10,7 @@ import numpy as np
 from steps.atmosphere.inversion_kernel import DENSITY_HEIGHT, DENSITY_ONE, POWERS, density_factor
 from steps.core.mesh import cell_moments
 from steps.core.rasters import Grid
+from steps.sentinel2.kinds import TERRAIN
 
 #: Scale height of aerosol and water vapour, km (6S, Vermote et al. 1997, has 2 km for aerosol; the column of water
 #: vapour in the US 1962 and mid-latitude summer standard atmospheres falls to 0.65 and 0.61 within 1 km).
@@ -83,12 +84,12 @@ class Mesh:
         known = (number > 0) & (relief.mean_column_scaling > 0)
         return filled(mean / np.where(known, relief.mean_column_scaling, 1), known)
 
-    def elevation(self, elevation: np.ndarray, nodata: int = -32768) -> "Relief":
+    def elevation(self, elevation: np.ndarray) -> "Relief":
         """Return the relief (km) around each node of a raster of elevations (m, int16) of the mesh's grid."""
         size = self.cell // 2
-        if flat_elevation(elevation) in (None, nodata):
+        if flat_elevation(elevation) in (None, TERRAIN.nodata):
             blocks = (elevation[i : i + 8 * size] for i in range(0, elevation.shape[0], 8 * size))
-            thin = (np.where(block == nodata, 0, density_factor(block)).astype(np.uint16) for block in blocks)
+            thin = (np.where(block == TERRAIN.nodata, 0, density_factor(block)).astype(np.uint16) for block in blocks)
             moments = np.concatenate([cell_moments(block, size, 0) for block in thin], axis=1)
         else:
             here = float(density_factor(elevation[:1, :1])[0, 0])

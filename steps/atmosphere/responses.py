@@ -1,14 +1,9 @@
 """Band averages of spectra on the 2.5 nm cells of the gas table."""
 
-from pathlib import Path
-
 import numpy as np
 
 from steps.core.errors import StepError
 from steps.sentinel2.scene import SpectralResponse
-
-#: Tables made by `python -m steps.atmosphere.extract`; their origin is told in the README.md beside them.
-DATA = Path(__file__).parent / "data"
 
 
 def cell_weights(response: SpectralResponse, wavelength: np.ndarray, step: float) -> np.ndarray:

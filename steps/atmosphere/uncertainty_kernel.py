@@ -55,30 +55,23 @@ def _row(boa, around, line, cell, result):
 
 
 @njit(cache=True, nogil=True)
-def standard_uncertainty(boa, environment, ratio, nodes, cell, first_row, result):
+def standard_uncertainty(boa, environment, nodes, first_row, result):
     """Compute the standard uncertainty of a block of rows of surface reflectance.
 
     Parameters
     ----------
     boa
         Stored surface reflectance (uint16, 0 = no data), shape (rows, width).
-    environment
-        Reflectance of the surroundings (float32) of pixels that are `ratio` times larger, of the whole scene; None
-        for a uniform surface, whose surroundings reflect as much as the pixel itself.
-    ratio
-        See `environment`.
-    nodes
-        Shape (node rows, node columns, `SURFACE_TERMS` * `ENVIRONMENT_TERMS`), float32, variance in units of `UNIT`
-        squared: node (0, 0) is at the scene's upper left corner, the next one `cell` pixels on, the last one at or
-        beyond the edge.
-    cell
-        Pixels between nodes; the innermost loop is fastest with multiples of 64.
+    environment, nodes
+        As for `steps.atmosphere.inversion_kernel.invert`, but with `SURFACE_TERMS` * `ENVIRONMENT_TERMS` coefficients,
+        of the variance in units of `UNIT` squared.
     first_row
         Row of the scene that the block begins with.
     result
         Output: stored standard uncertainty (uint16, 0 = no data, limited to 1-65535), shape of `boa`.
     """
-    width, columns = boa.shape[1], nodes.shape[1]
+    coefficients, cell = nodes
+    width, columns = boa.shape[1], coefficients.shape[1]
     line = np.empty((columns, _TERMS), np.float32)
     around, held = np.empty(width, np.float32), -1
     for i in range(boa.shape[0]):
@@ -87,14 +80,16 @@ def standard_uncertainty(boa, environment, ratio, nodes, cell, first_row, result
         weight = np.float32((row - above * cell + 0.5) / cell)
         for g in range(columns):
             for k in range(_TERMS):
-                line[g, k] = nodes[above, g, k] + (nodes[above + 1, g, k] - nodes[above, g, k]) * weight
+                upper, lower = coefficients[above, g, k], coefficients[above + 1, g, k]
+                line[g, k] = upper + (lower - upper) * weight
         if environment is None:
             for j in range(width):
                 around[j] = min(max(np.float32(boa[i, j]) * _SCALE + _OFFSET, _ZERO), _BRIGHTEST)
-        elif row // ratio != held:
+        elif row // environment.ratio != held:
+            reflectance, ratio = environment
             held = row // ratio
-            for g in range(environment.shape[1]):
-                around[g * ratio : (g + 1) * ratio] = min(max(environment[held, g], _ZERO), _BRIGHTEST)
+            for g in range(reflectance.shape[1]):
+                around[g * ratio : (g + 1) * ratio] = min(max(reflectance[held, g], _ZERO), _BRIGHTEST)
         _row(boa[i], around, line, cell, result[i])
 
 

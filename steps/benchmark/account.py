@@ -131,8 +131,8 @@ def _rows(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _axes(title_height: float = 4.2):
-    figure, axes = plt.subplots(1, 2, figsize=(11, title_height), layout="constrained")
+def _axes():
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for ax, title in zip(axes, _TITLES.values(), strict=True):
         ax.set_title(title)
         ax.grid(alpha=0.3)

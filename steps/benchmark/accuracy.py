@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from steps import simulate
+from steps.benchmark.measure import workflow_command
 from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.core.code import ROOT
@@ -82,7 +83,7 @@ def run(
     """
     simulate.run(folder / "scenes/products.csv", scenes, names, threads)
     wanted = names or list(read_recipes(scenes))
-    products = {name: simulate.facts_of(folder / "scenes" / name)["product"] for name in wanted}
+    products = {name: simulate.record_of(folder / "scenes" / name)["product"] for name in wanted}
     process(folder, products, settings or [], threads)
     rows = [row for name in wanted for row in compared(folder, name, products[name])]
     with (folder / "accuracy.csv").open("w", newline="", encoding="utf-8") as file:
@@ -96,10 +97,10 @@ def run(
     sys.stdout.write(table)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str]) -> None:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StepError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
@@ -114,10 +115,9 @@ def process(folder: Path, products: Mapping[str, str], settings: list[str], thre
         table = folder / "products.csv"
         paths = [(folder / "scenes" / name / f"{products[name]}.SAFE").absolute() for name in names]
         table.write_text("input\n" + "".join(f"{path}\n" for path in paths), encoding="utf-8")
-        config = [f"input={table.absolute()}", "output=products", "formats=[cog]", *settings]
+        config = [f"input={table.absolute()}", "output=products", "formats=cog", *settings]
         config += [f"dem={elevation}"] if elevation else []
-        options = ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(threads), "--quiet", "all"]
-        _run([sys.executable, "-m", "snakemake", *options, "--config", *config], folder)
+        _run(workflow_command(ROOT / "Snakefile", folder, threads, config))
 
 
 def compared(folder: Path, name: str, product: str) -> Iterator[dict]:

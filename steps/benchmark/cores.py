@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from steps.benchmark.measure import measure
+from steps.benchmark.measure import measure, workflow_command
 from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.core.errors import StepError
@@ -200,8 +199,7 @@ def _real(snakefile: Path, l1c: str, work: Path, name: str, cores: int, options:
 
 
 def _command(snakefile: Path, l1c: str, place: Path, cores: int) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(place)]
-    return [*command, "--cores", str(cores), "--quiet", "all", "--config", f"input={l1c}", "output=out", "formats=cog"]
+    return workflow_command(snakefile, place, cores, (f"input={l1c}", "output=out", "formats=cog"))
 
 
 def _stages(output: Path) -> dict[str, dict[str, float]]:
@@ -212,19 +210,19 @@ def _stages(output: Path) -> dict[str, dict[str, float]]:
             log, table = logs / f"{stage}.log", logs.parent / f"benchmarks/{stage}.tsv"
             longest = _LONGEST.search(log.read_text(encoding="utf-8"))
             # Where Snakemake has measured nothing, start-up is in the CPU time alone.
-            facts = {"wall": max(wall, cpu), "memory": 0.0}
+            cost = {"wall": max(wall, cpu), "memory": 0.0}
             if table.exists():
                 measured = pd.read_csv(table, sep="\t", na_values="-").iloc[0]
-                facts = {"wall": float(measured.s), "memory": float(measured.max_pss)}
-            facts |= {"cpu": cpu, "longest": float(longest[1]) if longest else 0.0, "end": log.stat().st_mtime}
-            found[stage] = facts
+                cost = {"wall": float(measured.s), "memory": float(measured.max_pss)}
+            cost |= {"cpu": cpu, "longest": float(longest[1]) if longest else 0.0, "end": log.stat().st_mtime}
+            found[stage] = cost
     return found
 
 
 def _scaling(one: Mapping[str, dict], two: Mapping[str, dict]) -> dict[str, Scaling]:
     return {
-        stage: Scaling(facts["wall"], two[stage]["wall"], facts["cpu"], facts["longest"], facts["memory"])
-        for stage, facts in one.items()
+        stage: Scaling(cost["wall"], two[stage]["wall"], cost["cpu"], cost["longest"], cost["memory"])
+        for stage, cost in one.items()
     }
 
 
@@ -285,7 +283,7 @@ def _memory(jobs: list[Job], scaling: Mapping[str, Scaling]) -> float:
 
 def _alike(jobs: list[Job], stages: Mapping[str, dict]) -> float:
     """Return the share of pairs of stages, one after the other in the simulated run, that were so in the real one."""
-    real = {stage: (facts["end"] - facts["wall"], facts["end"]) for stage, facts in stages.items()}
+    real = {stage: (cost["end"] - cost["wall"], cost["end"]) for stage, cost in stages.items()}
     known = [job for job in jobs if job.stage in real]
     pairs = [(job.stage, other.stage) for job in known for other in known if job.end <= other.begin]
     return sum(real[later][0] > real[earlier][1] - _SLACK for earlier, later in pairs) / len(pairs)

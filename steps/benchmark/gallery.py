@@ -63,38 +63,42 @@ def run(folder: Path, work: Path, scenes: Path = SCENES, threads: int = 2) -> No
     l1c = work / f"scenes/demo/{DEMO_PRODUCT}.SAFE"
     if not l1c.exists():
         demo.run(l1c)
-    products = {"demo": DEMO_PRODUCT}
-    products |= {name: simulate.facts_of(work / "scenes" / name)["product"] for name in recipes}
+    records = {name: simulate.record_of(work / "scenes" / name) for name in recipes}
+    products = {"demo": DEMO_PRODUCT} | {name: record["product"] for name, record in records.items()}
     process(work, products, ["boa_uncertainty=true", "keep_intermediates=true"], threads)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in _pictures(work / "products" / l2a_name(DEMO_PRODUCT)).items():
-        Image.fromarray(picture).save(folder / f"demo_{name}.jpg", quality=_QUALITY)
-    for name in _QUICKLOOKS:
-        with Image.open(work / "products" / l2a_name(DEMO_PRODUCT) / f"quicklook/{name}.png") as quicklook:
-            small = quicklook.convert("RGB")
-            small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            small.save(folder / f"demo_{name}.jpg", quality=_QUALITY)
-    settings = {name: simulate.facts_of(work / "scenes" / name) for name in recipes}
-    rows, facts = [], {}
+    _save_demo(folder, work / "products" / l2a_name(DEMO_PRODUCT))
+    rows, shown = [], {}
     for name, product in products.items():
         result = work / "products" / l2a_name(product)
         _draw(folder / f"{name}.jpg", result)
         quality = json.loads((result / "report/quality.json").read_text(encoding="utf-8"))
-        facts[name] = {"settings": _changes(settings.get(name)), "classes": quality["class_percentages"]}
+        shown[name] = {"settings": _changes(records.get(name)), "classes": quality["class_percentages"]}
         if name in recipes:
             rows += [row for row in compared(work, name, product) if row["quantity"] in _COMPARED]
     columns = ["scene", "quantity", "truth", "A", "U", "inside"]
     pd.DataFrame(rows)[columns].to_csv(folder / "gallery.csv", index=False, float_format="%.4g")
-    (folder / "scenes.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    (folder / "scenes.json").write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     write_stamp(folder / "stamp.json", f"snakemake --cores {threads} gallery")
 
 
-def _changes(facts: dict | None) -> dict:
+def _save_demo(folder: Path, product: Path) -> None:
+    """Save the pictures of the demo before and after, and small ones of its quicklooks."""
+    for name, picture in _pictures(product).items():
+        Image.fromarray(picture).save(folder / f"demo_{name}.jpg", quality=_QUALITY)
+    for name in _QUICKLOOKS:
+        with Image.open(product / f"quicklook/{name}.png") as quicklook:
+            small = quicklook.convert("RGB")
+            small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            small.save(folder / f"demo_{name}.jpg", quality=_QUALITY)
+
+
+def _changes(record: dict | None) -> dict:
     """Return the settings of a simulated scene that differ from the defaults."""
-    if facts is None:
+    if record is None:
         return {}
     defaults = asdict(Recipe("scene"))
-    return {key: value for key, value in facts.items() if key in defaults and key != "name" and value != defaults[key]}
+    return {key: value for key, value in record.items() if key in defaults and key != "name" and value != defaults[key]}
 
 
 def _cog(product: Path, key: str, resampling: Resampling = Resampling.average) -> np.ndarray:

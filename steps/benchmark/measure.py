@@ -2,10 +2,12 @@
 
 import resource
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -22,6 +24,12 @@ class Cost:
     wall: float
     cpu: float
     peak: float
+
+
+def workflow_command(snakefile: Path, folder: Path, cores: int, settings: Iterable[str]) -> list[str]:
+    """Return the command that runs a workflow in a folder, with settings as `formats=cog`."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile.absolute()), "--directory", str(folder)]
+    return [*command, "--cores", str(cores), "--quiet", "all", "--config", *settings]
 
 
 def measure(command: Sequence[str]) -> Cost:

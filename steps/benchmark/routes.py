@@ -2,12 +2,11 @@
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from steps.benchmark.measure import Cost, measure
+from steps.benchmark.measure import Cost, measure, workflow_command
 from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 
@@ -71,10 +70,8 @@ def _measured(snakefile: Path, l1c: str, work: Path, settings: tuple[str, ...], 
     """Return what a run costs, and the size of its product in MB."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(work)]
-    command += ["--cores", str(threads), "--quiet", "all", "--config", f"input={l1c}", f"output={work}", *settings]
     try:
-        cost = measure(command)
+        cost = measure(workflow_command(snakefile, work, threads, (f"input={l1c}", f"output={work}", *settings)))
         places = [*work.glob("*.SAFE"), *work.glob("*.zarr"), *work.glob("*/cog")]
         return cost, sum(f.stat().st_size for place in places for f in place.rglob("*") if f.is_file()) / 1e6
     finally:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from steps import demo
-from steps.benchmark.measure import Cost, measure
+from steps.benchmark.measure import measure, workflow_command
 from steps.benchmark.stamp import write_stamp
 from steps.core.cli import cli
 from steps.simulation import demo_pixels
@@ -73,17 +72,11 @@ def _row(snakefile: Path, work: Path, size: int, count: int, threads: int) -> di
     for path in paths:
         demo.run(path, size)
     (work / "products.csv").write_text("\n".join(["input", *map(str, paths), ""]))
-    cost = _measured(snakefile, work, threads)
+    settings = f"input={work}/products.csv", f"output={work}/out", "formats=cog"
+    cost = measure(workflow_command(snakefile, work, threads, settings))
     logger.info("%d products of %d pixels: %s", count, size, cost)
     shutil.rmtree(work)
     return {"products": count, "size": size, "wall_s": cost.wall, "cpu_s": cost.cpu, "peak_mb": cost.peak}
-
-
-def _measured(snakefile: Path, work: Path, threads: int) -> Cost:
-    command = [sys.executable, "-m", "snakemake", "--cores", threads, "--snakefile", snakefile.absolute()]
-    command += ["--directory", work, "--configfile", snakefile.absolute().parent / "config/config.yaml"]
-    command += ["--config", f"input={work}/products.csv", f"output={work}/out", "formats=[cog]"]
-    return measure([str(word) for word in command])
 
 
 def _write(by_size: pd.DataFrame, by_count: pd.DataFrame, folder: Path) -> None:

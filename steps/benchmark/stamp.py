@@ -1,4 +1,4 @@
-"""What a measured table is worth nothing without: when, by which command, version and machine it was made."""
+"""How a table was measured: when, by which command, version and machine."""
 
 import datetime as dt
 import json

@@ -42,9 +42,9 @@ SECTIONS = ("reflectance", "aerosol")
 _START = "import numpy, rasterio, joblib"
 _KERNELS = """
 import numpy as np
-from steps.atmosphere.inversion_kernel import COEFFICIENTS, invert
+from steps.atmosphere.inversion_kernel import COEFFICIENTS, Block, Nodes, invert
 z = np.zeros((1, 64), 'u2')
-invert(z, None, None, None, 1, np.ones((2, 2, COEFFICIENTS), 'f4'), 64, 0, z.copy(), np.zeros((1, 3), 'i8'))
+invert(Block(z), None, Nodes(np.ones((2, 2, COEFFICIENTS), 'f4'), 64), 0, z.copy(), np.zeros((1, 3), 'i8'))
 """
 
 

@@ -22,7 +22,7 @@ from steps.atmosphere import dark_vegetation as rules
 from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import COS_INCIDENCE, sample_means
 from steps.atmosphere.inversion import contrast, uniform_surface
-from steps.atmosphere.inversion_kernel import POWERS, invert, rows_together
+from steps.atmosphere.inversion_kernel import POWERS, Block, invert, rows_together
 from steps.core import mesh
 from steps.core.cli import cli
 
@@ -39,10 +39,11 @@ SINGLE = ("numpy", "numba")
 _ROWS = 64
 
 
-def numpy_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def numpy_invert(block, environment, nodes, first_row, boa, counts):
     """Do what `steps.atmosphere.inversion_kernel.invert` does, with arguments as there."""
+    (toa, density, excess), (coefficients, cell) = block, nodes
     columns = np.arange(toa.shape[1], dtype="f4") + np.float32(0.5)
-    nodes, ends = np.moveaxis(nodes, -1, 0), np.cumsum((0, *POWERS))
+    numbers, ends = np.moveaxis(coefficients, -1, 0), np.cumsum((0, *POWERS))
     for start in range(0, toa.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
         stored = toa[part]
@@ -52,7 +53,7 @@ def numpy_invert(toa, density, excess, environment, ratio, nodes, cell, first_ro
         lines = rows // together * together + together / 2
 
         def field(first, last, lines=lines, at=columns / cell):
-            return interpolate(nodes[first:last], lines / cell, at)
+            return interpolate(numbers[first:last], lines / cell, at)
 
         def horner(powers, thin=thin):
             value = powers[-1]
@@ -65,16 +66,16 @@ def numpy_invert(toa, density, excess, environment, ratio, nodes, cell, first_ro
 
         signal, total = stored - polynomial(0), polynomial(1)
         if excess is not None:
-            numbers = field(ends[4], ends[6] + 2, at=columns // cell + np.float32(0.5))  # one for a cell
-            change, path_change = (horner(numbers[k : k + 3]) for k in (0, 3))
-            more, (curve, bend) = excess[part], numbers[6:]
+            changes = field(ends[4], ends[6] + 2, at=columns // cell + np.float32(0.5))  # one for a cell
+            change, path_change = (horner(changes[k : k + 3]) for k in (0, 3))
+            more, (curve, bend) = excess[part], changes[6:]
             signal = signal + more * (stored * (change + more * curve) - (path_change + more * bend))
         if environment is None:
             number = uniform_surface(signal, total, polynomial(3))
         else:
-            around = interpolate(
-                environment * np.float32(REFLECTANCE_ONE), (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5
-            )
+            coarse, ratio = environment
+            places = (rows + 0.5) / ratio - 0.5, columns / ratio - 0.5
+            around = interpolate(coarse * np.float32(REFLECTANCE_ONE), *places)
             number = contrast(signal, around, total, polynomial(3)) * polynomial(2) ** 2 + around
         number = np.clip(number + np.float32(REFLECTANCE_ZERO + 0.5), 1, 32767).astype("u2")
         boa[part] = np.where(stored == 0, 0, number)
@@ -138,22 +139,13 @@ def _rows_of(values, first, last):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def prange_invert(toa, density, excess, environment, ratio, nodes, cell, first_row, boa, counts):
+def prange_invert(block, environment, nodes, first_row, boa, counts):
     """Do what `steps.atmosphere.inversion_kernel.invert` does, block by block."""
-    for block in prange(-(-toa.shape[0] // _ROWS)):
-        i, j = block * _ROWS, min((block + 1) * _ROWS, toa.shape[0])
-        invert(
-            toa[i:j],
-            _rows_of(density, i, j),
-            _rows_of(excess, i, j),
-            environment,
-            ratio,
-            nodes,
-            cell,
-            first_row + i,
-            boa[i:j],
-            counts[i:j],
-        )
+    toa, density, excess = block
+    for number in prange(-(-toa.shape[0] // _ROWS)):
+        i, j = number * _ROWS, min((number + 1) * _ROWS, toa.shape[0])
+        part = Block(toa[i:j], _rows_of(density, i, j), _rows_of(excess, i, j))
+        invert(part, environment, nodes, first_row + i, boa[i:j], counts[i:j])
 
 
 @njit(cache=True, nogil=True, parallel=True)

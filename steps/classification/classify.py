@@ -9,8 +9,9 @@ import numpy as np
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import images as kernels
 from steps.classification.cloud_shadow import ShadowLimits
-from steps.classification.images import Bands, Maps, Reader
-from steps.classification.improved import Refinements, ground_by_vapour, refine
+from steps.classification.ground import ground_by_vapour
+from steps.classification.images import Bands, Image, Maps, Reader
+from steps.classification.improved import Refinements, refine
 from steps.classification.parallax import DISPLACED, REACH, displacement_index
 from steps.classification.rules import OPEN
 from steps.classification.scene import bright_ground, cirrus_over_ground, doubtful_over_bright_ground, geometric_shadow
@@ -66,11 +67,8 @@ def sea_without_snow(snow_condition: np.ndarray | None) -> np.ndarray | None:
 
 
 def classify(
-    read_rows: Reader,
-    shape: tuple[int, int],
-    resolution: int,
-    sun_zenith: float,
-    sun_azimuth: float,
+    image: Image,
+    sun: tuple[float, float],
     *,
     vapour: Vapour,
     table: Absorption,
@@ -83,14 +81,10 @@ def classify(
 
     Parameters
     ----------
-    read_rows
-        Reader of a slice of rows, and of bands by name.
-    shape
-        Rows and columns.
-    resolution
-        Pixel size, m.
-    sun_zenith, sun_azimuth
-        Degrees.
+    image
+        The scene.
+    sun
+        Zenith and azimuth, degrees.
     vapour, table
         Water vapour of the pixels, and what it lets through.
     land_cover
@@ -109,25 +103,19 @@ def classify(
     shadows
         Where the shadows of clouds can fall, if `refinements` look for these.
     """
+    read_rows, shape, resolution = image
     read_free = without_ground(read_rows, vapour, table)
     if refinements:
         read_free = _refined(read_free, refinements)
         # The rules that look at the whole scene compare B10 with that of clear ground as it is.
         read_rows = read_free if "cirrus" in refinements.improvements else _refined(read_rows, refinements)
-    first, cloud, snow, casts_shadow = (np.empty(shape, np.uint8) for _ in range(4))
-
-    def evidence(rows: slice, wide: slice, inner: slice) -> None:
-        results = kernels.evidence(*read_free(wide, frozenset(STACK_BANDS)), snow_possible)
-        for whole, part in zip((first, cloud, snow, casts_shadow), results, strict=True):
-            whole[rows] = part[inner]
-
-    _by_rows(evidence, shape[0], kernels.EVIDENCE_REACH, threads)
+    first, cloud, snow, casts_shadow = _evidence(read_free, shape, snow_possible, threads)
     if not first.any():
         logger.warning("the scene holds no data")
         return first, first.copy(), first.copy(), None
     shadow = None
     if not refinements or "shadow" not in refinements.improvements:
-        shadow = geometric_shadow(casts_shadow, resolution, sun_zenith, sun_azimuth, threads)
+        shadow = geometric_shadow(casts_shadow, resolution, *sun, threads)
     scl, kept, seen = _recovered(
         read_rows, first, shadow, _kept_names(refinements, land_cover), bool(refinements), threads
     )
@@ -140,6 +128,19 @@ def classify(
         shadows = refine(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, refinements)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow, shadows
+
+
+def _evidence(read_rows: Reader, shape: tuple[int, int], snow_possible: bool, threads: int) -> tuple[np.ndarray, ...]:
+    """Run the rules that look for clouds and snow; return classes, both probabilities, and what casts a shadow."""
+    found = tuple(np.empty(shape, np.uint8) for _ in range(4))
+
+    def of_rows(rows: slice, wide: slice, inner: slice) -> None:
+        results = kernels.evidence(*read_rows(wide, frozenset(STACK_BANDS)), snow_possible)
+        for whole, part in zip(found, results, strict=True):
+            whole[rows] = part[inner]
+
+    _by_rows(of_rows, shape[0], kernels.EVIDENCE_REACH, threads)
+    return found
 
 
 def _kept_names(refinements: Refinements | None, land_cover: np.ndarray | None) -> set[str]:

@@ -52,7 +52,7 @@ def surroundings(image: np.ndarray, radius: float) -> np.ndarray:
 
 @helper(cache=True, nogil=True)
 def _mean_darkness(pixels, first, last, darkness, shift):
-    """Mean darkness under `pixels[first:last]` moved by `shift`, all flat indices, and how many pixels have one."""
+    """Return the mean darkness under `pixels[first:last]` moved by `shift` (flat indices), and how many have one."""
     step = max(1, (last - first) // SAMPLE)
     judged, dark = 0, 0.0
     for k in range(first, last, step):
@@ -65,7 +65,7 @@ def _mean_darkness(pixels, first, last, darkness, shift):
 
 @helper(cache=True, nogil=True)
 def _inside_frame(order, columns, frame):
-    """Flat indices of pixels in an image with so many pixels more on each side."""
+    """Return the flat indices of pixels in an image with so many pixels more on each side."""
     result = np.empty(order.size, np.int64)
     for k in range(order.size):
         result[k] = (order[k] // columns + frame) * (columns + 2 * frame) + order[k] % columns + frame

@@ -55,6 +55,14 @@ class Maps(NamedTuple):
 Reader = Callable[[slice, Set[str]], tuple[Bands, Maps]]
 
 
+class Image(NamedTuple):
+    """A scene that is read by rows: its reader, rows and columns, and pixel size (m)."""
+
+    read_rows: Reader
+    shape: tuple[int, int]
+    resolution: int
+
+
 @rule
 def dilate(mask, times):
     """Grow a mask (uint8: 0, 1) by a cross, `times` times: pixels up to that city-block distance join it."""
@@ -76,7 +84,7 @@ def dilate(mask, times):
 
 @helper(cache=True, nogil=True)
 def _first_rules(bands, maps, snow_possible):
-    """Rules 0-2 and the snow rules: class, cloud and snow confidence."""
+    """Apply rules 0-2 and those of snow; return class, cloud and snow confidence."""
     shape = bands.b02.shape
     scl, cloud, snow = np.empty(shape, np.uint8), np.empty(shape, np.float32), np.zeros(shape, np.float32)
     for i in range(shape[0]):
@@ -97,7 +105,7 @@ def _first_rules(bands, maps, snow_possible):
 
 @helper(cache=True, nogil=True)
 def _no_cloud_at_snow(scl, cloud, b12):
-    """S5: no cloud on snow, nor in a ring around it that is dark in B12."""
+    """Apply rule S5, in place: no cloud on snow, nor in a ring around it that is dark in B12."""
     snow = (scl == SNOW).astype(np.uint8)
     if not snow.any():
         return
@@ -110,7 +118,7 @@ def _no_cloud_at_snow(scl, cloud, b12):
 
 @helper(cache=True, nogil=True)
 def _cloud_rules(bands, maps, scl, cloud):
-    """Rules 3-7, in place."""
+    """Apply rules 3-7, in place."""
     for i in range(scl.shape[0]):
         for j in range(scl.shape[1]):
             b02, b04, b8a = bands.b02[i, j], bands.b04[i, j], bands.b8a[i, j]
@@ -126,7 +134,7 @@ def _cloud_rules(bands, maps, scl, cloud):
 
 @helper(cache=True, nogil=True)
 def _casts_shadow(cloud):
-    """Cloud confidence that casts a shadow: its 3x3 median above 0.33, grown by one pixel."""
+    """Return where clouds cast a shadow: the 3x3 median of their confidence is above 0.33, grown by one pixel."""
     rows, columns = cloud.shape
     bright = np.empty(cloud.shape, np.uint8)
     for i in range(rows):
@@ -178,7 +186,7 @@ def _percent(confidence):
 
 @helper(cache=True, nogil=True)
 def _shadow_distances(bands):
-    """Distance of every pixel from the spectrum of a shadow, and whether it is darker in all bands."""
+    """Return the distance of every pixel from the spectrum of a shadow, and whether it is darker in all bands."""
     distance, below = np.empty(bands.b02.shape, np.float32), np.empty(bands.b02.shape, np.uint8)
     for i in range(distance.shape[0]):
         for j in range(distance.shape[1]):
@@ -190,7 +198,7 @@ def _shadow_distances(bands):
 
 @helper(cache=True, nogil=True)
 def _radiometric_shadow(distance, below, i, j, near):
-    """How much the 3x3 surroundings of a pixel look like a shadow, 0-1; `near` is room for nine numbers."""
+    """Return how much the 3x3 pixels around one look like a shadow, 0-1; `near` is room for nine numbers."""
     rows, columns = distance.shape
     close, dark = 0, 0
     for y in (max(i - 1, 0), i, min(i + 1, rows - 1)):
@@ -211,7 +219,7 @@ def _radiometric_shadow(distance, below, i, j, near):
 
 @helper(cache=True, nogil=True)
 def _recovery_rules(bands, maps, scl, shadow):
-    """Cloud shadow and rules 12-15 and 17; returns the new classes."""
+    """Apply the rules of cloud shadow and rules 12-15 and 17; return the new classes."""
     result, near = scl.copy(), np.empty(9, np.float32)
     distance, below = _shadow_distances(bands)
     for i in range(scl.shape[0]):

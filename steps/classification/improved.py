@@ -9,16 +9,15 @@ from typing import Literal, get_args
 import numpy as np
 
 from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
+from steps.classification.ground import ground_without_parallax
 from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
 from steps.classification.shore import shore_is_water
 from steps.classification.signs import (
     HIGH_ICE,
-    LIKE_EARTH,
     LIKE_LAND,
     LIKE_SNOW,
     LIKE_SURF,
     LIKE_VEIL,
-    LIKE_WATER,
 )
 from steps.core.compiled import njit
 from steps.sentinel2.scene_classes import (
@@ -29,7 +28,6 @@ from steps.sentinel2.scene_classes import (
     NO_DATA,
     SHADOW,
     SNOW,
-    SOIL,
     UNCLASSIFIED,
     VEGETATION,
     WATER,
@@ -52,24 +50,6 @@ SURF_REACH = 100
 SURF_AROUND = 700
 SURF_WATER = 0.25
 SURF_LAND = 0.01
-#: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
-#: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
-#: that, which are at least the last of these.
-EARTH_WINDOW = 5
-STILL_WINDOW = 15
-STILL_DISPLACED = 0.1
-EARTH_B09 = 2
-LEAST_SPREAD = 0.005
-#: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
-#: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
-VAPOUR_B09 = 1
-VAPOUR_B10 = 2
-VAPOUR_AREA = 2e6
-#: Where parallax cannot be seen.
-UNSEEN = 2
-#: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
-RIM = 2
-DISPLACED_RIM = 0.25
 #: Cloud and snow probability (percent) from and up to which a pixel has its class.
 _MEDIUM = round(100 * float(CLOUD_MP))
 _HIGH = round(100 * float(CLOUD_HP))
@@ -90,8 +70,8 @@ class Refinements:
     cast_shadow : uint8, shape (rows, columns)
         1 where terrain throws a shadow; None without a DEM.
     displaced : uint8, shape (rows, columns)
-        1 where something is high above the ground by parallax, `UNSEEN` where the bands are too coarse to tell; None
-        where B08 is not given.
+        1 where something is high above the ground by parallax, `parallax.UNSEEN` where the bands are too coarse to
+        tell; None where B08 is not given.
     cloud_buffer
         Distance by which clouds grow, m.
     prediction : uint8, shape (rows, columns)
@@ -273,90 +253,6 @@ def drop_single_pixels(scl):
                         touching += CLOUD_MEDIUM <= scl[k, m] <= CIRRUS
                 if touching == 1:
                     scl[i, j] = UNCLASSIFIED
-
-
-def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
-    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
-
-    The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
-    scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
-
-    Parameters
-    ----------
-    scl, signs, displaced : uint8, shape (rows, columns)
-        The latter as in `Refinements`.
-    """
-    from scipy import ndimage
-
-    around = np.ones((3, 3))
-    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = ndimage.label(cloud, around)
-    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1) & (displaced != UNSEEN)
-    total = np.bincount(labels[rim], minlength=count + 1)
-    ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
-    ground[0] = False
-    earth = earthy(scl, signs)
-    if earth.any():
-        moved = (displaced == 1).view(np.uint8) * np.uint8(200)
-        earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
-    still = ground[labels] | earth
-    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
-
-
-def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return the clouds and unclassified pixels that look like earth, as most of the pixels around do.
-
-    Parameters
-    ----------
-    scl, signs : uint8, shape (rows, columns)
-    """
-    from scipy import ndimage
-
-    doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
-    earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
-    if not (doubtful & (earth > 0)).any():
-        return np.zeros_like(doubtful)
-    return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
-
-
-def ground_by_vapour(
-    scl: np.ndarray, signs: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int
-) -> None:
-    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
-
-    Fog may lie as low as that, so that of large clouds only what looks like earth is ground.
-
-    Parameters
-    ----------
-    scl, signs : uint8, shape (rows, columns)
-    b09, b8a, b10 : float32, shape (rows, columns)
-        Reflectance.
-    resolution
-        Pixel size, m.
-    """
-    from scipy import ndimage
-
-    land, earth = (scl == VEGETATION) | (scl == SOIL), earthy(scl, signs)
-    ground = land | earth
-    if not ground.any():
-        return
-    ratio = b09 / np.maximum(b8a, np.float32(1e-6))
-    if land.any():
-        labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
-        labelled = np.nonzero(labels)
-        of_clouds = labels[labelled]
-        size = np.bincount(of_clouds, minlength=count + 1)
-        low = size * resolution**2 <= VAPOUR_AREA
-        for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
-            of_land = image[land].astype(np.float64)
-            total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
-            low &= total < size * (of_land.mean() + deviations * of_land.std())
-        scl[labelled] = np.where(low[of_clouds], SOIL, scl[labelled])
-    if earth.any():
-        of_ground = ratio[ground]
-        middle = np.median(of_ground)
-        highest = middle + EARTH_B09 * max(1.48 * np.median(np.abs(of_ground - middle)), LEAST_SPREAD)
-        scl[earth & (ndimage.uniform_filter(ratio, EARTH_WINDOW, mode="nearest") < highest)] = SOIL
 
 
 def buffer_clouds(scl: np.ndarray, pixels: float) -> None:

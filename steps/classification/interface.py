@@ -7,7 +7,7 @@ import numpy as np
 from steps.classification.classify import BANDS, absorption, classify, fill_maps, find_displaced, sea_without_snow
 from steps.classification.cloud_model import MODEL_BANDS, cloud_prediction
 from steps.classification.cloud_shadow import ShadowLimits, displacement
-from steps.classification.images import Bands, Maps
+from steps.classification.images import Bands, Image, Maps
 from steps.classification.improved import IMPROVEMENTS, Refinements
 from steps.classification.vapour import find_vapour, limits
 from steps.sentinel2.bands import STACK_BANDS
@@ -99,22 +99,25 @@ def classify_scene(
     if mode == "improved":
         directions = np.array([[displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth)]])
         where = directions if shadows is None else shadows
-        displaced = None
-        if "B08" in toa and resolution == 20:
-            displaced = find_displaced(
-                lambda rows: [toa[b][rows] for b in ("B07", "B08", "B8A")], toa["B08"].shape, threads
-            )
-        prediction = None
-        if cloud_model == "s2cloudless":
-            prediction = cloud_prediction(
-                lambda rows: {name: toa[name][rows] for name in MODEL_BANDS}, toa["B08"].shape, resolution, threads
-            )
+        displaced = _displaced(toa, threads) if "B08" in toa and resolution == 20 else None
+        prediction = _prediction(toa, resolution, threads) if cloud_model == "s2cloudless" else None
         refinements = Refinements(tuple(improvements), where, cast_shadow, displaced, cloud_buffer, prediction)
-    shape, table = toa["B02"].shape, absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
+    image = Image(read_rows, toa["B02"].shape, resolution)
+    table = absorption({band: reference_response("S2A", band) for band in ("B09", "B10")})
     believed = limits(water_vapour, 0 if dem is None else float(dem.mean()), sun_zenith)
-    vapour = find_vapour(read_rows, shape, resolution, table, believed, threads)
+    vapour = find_vapour(image, table, believed, threads)
     return classify(
-        read_rows, shape, resolution, sun_zenith, sun_azimuth,
-        vapour=vapour, table=table,
+        image, (sun_zenith, sun_azimuth), vapour=vapour, table=table,
         land_cover=land_cover, snow_possible=snow_possible, refinements=refinements, threads=threads,
     )[:3]  # fmt: skip
+
+
+def _displaced(toa: dict[str, np.ndarray], threads: int) -> np.ndarray:
+    return find_displaced(lambda rows: [toa[name][rows] for name in ("B07", "B08", "B8A")], toa["B08"].shape, threads)
+
+
+def _prediction(toa: dict[str, np.ndarray], resolution: int, threads: int) -> np.ndarray:
+    def read_rows(rows: slice) -> dict[str, np.ndarray]:
+        return {name: toa[name][rows] for name in MODEL_BANDS}
+
+    return cloud_prediction(read_rows, toa["B08"].shape, resolution, threads)

@@ -20,6 +20,8 @@ DISPLACED = -0.5
 #: Weight of each of a pixel's neighbours in row and column that makes the mean of four pixels of B08 as blurred as a
 #: pixel of B8A (0.3 pixels more, measured on a cloud-free scene as what makes the ratio smoothest).
 BLUR = 0.045
+#: What stands for `displaced` where the bands are too coarse to tell.
+UNSEEN = 2
 
 
 @kernel

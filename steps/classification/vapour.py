@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.classification.cloud_shadow import MATCHED, block_mean
-from steps.classification.images import Bands, Maps, Reader
+from steps.classification.images import Bands, Image, Maps, Reader
 from steps.core.compiled import njit
 from steps.core.mesh import nearest_indices
 from steps.core.rasters import BLOCK, Grid, grid_of, row_blocks, values
@@ -299,24 +299,13 @@ def b10_excess(b8a, b11, elevation, vapour, first_row, absorption, margin=MARGIN
     return result
 
 
-def find_vapour(
-    read_rows: Reader,
-    shape: tuple[int, int],
-    resolution: int,
-    table: Absorption,
-    believed: tuple[float, float],
-    threads: int,
-) -> Vapour:
+def find_vapour(image: Image, table: Absorption, believed: tuple[float, float], threads: int) -> Vapour:
     """Find the water vapour of a scene.
 
     Parameters
     ----------
-    read_rows
-        Reads the bands by rows.
-    shape
-        Rows and columns.
-    resolution
-        Pixel size, m.
+    image
+        The scene.
     table
         Of the satellite.
     believed
@@ -324,6 +313,7 @@ def find_vapour(
     threads
         The result does not depend on it.
     """
+    read_rows, shape, resolution = image
     size = max(1, min(MATCHED // resolution, *shape))
     coarse = shape[0] // size, shape[1] // size
     found = np.empty(coarse, np.float32), np.empty(coarse, np.float32), np.empty(coarse, np.bool_)

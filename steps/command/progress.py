@@ -188,7 +188,7 @@ class Progress(logging.Handler):
         text = record.getMessage()
         if record.levelno < logging.WARNING:
             return text.startswith(("Nothing to be done", "Complete log"))
-        # That a stage has failed it tells itself where it runs here.
+        # A stage that runs here tells by itself that it has failed.
         told = str(getattr(record, "event", "")) == "job_error" or text.startswith("RuleException")
         return not (told and self._local())
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from steps.core.errors import StepError
 
-#: Of Snakemake's process and its steps: process id of the former, and the time of its start in ns, `PID TIME`.
+#: Variable by which stages know their run: `PID TIME`, Snakemake's process and when it started, in ns.
 RUN = "SEN2FLOW_RUN"
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"SEN2FLOW"

@@ -64,7 +64,7 @@ class Grid:
         return Grid(self.epsg, self.left, self.top, resolution, columns, rows)
 
     def within(self, whole: "Grid") -> tuple[slice, slice]:
-        """Return the rows and columns that it has in a grid which it is a part of, both of its pixel size."""
+        """Return the rows and columns that this grid has in a larger one of the same pixel size."""
         row, column = (round(d / self.resolution) for d in (whole.top - self.top, self.left - whole.left))
         return slice(row, row + self.height), slice(column, column + self.width)
 

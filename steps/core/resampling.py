@@ -15,7 +15,7 @@ _EDGE = 12
 
 
 def _weights(kernel) -> np.ndarray:
-    """Weights of the coarse pixels -2 ... 2 around their own for the three fine pixels of one."""
+    """Return the weights of the coarse pixels -2 ... 2 around their own for the three fine pixels of one."""
     return np.array([[kernel(abs(k - (phase - 1) / 3)) for k in range(-2, 3)] for phase in range(3)])
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from lxml import etree
 
 from steps.core.errors import StepError
+from steps.l1c.files import AGAIN
 
 MANIFEST = "manifest.safe"
 #: What to do with a file that does not fit its checksum.
@@ -68,8 +69,7 @@ class Checksums:
             if digest(algorithm) != expected:
                 if self._setting == "refuse":
                     raise StepError(
-                        f"{label}: does not fit its checksum in {MANIFEST}; download the product again, or set "
-                        "`checksums: warn`"
+                        f"{label}: does not fit its checksum in {MANIFEST}; {AGAIN}, or set `checksums: warn`"
                     )
                 self._wrong.add(name)
         self._seen.add(name)

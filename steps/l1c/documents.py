@@ -9,11 +9,11 @@ from pathlib import Path
 from lxml import etree
 
 from steps.core.errors import StepError
+from steps.l1c.files import AGAIN
 from steps.sentinel2.bands import BANDS
 
 #: Bytes that no file of metadata reaches; those of real products have a few hundred thousand.
 _LARGEST = 50e6
-AGAIN = "download the product again"
 #: Namespace of a document: the number of its product specification, and the name of its schema.
 _NAMESPACE = re.compile(r"https://psd-(\d+)(?:\.\d+)?\.sentinel2\.eo\.esa\.int/PSD/([\w-]+\.xsd)", re.ASCII)
 

@@ -21,10 +21,10 @@ from lxml import etree
 from steps.core.errors import StepError
 from steps.l1c import eopf_documents
 from steps.l1c.checksums import Setting
-from steps.l1c.documents import AGAIN
 from steps.l1c.eopf_angles import GEOMETRY
 from steps.l1c.eopf_metadata import Names, corner, image_path
 from steps.l1c.eopf_store import Store
+from steps.l1c.files import AGAIN
 from steps.l1c.safe import PRODUCT_XML
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE, TILE_SIZE
 from steps.sentinel2.meteorology import CENTRE, FIELDS, GROUPS, group_path

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN, element
+from steps.l1c.documents import element
 from steps.l1c.eopf_metadata import Told, corner, image_path, shortest
 from steps.l1c.eopf_store import Store
+from steps.l1c.files import AGAIN
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.geometry import HALF_PARALLAX
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from lxml import etree
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN, element
+from steps.l1c.documents import element
 from steps.l1c.eopf_angles import angles
 from steps.l1c.eopf_metadata import Names, Told, corner, image_path, shortest
 from steps.l1c.eopf_store import Store
+from steps.l1c.files import AGAIN
 from steps.sentinel2.bands import BANDS, PIXEL_SIZE
 from steps.sentinel2.baselines import FIRST_WITH_OFFSET
 

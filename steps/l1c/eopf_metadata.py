@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN
 from steps.l1c.eopf_store import Store
+from steps.l1c.files import AGAIN
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.sentinel2.satellites import CODE
 

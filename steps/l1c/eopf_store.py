@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN, read_json
+from steps.l1c.documents import read_json
+from steps.l1c.files import AGAIN
 
 if TYPE_CHECKING:
     import numpy as np

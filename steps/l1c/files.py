@@ -42,7 +42,7 @@ class Files(Protocol):
         """Yield the paths of all regular files."""
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is such a file; one outside of the folder there is not."""
+        """Tell whether there is such a file; what lies outside of the folder does not count."""
 
     def size(self, name: str) -> int:
         """Return the size of a file that exists, in bytes."""

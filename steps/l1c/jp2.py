@@ -20,6 +20,7 @@ from rasterio.io import MemoryFile
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
+from steps.l1c.files import AGAIN
 
 #: Markers of a code stream (ISO/IEC 15444-1, table A.2).
 _SOC = 0xFF4F
@@ -220,7 +221,7 @@ def opened(safe: Images, name: str, **options) -> Iterator[rasterio.DatasetReade
             else:
                 yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG", **options))
         except RasterioError as error:
-            raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); download the product again") from error
+            raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); {AGAIN}") from error
 
 
 def reduced(safe: Images, name: str, factor: int) -> np.ndarray:
@@ -282,12 +283,12 @@ def check(safe: Images, name: str, grid: Grid, count: int = 1, dtype: str = "uin
     label = safe.label(name)
     most = 2 * count * np.dtype(dtype).itemsize * grid.width * grid.height + _OVERHEAD
     if (size := safe.size(name)) > most:
-        raise StepError(f"{label}: has {size} bytes, more than its pixels can take; download the product again")
+        raise StepError(f"{label}: has {size} bytes, more than its pixels can take; {AGAIN}")
     safe.verify(name)
     try:
         codestream(safe.view(name))
     except ValueError as error:
-        raise StepError(f"{label}: is truncated or broken ({error}); download the product again") from error
+        raise StepError(f"{label}: is truncated or broken ({error}); {AGAIN}") from error
     with opened(safe, name) as image:
         if image.shape != grid.shape or image.count != count:
             found = f"{image.width} x {image.height} pixels in {image.count} layers"
@@ -296,7 +297,7 @@ def check(safe: Images, name: str, grid: Grid, count: int = 1, dtype: str = "uin
                 "the files are not of one product: download it again"
             )
         if set(image.dtypes) != {dtype}:
-            raise StepError(f"{label}: its pixels are {image.dtypes[0]}, not {dtype}; download the product again")
+            raise StepError(f"{label}: its pixels are {image.dtypes[0]}, not {dtype}; {AGAIN}")
         if image.transform.is_identity:
             return image.block_shapes[0][0]
         if not image.transform.almost_equals(grid.transform, precision=1e-3):

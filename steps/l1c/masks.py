@@ -12,6 +12,7 @@ from lxml import etree
 
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
+from steps.l1c.files import AGAIN
 from steps.l1c.metadata import Mask
 from steps.l1c.protocol import Product, Window
 from steps.sentinel2.bands import PIXEL_SIZE
@@ -21,7 +22,7 @@ from steps.sentinel2.kinds import MASK_DEFECTIVE, MASK_SATURATED
 #: partially corrected cross-talk, saturated.
 QUALITY_LAYERS = 8
 #: Layers of the masks that are images.
-_IMAGE_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
+MASK_LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
 #: Flag of each of these layers that has one.
 _FLAGS = {
     2: MASK_DEFECTIVE,
@@ -159,9 +160,9 @@ def check_masks(safe: Product, masks: Sequence[Mask], grid: Grid, run_all: Calla
         if mask.name.endswith(".gml"):
             for _ in polygons_of(safe, mask):
                 pass
-        elif mask.kind in _IMAGE_LAYERS:
+        elif mask.kind in MASK_LAYERS:
             size = PIXEL_SIZE[mask.band] if mask.band else 60
-            safe.check_image(mask.name, grid.at(size), _IMAGE_LAYERS[mask.kind], "uint8")
+            safe.check_image(mask.name, grid.at(size), MASK_LAYERS[mask.kind], "uint8")
 
     for _ in run_all(check, [mask for mask in masks if safe.exists(mask.name)]):
         pass
@@ -250,7 +251,7 @@ def _geometry(polygon: etree._Element, label: str) -> dict | None:
                 if not (np.abs(ring) < _FARTHEST).all():
                     raise ValueError("it lies outside of any tile")
             except ValueError as error:
-                raise StepError(f"{label}: a polygon is broken ({error}); download the product again") from error
+                raise StepError(f"{label}: a polygon is broken ({error}); {AGAIN}") from error
             rings.append(ring.tolist())
     if not rings or len(rings[0]) < 4:
         return None

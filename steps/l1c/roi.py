@@ -64,9 +64,9 @@ def part_of(roi: str, tile: Grid) -> Grid | None:
 
 
 def surroundings(part: Grid, tile: Grid, radius: float, sun: tuple[float, float] | None = None) -> Grid:
-    """Return what has to be processed for a part: so far around it (m), and with clouds that may shade it.
+    """Return what has to be processed for a part: all within a radius (m), and the clouds that may shade it.
 
-    Clouds only if zenith and azimuth of the sun (degrees) are given.
+    Clouds count only if zenith and azimuth of the sun (degrees) are given.
     """
     zenith, azimuth = np.radians(sun or (0, 0))
     way = min(_CLOUD_TOP * math.tan(min(zenith, math.radians(80))), _FARTHEST)

@@ -97,7 +97,7 @@ class Safe:
         return tuple(sorted(filter(str.isprintable, self._files.names())))
 
     def exists(self, name: str) -> bool:
-        """Tell whether the product has a file; one outside of its folder it has not."""
+        """Tell whether the product has a file; what lies outside of its folder does not count."""
         return self._files.exists(name)
 
     def size(self, name: str) -> int:

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from lxml import etree
 
 from steps.core.errors import StepError
-from steps.l1c.documents import AGAIN, element, schema
+from steps.l1c.documents import element, schema
+from steps.l1c.files import AGAIN
 from steps.sentinel2 import names
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
 

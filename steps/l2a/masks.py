@@ -16,8 +16,8 @@ from lxml import etree
 from steps.core.documents import link
 from steps.core.rasters import Grid
 from steps.l1c.masks import (
+    MASK_LAYERS,
     POLYGON_KINDS,
-    QUALITY_LAYERS,
     layer_polygons,
     polygons_of,
     tiles_with_pixels,
@@ -30,8 +30,6 @@ from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
-#: Layers of each kind of image.
-LAYERS = {"MSK_DETFOO": 1, "MSK_QUALIT": QUALITY_LAYERS, "MSK_CLASSI": 3}
 #: Pixel size of MSK_CLASSI, m, and the layer of each type of feature in MSK_CLOUDS.
 CLASSES_SIZE = 60
 _CLASSES_LAYER_OF_TYPE = {"OPAQUE": 0, "CIRRUS": 1}
@@ -72,11 +70,11 @@ def write_masks(
     for index, band in enumerate(BANDS):
         for kind, layers in (("MSK_DETFOO", images.detectors(band)), ("MSK_QUALIT", images.quality(band))):
             if layers is not None:
-                writer.write(f"{kind}_{band}.jp2", PIXEL_SIZE[band], given.get((kind, band)), LAYERS[kind], layers)
+                writer.write(f"{kind}_{band}.jp2", PIXEL_SIZE[band], given.get((kind, band)), MASK_LAYERS[kind], layers)
                 result.append((f"{kind}_{band}.jp2", {"type": kind, "bandId": str(index)}))
     if (classes := images.classes()) is not None:
         mask = given.get(("MSK_CLASSI", None))
-        writer.write("MSK_CLASSI_B00.jp2", CLASSES_SIZE, mask, LAYERS["MSK_CLASSI"], classes)
+        writer.write("MSK_CLASSI_B00.jp2", CLASSES_SIZE, mask, MASK_LAYERS["MSK_CLASSI"], classes)
         result.append(("MSK_CLASSI_B00.jp2", {"type": "MSK_CLASSI"}))
     return result
 
@@ -138,7 +136,7 @@ class Masks:
         tiles = list(tiles_with_pixels(self._source, [mask], part.at(20).within(whole.at(20)), self._run_all))
         grid = part.at(size)
         rows, columns = grid.within(whole.at(size))
-        for layer in range(LAYERS[mask.kind]):
+        for layer in range(MASK_LAYERS[mask.kind]):
             if not any(tile[layer].any() for *_, tile in tiles):
                 continue
             pixels = np.zeros(grid.shape, "u1")

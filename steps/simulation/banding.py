@@ -50,7 +50,7 @@ def sample(response: SpectralResponse, wavelength: np.ndarray, irradiance: np.nd
 
 @dataclass(frozen=True)
 class Spectra:
-    """What air does at the wavelengths of one band; leading axes are (optical thickness, elevation)."""
+    """What the atmosphere does at the wavelengths of one band; leading axes are (optical thickness, elevation)."""
 
     path: np.ndarray
     rayleigh_path: np.ndarray
@@ -62,14 +62,14 @@ class Spectra:
     other: np.ndarray
 
 
-class BandAir:
-    """The air in one band, at the nodes of its optical thickness, elevation and water vapour.
+class SimulatedAtmosphere:
+    """The atmosphere in one band, at nodes of aerosol optical thickness, elevation and water vapour.
 
     Parameters
     ----------
     response
         Of the band.
-    air, gas
+    scattered, gas
         What scatters and what absorbs, on the same elevations.
     sun_zenith
         Degrees.
@@ -82,9 +82,9 @@ class BandAir:
         Share of the diffuse light from the ground that molecules scatter.
     """
 
-    def __init__(self, response: SpectralResponse, air: Scattering, gas: Gases, sun_zenith: float):
+    def __init__(self, response: SpectralResponse, scattered: Scattering, gas: Gases, sun_zenith: float):
         self.sampled = sample(response, gas.wavelength, gas.irradiance)
-        self.molecules = float(self.sampled.mean(1000 * WAVELENGTHS, air.molecules))
+        self.molecules = float(self.sampled.mean(1000 * WAVELENGTHS, scattered.molecules))
         self._gas, self._sun = gas, float(np.cos(np.radians(sun_zenith)))
         place = np.log(self.sampled.wavelength / 1000)
 
@@ -92,14 +92,14 @@ class BandAir:
             spline = CubicSpline(np.log(WAVELENGTHS), values, axis=axis)(place)
             return np.moveaxis(spline, axis, -1)
 
-        depth = np.exp(at(np.log(air.depth)))
+        depth = np.exp(at(np.log(scattered.depth)))
         self._spectra = Spectra(
-            path=at(air.path),  # (aot, elevation, terms, wavelengths)
-            rayleigh_path=at(air.path[:1])[0],
-            down=at(air.down),
+            path=at(scattered.path),  # (aot, elevation, terms, wavelengths)
+            rayleigh_path=at(scattered.path[:1])[0],
+            down=at(scattered.down),
             direct_down=np.exp(-depth / self._sun),
-            up=at(air.up),
-            spherical_albedo=at(air.spherical_albedo),
+            up=at(scattered.up),
+            spherical_albedo=at(scattered.spherical_albedo),
             depth=depth,
             other=np.array([np.interp(self.sampled.wavelength, gas.wavelength, row) for row in gas.other]),
         )
@@ -117,9 +117,9 @@ class BandAir:
         Returns
         -------
         dict
-            `path`: reflectance of the air. `sun`, `sky`: transmittance, down and directly up, of the sun's direct and
-            diffuse light over a black ground. `around`: transmittance down and diffusely up. `albedo`: of the air from
-            below. Their products with the gases' are integrated over the band.
+            `path`: reflectance of the atmosphere. `sun`, `sky`: transmittance, down and directly up, of the sun's
+            direct and diffuse light over a black ground. `around`: transmittance down and diffusely up. `albedo`: of
+            the atmosphere from below. Their products with the gases' are integrated over the band.
         """
         s, view = self._spectra, float(np.cos(np.radians(zenith)))
         weight = self.sampled.weight
@@ -216,8 +216,8 @@ def _between(values: np.ndarray, zeniths: tuple[float, ...], zenith: float) -> n
     return values[:, :, place] * (1 - part) + values[:, :, place + 1] * part
 
 
-def band_airs(
-    responses: Mapping[str, SpectralResponse], air: Scattering, gas: Gases, sun_zenith: float
-) -> dict[str, BandAir]:
-    """Return the air in each band; parameters as of `BandAir`."""
-    return {band: BandAir(response, air, gas, sun_zenith) for band, response in responses.items()}
+def atmospheres(
+    responses: Mapping[str, SpectralResponse], scattered: Scattering, gas: Gases, sun_zenith: float
+) -> dict[str, SimulatedAtmosphere]:
+    """Return the atmosphere in each band; parameters as of `SimulatedAtmosphere`."""
+    return {band: SimulatedAtmosphere(response, scattered, gas, sun_zenith) for band, response in responses.items()}

@@ -1,4 +1,4 @@
-"""The air over a scene as maps, and the light at the satellite, pixel by pixel."""
+"""The atmosphere over a scene as maps, and the light at the satellite, pixel by pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from steps.core.rasters import Grid
 from steps.sentinel2.geometry import Swath
-from steps.simulation.banding import BandAir
+from steps.simulation.banding import SimulatedAtmosphere
 
-#: Spacing of the directions of view, m, and of the maps of the air, m.
+#: Spacing of the directions of view, m, and of the maps of the atmosphere, m.
 _VIEWS = 2500.0
 MAP = 60
 PARTS = ("path", "sun", "sky", "around", "albedo")
@@ -33,6 +33,11 @@ class Nodes:
     aot550: np.ndarray
     elevation: np.ndarray
     water_vapour: np.ndarray
+
+    @property
+    def middle_aot550(self) -> float:
+        """The middle one of the optical thicknesses."""
+        return float(self.aot550[self.aot550.size // 2])
 
 
 def nodes_of(aot550: np.ndarray, water_vapour: np.ndarray, elevation: np.ndarray) -> Nodes:
@@ -61,15 +66,15 @@ def lagrange(nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.array(weights)
 
 
-class AirMaps:
-    """The air in one band as one detector sees it.
+class AtmosphereMaps:
+    """The atmosphere in one band as one detector sees it.
 
     Parameters
     ----------
-    air
+    atmosphere
         Of the band.
     nodes
-        Whose `aot550` are those of `air` but for 0.
+        Whose `aot550` are those of `atmosphere` but for 0.
     swath, sun_azimuth
         Where the satellite and the sun stand; degrees.
     grid
@@ -80,7 +85,7 @@ class AirMaps:
 
     def __init__(
         self,
-        air: BandAir,
+        atmosphere: SimulatedAtmosphere,
         nodes: Nodes,
         swath: Swath,
         sun_azimuth: float,
@@ -88,7 +93,7 @@ class AirMaps:
         aot550: np.ndarray,
         water_vapour: np.ndarray,
     ):
-        self._air, self._nodes, self._swath, self._sun_azimuth = air, nodes, swath, sun_azimuth
+        self._atmosphere, self._nodes, self._swath, self._sun_azimuth = atmosphere, nodes, swath, sun_azimuth
         self._grid = grid
         self._optical = lagrange(nodes.aot550, aot550)
         self._vapour = lagrange(nodes.water_vapour, water_vapour)
@@ -101,7 +106,7 @@ class AirMaps:
         zenith, azimuth = self._swath.view(band, detector, x, y)
         relative = np.abs((azimuth - self._sun_azimuth + 180) % 360 - 180)
         at = [
-            self._air.coefficients(z, a, self._nodes.water_vapour)
+            self._atmosphere.coefficients(z, a, self._nodes.water_vapour)
             for z, a in zip(zenith.ravel(), relative.ravel(), strict=True)
         ]
         rows, columns = ((np.arange(n) + 0.5) * MAP / step for n in self._optical.shape[1:])
@@ -150,21 +155,21 @@ class Lit:
     slopes: np.ndarray | float = 0.0
 
 
-def at_satellite(air: dict[str, np.ndarray], ground: Lit, around: np.ndarray) -> np.ndarray:
+def at_satellite(parts: dict[str, np.ndarray], ground: Lit, around: np.ndarray) -> np.ndarray:
     """Return reflectance at the top of the atmosphere.
 
     Parameters
     ----------
-    air
+    parts
         Each of `PARTS`.
     ground
         Of the pixel.
     around
         Reflectance of the surroundings.
     """
-    light = 1 / (1 - air["albedo"] * around)
-    total = air["sun"] + air["sky"]
+    light = 1 / (1 - parts["albedo"] * around)
+    total = parts["sun"] + parts["sky"]
     # What the ground throws back to the sky comes down again as diffuse light.
-    sky = air["sky"] + total * (light - 1)
-    up = ground.sun * air["sun"] + ground.sky * sky + ground.slopes * (air["sun"] + sky)
-    return air["path"] + up + around * air["around"] * light
+    sky = parts["sky"] + total * (light - 1)
+    up = ground.sun * parts["sun"] + ground.sky * sky + ground.slopes * (parts["sun"] + sky)
+    return parts["path"] + up + around * parts["around"] * light

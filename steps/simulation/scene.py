@@ -25,7 +25,7 @@ from steps.sentinel2.scene_classes import (
 )
 from steps.simulation import auxiliary, clouds, fields, forward, relief, surroundings
 from steps.simulation.acquisition import Acquisition
-from steps.simulation.banding import BandAir, band_airs
+from steps.simulation.banding import SimulatedAtmosphere, atmospheres
 from steps.simulation.gases import gases
 from steps.simulation.ground import COVERS, Ground, mosaic
 from steps.simulation.l1c_xml import IRRADIANCE
@@ -115,13 +115,15 @@ def simulate(recipe: Recipe) -> Simulated:
     rng = np.random.default_rng(recipe.seed)
     world = _world(recipe, grid, rng)
     nodes = world.nodes
-    air = scattering(recipe.sun_zenith, recipe.aerosol, list(nodes.aot550), list(nodes.elevation), recipe.pressure)
+    scattered = scattering(
+        recipe.sun_zenith, recipe.aerosol, list(nodes.aot550), list(nodes.elevation), recipe.pressure
+    )
     ends = float(nodes.water_vapour.min()), float(nodes.water_vapour.max())
     gas = gases(recipe.sun_zenith, 5.0, list(nodes.elevation), ends, recipe.ozone / 1000)
     responses = {band: reference_response(scene.satellite, band) for band in BANDS}
     toa, boa, detectors = {}, {}, {}
-    for band, band_air in band_airs(responses, air, gas, recipe.sun_zenith).items():
-        boa[band], clean, detectors[band] = _band(band, band_air, world)
+    for band, atmosphere in atmospheres(responses, scattered, gas, recipe.sun_zenith).items():
+        boa[band], clean, detectors[band] = _band(band, atmosphere, world)
         toa[band] = _spoiled(clean, band, recipe, scene, rng)
     layers = _layers(world, boa)
     lost = _lose_lines(toa, layers["classes"], recipe.lost, rng) if recipe.lost else {}
@@ -184,19 +186,19 @@ def _world(recipe: Recipe, grid: Grid, rng: np.random.Generator) -> _World:
     return _World(recipe, grid, swath, ground, lie, layers, aot550, water_vapour, nodes, sunlight)
 
 
-def _band(band: str, air: BandAir, world: _World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _band(band: str, atmosphere: SimulatedAtmosphere, world: _World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return true reflectance, that at the top of the atmosphere, and detectors of one band at its own pixels."""
     size, recipe = PIXEL_SIZE[band], world.recipe
     own = world.grid.at(size)
     glint = np.where(world.ground.cover == COVERS.index("water"), np.float32(recipe.glint), np.float32(0))
-    true = mean(world.ground.reflectance(air.sampled) + glint, size // 10)
+    true = mean(world.ground.reflectance(atmosphere.sampled) + glint, size // 10)
     # Within the band gas and haze let some wavelengths through better than others.
-    seen = world.ground.reflectance(air.seen_weights(5.0, recipe.water_vapour)) + glint
-    ground, leaving = _lit(seen, air, world, size)
-    around = surroundings.environment(_with_clouds(leaving, air, world), air.molecules)
+    seen = world.ground.reflectance(atmosphere.seen_weights(5.0, recipe.water_vapour)) + glint
+    ground, leaving = _lit(seen, atmosphere, world, size)
+    around = surroundings.environment(_with_clouds(leaving, atmosphere, world), atmosphere.molecules)
     around = forward.enlarge(around, forward.MAP // size)
-    maps = forward.AirMaps(
-        air, world.nodes, world.swath, recipe.sun_azimuth, world.grid, world.aot550, world.water_vapour
+    maps = forward.AtmosphereMaps(
+        atmosphere, world.nodes, world.swath, recipe.sun_azimuth, world.grid, world.aot550, world.water_vapour
     )
     detector = detector_of(world.swath, *_middles(own))
     heights = _elevation_weights(world, size)
@@ -205,7 +207,7 @@ def _band(band: str, air: BandAir, world: _World) -> tuple[np.ndarray, np.ndarra
         here = detector == number
         parts = forward.at_elevation(maps.parts(band, int(number)), forward.MAP // size, heights)
         below = forward.at_satellite(parts, ground, around)
-        toa[here] = _through_clouds(below, band, int(number), air, world)[here]
+        toa[here] = _through_clouds(below, band, int(number), atmosphere, world)[here]
     return true, toa, detector
 
 
@@ -215,10 +217,10 @@ def _elevation_weights(world: _World, size: int) -> list[np.ndarray]:
     return list(forward.lagrange(world.nodes.elevation, mean(world.lie.elevation, size // 10) / 1000).astype("f4"))
 
 
-def _lit(seen: np.ndarray, air: BandAir, world: _World, size: int) -> tuple[forward.Lit, np.ndarray]:
+def _lit(seen: np.ndarray, atmosphere: SimulatedAtmosphere, world: _World, size: int) -> tuple[forward.Lit, np.ndarray]:
     """Return what the ground sends up at the pixels of a band, and what leaves it in all in cells of `MAP`."""
     clear = fitted(world.sunlight, 10)
-    direct, diffuse = air.light()
+    direct, diffuse = atmosphere.light()
     if world.lie is None:
         parts = seen * clear, seen
         ground = forward.Lit(*(mean(part, size // 10) for part in parts))
@@ -227,8 +229,8 @@ def _lit(seen: np.ndarray, air: BandAir, world: _World, size: int) -> tuple[forw
     lie, level = world.lie, np.float32(np.cos(np.radians(world.recipe.sun_zenith)))
     sun = clear * lie.lit * lie.cos_incidence / level
     turn = np.abs((lie.aspect - world.recipe.sun_azimuth + 180) % 360 - 180)
-    light = sky(world.recipe.sun_zenith, world.recipe.aerosol, float(world.nodes.aot550[1]))
-    near, far = light.at(air.node_weights(WAVELENGTHS), lie.slope, turn)
+    light = sky(world.recipe.sun_zenith, world.recipe.aerosol, world.nodes.middle_aot550)
+    near, far = light.at(atmosphere.node_weights(WAVELENGTHS), lie.slope, turn)
     # Mountains hide of the sky what the ground's own plane has left of it.
     open_sky = lie.sky_view / ((1 + np.cos(np.radians(lie.slope))) / 2)
     sky_light = near * lie.lit * clear + far * open_sky
@@ -239,16 +241,19 @@ def _lit(seen: np.ndarray, air: BandAir, world: _World, size: int) -> tuple[forw
     return ground, mean(leaving.astype("f4"), forward.MAP // 10)
 
 
-def _with_clouds(leaving: np.ndarray, air: BandAir, world: _World) -> np.ndarray:
-    """Return what the surroundings send up, in cells of `MAP`: clouds count by the air that is above them."""
+def _with_clouds(leaving: np.ndarray, atmosphere: SimulatedAtmosphere, world: _World) -> np.ndarray:
+    """Return what the surroundings send up, in cells of `MAP`: clouds count by the atmosphere above them."""
     for layer in world.clouds:
         cloud = mean(layer.reflectance, forward.MAP // 20)
-        above = air.molecules * np.exp(-layer.height / 8000) + (1 - air.molecules) * np.exp(-layer.height / 2000)
+        molecules = atmosphere.molecules
+        above = molecules * np.exp(-layer.height / 8000) + (1 - molecules) * np.exp(-layer.height / 2000)
         leaving = leaving * (1 - cloud) + cloud * np.float32(above)
     return leaving
 
 
-def _through_clouds(below: np.ndarray, band: str, detector: int, air: BandAir, world: _World) -> np.ndarray:
+def _through_clouds(
+    below: np.ndarray, band: str, detector: int, atmosphere: SimulatedAtmosphere, world: _World
+) -> np.ndarray:
     """Return the light above the clouds, as one detector sees them from the middle of its part of the scene."""
     size = PIXEL_SIZE[band]
     x, y = _middles(world.grid.at(120))
@@ -259,7 +264,7 @@ def _through_clouds(below: np.ndarray, band: str, detector: int, air: BandAir, w
     zenith, azimuth = (float(v[0]) for v in world.swath.view(band, detector, *middle))
     for layer in sorted(world.clouds, key=lambda one: one.height):
         cloud = fitted(layer.seen(zenith, azimuth), size)
-        through, path = air.above(zenith, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
+        through, path = atmosphere.above(zenith, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
         # Light that a cloud lets through was lost on its way down where the shadow is.
         below = below * (1 - cloud) + cloud * np.float32(clouds.band_factor(band, layer) * through + path)
     return below

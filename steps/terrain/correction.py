@@ -10,8 +10,6 @@ from steps.sentinel2.kinds import GAIN, REFLECTANCE_ONE, REFLECTANCE_ZERO
 #: Numbers per node that `correct_terrain` takes: cosine of the sun zenith, then for downward transmittance, its direct
 #: part and spherical albedo the coefficients of powers 0, 1, 2 of the elevation, m.
 NODE_TERMS = 10
-#: Numbers of a sky: share that comes from around the sun, and coefficients of the polynomial of the rest.
-SKY_TERMS = 6
 #: Stored number of the highest reflectance that the correction of terrain makes, 1.5.
 HIGHEST = np.float32(REFLECTANCE_ZERO + 1.5 * REFLECTANCE_ONE)
 _BLACK = np.float32(REFLECTANCE_ZERO)
@@ -26,24 +24,16 @@ _LEAST_OPEN = np.float32(0.25)
 #: Stored number of a gain of 1, and the largest.
 _GAIN_ONE = np.float32(1 / GAIN.scale)
 _LARGEST = np.float32(65535)
-#: Rows of the scratch that holds how the ground lies: elevation, `sun`, `opening`, `hidden`, `u`, `v` of
-#: `relative_irradiance`.
+#: Rows of the scratch that holds how the ground lies: elevation, and the attributes of `Lie`.
 _LIE = 6
 #: A product and a sum may become one instruction (rounded once). Nothing else may be rearranged.
 _FUSED = {"contract"}
 
 
-@formula
-def relative_irradiance(
-    sun, opening, hidden, u, v, transmittance, direct, albedo, near, b1, b2, b3, b4, b5, surroundings
-):
-    """Return the light that falls on tilted ground, relative to level open ground under the same atmosphere.
+class Lie(NamedTuple):
+    """How ground lies to the sun and the sky; each is 0 on level open ground.
 
-    It is the sum of direct light, of diffuse light from the sky (`steps.atmosphere.sky`), of what ground and sky throw
-    back and forth, which comes from all of the sky alike, and of light from the slopes in view (Proy, Tanre and
-    Deschamps 1989, Evaluation of topographic effects in remotely sensed data, Remote Sensing of Environment 30, 21).
-
-    Parameters
+    Attributes
     ----------
     sun
         What the sunlight is more than on level ground: the cosine of the incidence angle over that of the sun zenith,
@@ -54,12 +44,46 @@ def relative_irradiance(
         Share of the upper half space that is not sky, weighted by the cosine to the slope's normal.
     u, v
         Cosine of the incidence angle, less that of the slope times that of the sun zenith; 1 less that of the slope.
-    transmittance, direct
-        Downward transmittance, total and direct.
-    albedo
-        Spherical albedo of the atmosphere.
-    near, b1, b2, b3, b4, b5
-        Terms of the sky, see `steps.atmosphere.sky`.
+    """
+
+    sun: float
+    opening: float
+    hidden: float
+    u: float
+    v: float
+
+
+class Downward(NamedTuple):
+    """Transmittance of the atmosphere on the way down, total and direct, and its spherical albedo."""
+
+    transmittance: float
+    direct: float
+    albedo: float
+
+
+class SkyTerms(NamedTuple):
+    """Terms of a sky, see `steps.atmosphere.sky`: the share that comes from around the sun, and a polynomial."""
+
+    near: float
+    b1: float
+    b2: float
+    b3: float
+    b4: float
+    b5: float
+
+
+@formula
+def relative_irradiance(lie, downward, sky_terms, surroundings):
+    """Return the light that falls on tilted ground, relative to level open ground under the same atmosphere.
+
+    It is the sum of direct light, of diffuse light from the sky (`steps.atmosphere.sky`), of what ground and sky throw
+    back and forth, which comes from all of the sky alike, and of light from the slopes in view (Proy, Tanre and
+    Deschamps 1989, Evaluation of topographic effects in remotely sensed data, Remote Sensing of Environment 30, 21).
+
+    Parameters
+    ----------
+    lie, downward, sky_terms
+        `Lie` of the ground, `Downward` of the atmosphere, and `SkyTerms`.
     surroundings
         Reflectance of the surroundings.
 
@@ -68,6 +92,9 @@ def relative_irradiance(
     float
         1 on level open ground; surface reflectance is that of level ground divided by it.
     """
+    sun, opening, hidden, u, v = lie
+    transmittance, direct, albedo = downward
+    near, b1, b2, b3, b4, b5 = sky_terms
     level = transmittance / (_ONE - albedo * surroundings)
     # What is more and less than on level ground, so that there it is 1 to the last digit.
     smooth = larger(u * (b1 + b3 * u) + v * (b2 + b4 * u + b5 * v), near - _ONE)
@@ -126,23 +153,14 @@ def _relative(around, lie, left, right, step, sky, start, relative):
     first = np.uint64(start)
     for t in range(np.uint64(lie.shape[1])):
         x, h = np.float32(np.int32(t)) + _HALF, height[t]
-        relative[t] = relative_irradiance(
-            sun[t],
-            opening[t],
-            hidden[t],
-            u[t],
-            v[t],
+        downward = Downward(
             t0 + x * t0s + h * (t1 + x * t1s + h * (t2 + x * t2s)),
             d0 + x * d0s + h * (d1 + x * d1s + h * (d2 + x * d2s)),
             a0 + x * a0s + h * (a1 + x * a1s + h * (a2 + x * a2s)),
-            n + h * nh,
-            b1 + h * b1h,
-            b2 + h * b2h,
-            b3 + h * b3h,
-            b4 + h * b4h,
-            b5 + h * b5h,
-            around[first + t],
         )
+        terms = SkyTerms(n + h * nh, b1 + h * b1h, b2 + h * b2h, b3 + h * b3h, b4 + h * b4h, b5 + h * b5h)
+        how = Lie(sun[t], opening[t], hidden[t], u[t], v[t])
+        relative[t] = relative_irradiance(how, downward, terms, around[first + t])
 
 
 @helper(cache=True, nogil=True, fastmath=_FUSED, error_model="numpy")
@@ -197,7 +215,7 @@ class Light(NamedTuple):
     cell
         Pixels from node to node.
     sky
-        (bands, 2, SKY_TERMS) float32: the terms of the sky at an elevation of 0, and their change per m.
+        (bands, 2, 6) float32: `SkyTerms` at an elevation of 0, and their change per m.
     surroundings
         (bands, m, n) float32: mean reflectance around each cell of `ratio` x `ratio` pixels of the scene.
     ratio

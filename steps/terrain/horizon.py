@@ -58,7 +58,7 @@ def horizon_tangents(height, reciprocal, stack, tangent):
 
 @helper(cache=True, nogil=True, error_model="numpy")
 def _visible_sky(tangent, rise):
-    """Sky seen in one direction, as a share of what level open ground sees there and over the cosine of the slope.
+    """Return the sky seen one way, as a share of what level open ground sees, over the cosine of the slope.
 
     The integrand of Dozier and Frew (1990), Rapid calculation of terrain parameters for radiation modeling from
     digital elevation data, IEEE TGRS 28, 963, eq. 7b, written with the tangent of the horizon; `rise` is the slope
@@ -260,7 +260,7 @@ def _is_shaded(ground, strides, cells, cell_strides, along, aside, forward, side
 
 @helper(cache=True, nogil=True)
 def _ray(ground, shape, cells, across, y, x, east, south, pixel, last):
-    """Whether the ray from a pixel to the sun (its components to the east and south) hits within `last` steps."""
+    """Return whether the ray from a pixel to the sun hits within `last` steps (components east and south)."""
     height, width = shape
     longest = max(abs(east), abs(south), 1e-6)
     climb = pixel / longest

@@ -111,7 +111,7 @@ def sea(void: np.ndarray, heights: np.ndarray, known: np.ndarray, wide: tuple[fl
     return is_sea[labels]
 
 
-def bridge(heights: np.ndarray, void: np.ndarray, pixel: tuple[float, float], reach: float, threads: int = 1) -> None:
+def bridge(heights: np.ndarray, void: np.ndarray, pixel: tuple[float, float], reach: float, threads: int) -> None:
     """Fill voids from the pixels around them, in place: by triangles between these, and level beyond them.
 
     Parameters

@@ -57,7 +57,7 @@ rule benchmark_stages:
     # `snakemake --cores N benchmark_stages --config input=...`: one column of workflow/report/performance.md.
     input:
         product_files(BENCHMARKED),
-        l1c=[] if is_elsewhere(L1C[BENCHMARKED]) else external(L1C[BENCHMARKED]),
+        l1c=l1c_input,
     output:
         # The table itself, which is there from the beginning, would be taken for done.
         touch(f"{OUT}/logs/{BENCHMARKED}.done"),
@@ -69,6 +69,7 @@ rule benchmark_stages:
     resources:
         mem_mb=1000,
     params:
+        l1c=l1c_of,
         logs=lambda wildcards, input: str(Path(input[0]).parents[1] / "logs"),
         table=ROOT / "workflow/report/performance.md",
     shell:

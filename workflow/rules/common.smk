@@ -190,14 +190,14 @@ OVERVIEW = "cirrus/toa_80m.tif" if CORRECT_CIRRUS else "import/toa_80m.tif"
 
 
 def top_of_atmosphere(size):
-    """Top-of-atmosphere reflectance of a pixel size, without cirrus if that is wanted."""
+    """Return the top-of-atmosphere reflectance of a pixel size, without cirrus if that is wanted."""
     if CORRECT_CIRRUS:
         return f"cirrus/toa_{size}m.tif"
     return uncorrected(size)
 
 
 def uncorrected(size):
-    """Top-of-atmosphere reflectance of a pixel size as the sensor saw it."""
+    """Return the top-of-atmosphere reflectance of a pixel size as the sensor saw it."""
     return f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif"
 
 
@@ -259,46 +259,46 @@ if SCRATCH:
 
 
 def of(path):
-    """An intermediate file, given by its path below the product's folder `work`, as an input."""
+    """Return an intermediate file, given by its path below the product's folder `work`, as an input."""
     return f"{WORK}/{{product}}/work/{path}"
 
 
 def final(path):
-    """The same in the extent of the product."""
+    """Return the same in the extent of the product."""
     return of(f"roi/{path}" if ROI else path)
 
 
-# The product that the rules of benchmark.smk measure.
+# The product that the rules of benchmark.smk measure, which have no wildcard.
 BENCHMARKED = next(iter(L1C))
 
 
 def of_benchmarked(path):
-    """An intermediate file of the product that is measured."""
+    """Return an intermediate file of the product that is measured."""
     return of(path).format(product=BENCHMARKED)
 
 
 def work(path, kind=str):
-    """The same as an output of the given kind (`directory`), removed when no longer needed unless the config keeps it."""
+    """Return the same as an output of a kind (`directory`), removed after its last use unless the config keeps it."""
     return kind(of(path)) if config["keep_intermediates"] else temp(kind(of(path)))
 
 
 def each_size(place, path):
-    """What `of`, `final` or `work` makes of the files of each pixel size of reflectance, in ascending order."""
+    """Return what `of`, `final` or `work` makes of the files of each pixel size of reflectance, in ascending order."""
     return [place(path.format(size)) for size in SIZES]
 
 
 def if_any(wanted, file):
-    """An input or output of a rule, if it is wanted."""
+    """Return an input or output of a rule, if it is wanted."""
     return file if wanted else []
 
 
 def kept(path):
-    """A file that stays, given by its path below the product's folder."""
+    """Return a file that stays, given by its path below the product's folder."""
     return f"{OUT}/{{product}}/{path}"
 
 
 def half(most):
-    """Threads of a stage, at most `most`: classification runs beside the stages from aerosol to reflectance."""
+    """Return the threads of a stage, at most `most`: classification runs beside aerosol up to reflectance."""
     try:
         return max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own
@@ -318,7 +318,7 @@ SMALL = 2e6
 
 
 def unless_small(threads):
-    """Threads of a stage that writes images; one for a small part, beside which the other ones can be written."""
+    """Return the threads of a stage that writes images; one for a small part, beside which others can be written."""
 
     def of_product(wildcards):
         part = PARTS.get(wildcards.product)  # none is known of the demo, which is small
@@ -332,14 +332,14 @@ FETCHED = "l1c"
 
 
 def memory(megabytes, each=0):
-    """Memory of a job: what its stage and `each` of its threads need, two Snakemakes on a cluster, more on a retry."""
+    """Return the memory of a job: what its stage and `each` of its threads need, two Snakemakes, more on a retry."""
     return lambda wildcards, threads, attempt: (
         (megabytes + each * threads + 300) * attempt
     )
 
 
 def external(*paths):
-    """Inputs of a rule that come from the user (but for the demo), so a module's `prefix` must leave them alone.
+    """Return inputs of a rule that come from the user (but for the demo): a module's `prefix` leaves them alone.
 
     Where one has braces Snakemake cannot look at it.
     """
@@ -348,24 +348,21 @@ def external(*paths):
 
 
 def l1c_given(wildcards):
-    """What the user gave of a product, as an input; nothing for an address."""
+    """Return what the user gave of a product, as an input; nothing for an address."""
     path = L1C[wildcards.product]
     return [] if is_address(path) else external(path)
 
 
 def l1c_input(wildcards):
-    """The L1C product of a product, as an input: where it is fetched to, if it is elsewhere."""
-    path = L1C[wildcards.product]
-    return (
-        of(FETCHED).format(product=wildcards.product)
-        if is_elsewhere(path)
-        else external(path)
-    )
+    """Return the L1C product of a product, as an input: where it is fetched to, if it is elsewhere."""
+    product = wildcards.get("product", BENCHMARKED)
+    path = L1C[product]
+    return of(FETCHED).format(product=product) if is_elsewhere(path) else external(path)
 
 
 def l1c_of(wildcards, input):
-    """The same for the command of a stage."""
-    path = L1C[wildcards.product]
+    """Return the same for the command of a stage."""
+    path = L1C[wildcards.get("product", BENCHMARKED)]
     return (
         f"{input.l1c}/{place_of(path)}"
         if is_elsewhere(path)
@@ -412,7 +409,7 @@ def wanted(wildcards):
 
 
 def product_files(product):
-    """What a user gets of a product."""
+    """Return what a user gets of a product."""
     return [
         f"{OUT}/{product}/report/quality.json",
         f"{OUT}/{product}/{REPORT}",
@@ -494,7 +491,7 @@ def end_of_run():
 
 
 def provenance(stage):
-    """Input function: the file that says what the results of a stage are made from."""
+    """Return an input function: of the file that says what the results of a stage are made from."""
     inputs_of_users = {
         "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
         "dem": [config["dem"]] if config["dem"] and not COPERNICUS else [],
@@ -569,7 +566,7 @@ PYTHON = PYTHON.replace("{", "{{").replace("}", "}}")
 
 
 def command(rule, program=""):
-    """The command of the stage of a rule, whose options follow from the names in the rule: see `complete`."""
+    """Return the command of the stage of a rule, whose options follow from the names in the rule: see `complete`."""
     return COMMANDS.get(rule) or Program(rule, f"steps.{program or rule}")
 
 

@@ -27,7 +27,7 @@ class Pixels:
         return cls(grid_of(mask, MASK), read(terrain, TERRAIN, "elevation"), lacking)
 
 
-def write_air_map(
+def write_map(
     path: Path,
     kind: Kind,
     field: np.ndarray,

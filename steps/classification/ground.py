@@ -1,0 +1,109 @@
+"""Ground that the rules take for cloud: told by what parallax and water vapour say, and by its colour."""
+
+import numpy as np
+
+from steps.classification.parallax import UNSEEN
+from steps.classification.rules import OPEN
+from steps.classification.signs import LIKE_EARTH, LIKE_WATER
+from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM, SOIL, UNCLASSIFIED, VEGETATION, WATER
+
+#: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
+#: in B08; where that is not known, how far B09 / B8A may be above its median over ground, in standard deviations of
+#: that, which are at least the last of these.
+EARTH_WINDOW = 5
+STILL_WINDOW = 15
+STILL_DISPLACED = 0.1
+EARTH_B09 = 2
+LEAST_SPREAD = 0.005
+#: What has as much water vapour above it as clear land, in B09 and B10, is no cloud: limits in standard deviations
+#: above the mean of land. Fog may lie as low: clouds beyond this size, m2, are left.
+VAPOUR_B09 = 1
+VAPOUR_B10 = 2
+VAPOUR_AREA = 2e6
+#: Width in pixels of the rim of a cloud, and the share of it that must be displaced in B08.
+RIM = 2
+DISPLACED_RIM = 0.25
+
+
+def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
+    """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
+
+    The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
+    scene is no rim. Of what is displaced hardly anywhere, also that is ground which looks like earth.
+
+    Parameters
+    ----------
+    scl, signs, displaced : uint8, shape (rows, columns)
+        The latter as in `Refinements`.
+    """
+    from scipy import ndimage
+
+    around = np.ones((3, 3))
+    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+    labels, count = ndimage.label(cloud, around)
+    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1) & (displaced != UNSEEN)
+    total = np.bincount(labels[rim], minlength=count + 1)
+    ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
+    ground[0] = False
+    earth = earthy(scl, signs)
+    if earth.any():
+        moved = (displaced == 1).view(np.uint8) * np.uint8(200)
+        earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
+    still = ground[labels] | earth
+    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
+
+
+def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the clouds and unclassified pixels that look like earth, as most of the pixels around do.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    """
+    from scipy import ndimage
+
+    doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
+    earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
+    if not (doubtful & (earth > 0)).any():
+        return np.zeros_like(doubtful)
+    return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
+
+
+def ground_by_vapour(
+    scl: np.ndarray, signs: np.ndarray, b09: np.ndarray, b8a: np.ndarray, b10: np.ndarray, resolution: int
+) -> None:
+    """Turn clouds that have as much water vapour above them as the clear land into bare ground, in place.
+
+    Fog may lie as low as that, so that of large clouds only what looks like earth is ground.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    b09, b8a, b10 : float32, shape (rows, columns)
+        Reflectance.
+    resolution
+        Pixel size, m.
+    """
+    from scipy import ndimage
+
+    land, earth = (scl == VEGETATION) | (scl == SOIL), earthy(scl, signs)
+    ground = land | earth
+    if not ground.any():
+        return
+    ratio = b09 / np.maximum(b8a, np.float32(1e-6))
+    if land.any():
+        labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
+        labelled = np.nonzero(labels)
+        of_clouds = labels[labelled]
+        size = np.bincount(of_clouds, minlength=count + 1)
+        low = size * resolution**2 <= VAPOUR_AREA
+        for image, deviations in ((ratio, VAPOUR_B09), (b10, VAPOUR_B10)):
+            of_land = image[land].astype(np.float64)
+            total = np.bincount(of_clouds, image[labelled], minlength=count + 1)
+            low &= total < size * (of_land.mean() + deviations * of_land.std())
+        scl[labelled] = np.where(low[of_clouds], SOIL, scl[labelled])
+    if earth.any():
+        of_ground = ratio[ground]
+        middle = np.median(of_ground)
+        highest = middle + EARTH_B09 * max(1.48 * np.median(np.abs(of_ground - middle)), LEAST_SPREAD)
+        scl[earth & (ndimage.uniform_filter(ratio, EARTH_WINDOW, mode="nearest") < highest)] = SOIL
