@@ -1,0 +1,236 @@
+"""The profiles for Kubernetes and AWS Batch: their plugins talk to a stand-in, which runs what it is told to run."""
+
+import csv
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from base64 import b64decode
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from checkout import ROOT, Checkout
+from test_container import PROJECT
+from test_remote import put, s3  # noqa: F401  (a fixture)
+
+from steps import demo
+from steps.sentinel2.names import l2a_name
+from steps.simulation.demo_scene import DEMO_PRODUCT
+
+pytestmark = pytest.mark.slow
+
+IMAGE, ROLE = "host/sen2flow:1", "arn:aws:iam::1:role/x"
+PIP = "install --target .snakemake/pip-deployments snakemake-storage-plugin-s3"
+NAMES = [DEMO_PRODUCT, DEMO_PRODUCT.replace("T18SVG", "T18SVH")]
+SETTINGS = "input=s3://eodata/table.csv upload='{to: s3://results/l2a}' formats=cog products=classification"
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: me}}]
+clusters: [{name: here, cluster: {server: "%s"}}]
+users: [{name: me, user: {token: x}}]
+"""
+
+
+class Services:
+    """Answers as Kubernetes and AWS Batch do, as far as the plugins ask, and runs each job in a folder of its own."""
+
+    def __init__(self, folder, variables):
+        self.folder, self.variables = folder, variables
+        self.definitions, self.secret, self.processes = [], {}, {}
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                answer = outer.answer(self.command, urlsplit(self.path).path, json.loads(body or "{}"))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            do_GET = do_POST = do_DELETE = answer
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, verb, path, body):
+        """Return the answer to a request."""
+        place = path.rpartition("/")[2]
+        if verb == "DELETE":
+            return {}
+        if place == "secrets":
+            self.secret = {key: b64decode(value).decode() for key, value in body["data"].items()}
+        elif place == "jobs":
+            self.definitions.append(body)
+            container = body["spec"]["template"]["spec"]["containers"][0]
+            keys = {one["name"]: one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"]}
+            variables = {name: self.secret[key] for name, key in keys.items()}
+            self.start(body["metadata"]["name"], container["command"] + container["args"], variables)
+        elif place == "status":
+            return {"status": {self.state(path.split("/")[-2], "active", "succeeded", "failed"): 1}}
+        elif place == "pods":
+            return {"items": []}
+        elif place == "registerjobdefinition":
+            self.definitions.append(body)
+            return {"jobDefinitionName": body["jobDefinitionName"], "jobDefinitionArn": "arn", "revision": 1}
+        elif place == "submitjob":
+            container = self.definitions[-1]["containerProperties"]
+            role = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}  # what it gives
+            variables = {one["name"]: one["value"] for one in container["environment"]}
+            self.start(body["jobName"], container["command"], role | variables)
+            return {"jobName": body["jobName"], "jobId": body["jobName"]}
+        elif place == "describejobs":
+            status = self.state(body["jobs"][0], "RUNNING", "SUCCEEDED", "FAILED")
+            return {"jobs": [{"jobId": body["jobs"][0], "status": status, "jobDefinition": "arn"}]}
+        return body
+
+    def start(self, name, words, variables):
+        """Start a job with nothing but its variables, and those that the image has."""
+        workdir = self.folder / name
+        workdir.mkdir()
+        with (workdir / "messages.txt").open("w") as messages:
+            self.processes[name] = subprocess.Popen(
+                words, cwd=workdir, env=self.variables | variables, stdout=messages, stderr=messages
+            )
+
+    def state(self, name, running, succeeded, failed):
+        """Return one of three words."""
+        return {None: running, 0: succeeded}.get(self.processes[name].poll(), failed)
+
+
+@pytest.fixture(scope="module")
+def store(s3, tmp_path_factory):  # noqa: F811
+    """An object store with a table of two products, one of which is not there."""
+    client, endpoint = s3
+    safe = tmp_path_factory.mktemp("l1c") / f"{DEMO_PRODUCT}.SAFE"
+    demo.run(safe, size=960)
+    put(client, safe, f"L1C/{safe.name}")
+    table = "".join(f"s3://eodata/L1C/{name}.SAFE\n" for name in NAMES)
+    client.put_object(Bucket="eodata", Key="table.csv", Body=f"input\n{table}".encode())
+    return client, endpoint
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    """A folder with the plugins. Among the packages of all tests they would take a second of each start of Snakemake."""
+    folder, extras = tmp_path_factory.mktemp("plugins"), PROJECT["optional-dependencies"]
+    words = ["--target", folder, "-c", ROOT / "envs/constraints.txt", *extras["kubernetes"], *extras["aws_batch"]]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", *words], capture_output=True, text=True)
+    if re.search("NewConnectionError|NameResolutionError|ConnectTimeout|Max retries", done.stderr):
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(params=["kubernetes", "aws_batch"])
+def service(request, store, plugins, tmp_path, monkeypatch):
+    """A service, the folder of a clone, and a function that runs Snakemake there."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    install = f'[ "$*" = "{PIP}" ] && mkdir .snakemake && ln -s {plugins} .snakemake/pip-deployments'
+    for name, command in {"python": f'{sys.executable} "$@"', "pip": install}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(plugins)])
+    kept = {name: os.environ[name] for name in ("SEN2FLOW_CACHE",) if name in os.environ}
+    variables = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path), "AWS_ENDPOINT_URL_S3": store[1], **kept}
+    services = Services(tmp_path, variables)
+    checkout = Checkout(tmp_path / "clone")
+    checkout.bash("git init -q && git add .")
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG % services.address)
+    for name, value in {
+        "KUBECONFIG": tmp_path / "kubeconfig",
+        "AWS_ENDPOINT_URL_BATCH": services.address,
+        "AWS_ENDPOINT_URL_S3": store[1],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SNAKEMAKE_AWS_BATCH_JOB_QUEUE": "queue",
+        "SNAKEMAKE_AWS_BATCH_JOB_ROLE": ROLE,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+
+    def snakemake(arguments="", settings=SETTINGS):
+        return checkout.bash(
+            f"PYTHONPATH=$PYTHONPATH:{plugins} python -m snakemake --profile workflow/profiles/{request.param} "
+            f"--default-storage-prefix s3://results/{request.param} --container-image {IMAGE} --retries 0 "
+            f"--seconds-between-status-checks 1 {arguments} --config {settings}",
+            check=False,
+        )
+
+    yield request.param, services, checkout.folder, snakemake
+    services.server.shutdown()
+    services.server.server_close()
+
+
+def planned(done):
+    """Return the number of products that a dry run would make."""
+    assert done.returncode == 0, done.stderr
+    return len(re.findall("^rule product:", done.stdout, re.M))
+
+
+def test_products_are_made_by_jobs_of_their_own(service, store):
+    name, services, folder, snakemake = service
+    assert planned(snakemake("--dry-run")) == 2
+    assert services.definitions == []
+    done = snakemake()
+    assert done.returncode == 1, done.stderr
+    assert len(services.definitions) == 2
+    for definition in services.definitions:
+        CHECKS[name](definition)
+    rows = list(csv.DictReader((folder / "results/table_summary.csv").open()))
+    assert [row["status"] for row in rows] == ["done", "failed"], done.stderr
+    assert f"{NAMES[1]}.SAFE: " in rows[1]["reason"]
+    keys = [one["Key"] for one in store[0].list_objects_v2(Bucket="results")["Contents"]]
+    assert f"l2a/{l2a_name(DEMO_PRODUCT)}/cog/item.json" in keys
+    # The same command has the other one to do.
+    assert planned(snakemake("--dry-run")) == 1
+
+
+def by_kubernetes(job):
+    """Look at a Job."""
+    from kubernetes import client
+
+    api = client.ApiClient()
+    answer = type("Answer", (), {"data": json.dumps(job)})
+    # What the model does not know is lost on the way.
+    assert api.sanitize_for_serialization(api.deserialize(answer, "V1Job")) == job
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == IMAGE
+    most = {"memory": "3500M", "ephemeral-storage": "10000M"}
+    assert container["resources"] == {"requests": {"cpu": "1900m", **most}, "limits": {"cpu": "2000m", **most}}
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {one["name"] for one in container["env"]}
+
+
+def by_batch(definition):
+    """Look at a job definition, which botocore has compared with the service's model."""
+    assert definition["timeout"] == {"attemptDurationSeconds": 3600}
+    container = definition["containerProperties"]
+    assert (container["image"], container["jobRoleArn"]) == (IMAGE, ROLE)
+    needs = {one["type"]: one["value"] for one in container["resourceRequirements"]}
+    assert needs == {"VCPU": "2", "MEMORY": "4096"}
+
+
+CHECKS = {"kubernetes": by_kubernetes, "aws_batch": by_batch}
+
+
+@pytest.mark.parametrize("service", ["kubernetes"], indirect=True)
+def test_what_jobs_cannot_see_is_refused(service):
+    *_, snakemake = service
+    there = f"input=s3://eodata/L1C/{NAMES[0]}.SAFE"
+    for arguments, settings, message in [
+        ("-n", "input=demo upload='{to: s3://results}'", "no other machine sees it"),
+        ("-n", there, "no other machine sees it"),
+        ("-n --directory ..", f"{there} upload='{{to: s3://results}}'", "in the folder of one"),
+    ]:
+        done = snakemake(arguments, settings)
+        assert done.returncode == 2, done.stderr
+        assert message in done.stderr
