@@ -42,7 +42,7 @@ def stages(checkout, arguments):
 @pytest.mark.parametrize(
     ("choice", "rules"),
     [
-        ("products=classification", FIRST | LAST | {"resample", "scene_classification"}),
+        ("products=classification", FIRST | LAST | {"resample", "aerosol", "scene_classification"}),
         ("products=atmosphere", FIRST | LAST | AIR),
         ("products=atmosphere,classification", FIRST | LAST | AIR | {"resample", "scene_classification"}),
         ("products=reflectance", FIRST | LAST | SURFACE),
@@ -52,7 +52,10 @@ def stages(checkout, arguments):
             FIRST | LAST | SURFACE | {"scene_classification", "terrain_correction"},
         ),
         ("resolutions=20 boa_uncertainty=true", FIRST | LAST | SURFACE | {"scene_classification", "uncertainty"}),
-        ("products=classification layers=elevation,angles", FIRST | LAST | {"resample", "scene_classification"}),
+        (
+            "products=classification layers=elevation,angles classification='{mode: classic}'",
+            FIRST | LAST | {"resample", "scene_classification"},
+        ),
         ("products=atmosphere layers=dark_vegetation", FIRST | LAST | AIR),
         ("products=atmosphere layers=qa", FIRST | LAST | AIR | {"resample", "scene_classification"}),
         ("products=reflectance roi='[-75.9, 36.9, -75.8, 37]'", FIRST | LAST | SURFACE | {"crop"}),

@@ -218,8 +218,9 @@ def test_edited_kernel_reruns_just_its_users(checkout):
     path.write_text(original + "\n# edited\n")
     planned = checkout.planned()
     path.write_text(original)
-    assert {"aerosol", "reflectance"} <= planned
-    assert not planned & FIRST_STAGES
+    # the program of the classes takes haze out, so their overview is found anew as well
+    assert {"aerosol", "reflectance", "scene_classification_overview"} <= planned
+    assert not planned & (FIRST_STAGES - {"scene_classification_overview"})
     assert checkout.planned() == set()
 
 

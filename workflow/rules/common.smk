@@ -348,7 +348,7 @@ def memory(megabytes, each=0):
 
 
 def external(*paths):
-    """Return inputs of a rule that come from the user (but for the demo): a module's `prefix` leaves them alone.
+    """Return what comes from the user (but for the demo) as inputs, which a module's `prefix` leaves alone.
 
     Where one has braces, or is on another machine, Snakemake cannot look at it.
     """
