@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 from base64 import b64decode
-from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from checkout import ROOT, Checkout
@@ -37,8 +36,8 @@ users: [{name: me, user: {token: x}}]
 """
 
 
-class Services:
-    """Answers as Kubernetes and AWS Batch do, as far as the plugins ask, and runs each job in a folder of its own."""
+class Service:
+    """Answers the requests of a plugin, and runs each job in a folder of its own."""
 
     def __init__(self, folder, variables):
         self.folder, self.variables = folder, variables
@@ -48,8 +47,10 @@ class Services:
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                answer = outer.answer(self.command, urlsplit(self.path).path, json.loads(body or "{}"))
-                self.send_response(200)
+                address = urlsplit(self.path)
+                answer = outer.answer(self.command, address, json.loads(body or "{}"))
+                # No container was started before, so there is no log of that.
+                self.send_response(400 if address.path.endswith("/log") else 200)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
                 self.wfile.write(json.dumps(answer).encode())
@@ -63,49 +64,81 @@ class Services:
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def answer(self, verb, path, body):
-        """Return the answer to a request."""
-        place = path.rpartition("/")[2]
-        if verb == "DELETE":
-            return {}
-        if place == "secrets":
-            self.secret = {key: b64decode(value).decode() for key, value in body["data"].items()}
-        elif place == "jobs":
-            self.definitions.append(body)
-            container = body["spec"]["template"]["spec"]["containers"][0]
-            keys = {one["name"]: one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"]}
-            variables = {name: self.secret[key] for name, key in keys.items()}
-            self.start(body["metadata"]["name"], container["command"] + container["args"], variables)
-        elif place == "status":
-            return {"status": {self.state(path.split("/")[-2], "active", "succeeded", "failed"): 1}}
-        elif place == "pods":
-            return {"items": []}
-        elif place == "registerjobdefinition":
-            self.definitions.append(body)
-            return {"jobDefinitionName": body["jobDefinitionName"], "jobDefinitionArn": "arn", "revision": 1}
-        elif place == "submitjob":
-            container = self.definitions[-1]["containerProperties"]
-            role = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}  # what it gives
-            variables = {one["name"]: one["value"] for one in container["environment"]}
-            self.start(body["jobName"], container["command"], role | variables)
-            return {"jobName": body["jobName"], "jobId": body["jobName"]}
-        elif place == "describejobs":
-            status = self.state(body["jobs"][0], "RUNNING", "SUCCEEDED", "FAILED")
-            return {"jobs": [{"jobId": body["jobs"][0], "status": status, "jobDefinition": "arn"}]}
-        return body
-
     def start(self, name, words, variables):
         """Start a job with nothing but its variables, and those that the image has."""
         workdir = self.folder / name
         workdir.mkdir()
         with (workdir / "messages.txt").open("w") as messages:
-            self.processes[name] = subprocess.Popen(
-                words, cwd=workdir, env=self.variables | variables, stdout=messages, stderr=messages
-            )
+            streams = {"stdout": messages, "stderr": messages}
+            self.processes[name] = subprocess.Popen(words, cwd=workdir, env=self.variables | variables, **streams)
 
-    def state(self, name, running, succeeded, failed):
-        """Return one of three words."""
-        return {None: running, 0: succeeded}.get(self.processes[name].poll(), failed)
+
+class Kubernetes(Service):
+    profile = "kubernetes"
+
+    def answer(self, verb, address, body):
+        *_, name, kind = address.path.split("/")
+        if verb == "POST" and kind == "secrets":
+            self.secret = {key: b64decode(value).decode() for key, value in body["data"].items()}
+        if verb == "POST" and kind == "jobs":
+            self.definitions.append(body)
+            container = body["spec"]["template"]["spec"]["containers"][0]
+            keys = {one["name"]: one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"]}
+            variables = {name: self.secret[key] for name, key in keys.items()}
+            self.start(body["metadata"]["name"], container["command"] + container["args"], variables)
+        if kind == "status":
+            code = self.processes[name].poll()
+            return {"status": {"active" if code is None else "failed" if code else "succeeded": 1}}
+        if kind == "pods":
+            name = parse_qs(address.query)["labelSelector"][0].removeprefix("job-name=")
+            code = self.processes[name].poll()
+            state = {"running": {}} if code is None else {"terminated": {"exitCode": code}}
+            facts = {"image": "", "imageID": "", "ready": True, "restartCount": 0}
+            status = {"containerStatuses": [{"name": "snakemake", "state": state} | facts]}
+            return {"items": [{"metadata": {"name": name}, "status": status}]}
+        return body
+
+    @staticmethod
+    def check(job):
+        from kubernetes import client
+
+        api = client.ApiClient()
+        answer = type("Answer", (), {"data": json.dumps(job)})
+        # What the model does not know is lost on the way.
+        assert api.sanitize_for_serialization(api.deserialize(answer, "V1Job")) == job
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        assert container["image"] == IMAGE
+        most = {"memory": "3500M", "ephemeral-storage": "10000M"}
+        assert container["resources"] == {"requests": {"cpu": "1900m", **most}, "limits": {"cpu": "2000m", **most}}
+
+
+class Batch(Service):
+    profile = "aws_batch"
+
+    def answer(self, verb, address, body):
+        if address.path.endswith("/registerjobdefinition"):
+            self.definitions.append(body)
+            return {"jobDefinitionName": body["jobDefinitionName"], "jobDefinitionArn": "arn", "revision": 1}
+        if address.path.endswith("/submitjob"):
+            container = self.definitions[-1]["containerProperties"]
+            variables = {one["name"]: one["value"] for one in container["environment"]}
+            role = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}  # what it gives
+            self.start(body["jobName"], container["command"], role | variables)
+            return {"jobName": body["jobName"], "jobId": body["jobName"]}
+        if address.path.endswith("/describejobs"):
+            code = self.processes[body["jobs"][0]].poll()
+            status = "RUNNING" if code is None else "FAILED" if code else "SUCCEEDED"
+            return {"jobs": [{"jobId": body["jobs"][0], "status": status, "jobDefinition": "arn"}]}
+        return {}
+
+    @staticmethod
+    def check(definition):
+        """Look at a definition, which botocore has compared with the service's model."""
+        assert definition["timeout"] == {"attemptDurationSeconds": 3600}
+        container = definition["containerProperties"]
+        assert (container["image"], container["jobRoleArn"]) == (IMAGE, ROLE)
+        needs = {one["type"]: one["value"] for one in container["resourceRequirements"]}
+        assert needs == {"VCPU": "2", "MEMORY": "4096"}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +155,7 @@ def store(s3, tmp_path_factory):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
-    """A folder with the plugins. Among the packages of all tests they would take a second of each start of Snakemake."""
+    """A folder with the plugins, which would take a second of each start of Snakemake in all other tests."""
     folder, extras = tmp_path_factory.mktemp("plugins"), PROJECT["optional-dependencies"]
     words = ["--target", folder, "-c", ROOT / "envs/constraints.txt", *extras["kubernetes"], *extras["aws_batch"]]
     done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", *words], capture_output=True, text=True)
@@ -132,7 +165,7 @@ def plugins(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["kubernetes", "aws_batch"])
+@pytest.fixture(params=[Kubernetes, Batch], ids=lambda one: one.profile)
 def service(request, store, plugins, tmp_path, monkeypatch):
     """A service, the folder of a clone, and a function that runs Snakemake there."""
     programs = tmp_path / "bin"
@@ -144,13 +177,13 @@ def service(request, store, plugins, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(plugins)])
     kept = {name: os.environ[name] for name in ("SEN2FLOW_CACHE",) if name in os.environ}
     variables = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path), "AWS_ENDPOINT_URL_S3": store[1], **kept}
-    services = Services(tmp_path, variables)
+    service = request.param(tmp_path, variables)
     checkout = Checkout(tmp_path / "clone")
     checkout.bash("git init -q && git add .")
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG % services.address)
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG % service.address)
     for name, value in {
         "KUBECONFIG": tmp_path / "kubeconfig",
-        "AWS_ENDPOINT_URL_BATCH": services.address,
+        "AWS_ENDPOINT_URL_BATCH": service.address,
         "AWS_ENDPOINT_URL_S3": store[1],
         "AWS_DEFAULT_REGION": "us-east-1",
         "SNAKEMAKE_AWS_BATCH_JOB_QUEUE": "queue",
@@ -160,15 +193,15 @@ def service(request, store, plugins, tmp_path, monkeypatch):
 
     def snakemake(arguments="", settings=SETTINGS):
         return checkout.bash(
-            f"PYTHONPATH=$PYTHONPATH:{plugins} python -m snakemake --profile workflow/profiles/{request.param} "
-            f"--default-storage-prefix s3://results/{request.param} --container-image {IMAGE} --retries 0 "
+            f"PYTHONPATH=$PYTHONPATH:{plugins} python -m snakemake --profile workflow/profiles/{service.profile} "
+            f"--default-storage-prefix s3://results/{service.profile} --container-image {IMAGE} --retries 0 "
             f"--seconds-between-status-checks 1 {arguments} --config {settings}",
             check=False,
         )
 
-    yield request.param, services, checkout.folder, snakemake
-    services.server.shutdown()
-    services.server.server_close()
+    yield service, checkout.folder, snakemake
+    service.server.shutdown()
+    service.server.server_close()
 
 
 def planned(done):
@@ -178,51 +211,25 @@ def planned(done):
 
 
 def test_products_are_made_by_jobs_of_their_own(service, store):
-    name, services, folder, snakemake = service
+    service, folder, snakemake = service
     assert planned(snakemake("--dry-run")) == 2
-    assert services.definitions == []
+    assert service.definitions == []
     done = snakemake()
     assert done.returncode == 1, done.stderr
-    assert len(services.definitions) == 2
-    for definition in services.definitions:
-        CHECKS[name](definition)
+    assert len(service.definitions) == 2
+    for definition in service.definitions:
+        service.check(definition)
     rows = list(csv.DictReader((folder / "results/table_summary.csv").open()))
     assert [row["status"] for row in rows] == ["done", "failed"], done.stderr
     assert f"{NAMES[1]}.SAFE: " in rows[1]["reason"]
     keys = [one["Key"] for one in store[0].list_objects_v2(Bucket="results")["Contents"]]
     assert f"l2a/{l2a_name(DEMO_PRODUCT)}/cog/item.json" in keys
-    # The same command has the other one to do.
+    # The same command has the other one to do, and with another setting both.
     assert planned(snakemake("--dry-run")) == 1
+    assert planned(snakemake("--dry-run", f"{SETTINGS} ozone=300")) == 2
 
 
-def by_kubernetes(job):
-    """Look at a Job."""
-    from kubernetes import client
-
-    api = client.ApiClient()
-    answer = type("Answer", (), {"data": json.dumps(job)})
-    # What the model does not know is lost on the way.
-    assert api.sanitize_for_serialization(api.deserialize(answer, "V1Job")) == job
-    container = job["spec"]["template"]["spec"]["containers"][0]
-    assert container["image"] == IMAGE
-    most = {"memory": "3500M", "ephemeral-storage": "10000M"}
-    assert container["resources"] == {"requests": {"cpu": "1900m", **most}, "limits": {"cpu": "2000m", **most}}
-    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {one["name"] for one in container["env"]}
-
-
-def by_batch(definition):
-    """Look at a job definition, which botocore has compared with the service's model."""
-    assert definition["timeout"] == {"attemptDurationSeconds": 3600}
-    container = definition["containerProperties"]
-    assert (container["image"], container["jobRoleArn"]) == (IMAGE, ROLE)
-    needs = {one["type"]: one["value"] for one in container["resourceRequirements"]}
-    assert needs == {"VCPU": "2", "MEMORY": "4096"}
-
-
-CHECKS = {"kubernetes": by_kubernetes, "aws_batch": by_batch}
-
-
-@pytest.mark.parametrize("service", ["kubernetes"], indirect=True)
+@pytest.mark.parametrize("service", [Kubernetes], indirect=True)
 def test_what_jobs_cannot_see_is_refused(service):
     *_, snakemake = service
     there = f"input=s3://eodata/L1C/{NAMES[0]}.SAFE"

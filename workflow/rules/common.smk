@@ -456,6 +456,7 @@ def brought(product):
         if stored.exists():
             stored.set_local_path(file)
             stored.retrieve_object() if stored.size() else file.touch()
+            os.utime(file, (stored.mtime(), stored.mtime()))
     return [file]
 
 
