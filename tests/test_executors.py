@@ -50,7 +50,7 @@ class Service:
                 address = urlsplit(self.path)
                 answer = outer.answer(self.command, address, json.loads(body or "{}"))
                 # No container was started before, so there is no log of that.
-                self.send_response(400 if address.path.endswith("/log") else 200)
+                self.send_response(400 if "previous=True" in address.query else 200)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
                 self.wfile.write(json.dumps(answer).encode())
@@ -74,7 +74,7 @@ class Service:
 
 
 class Kubernetes(Service):
-    profile = "kubernetes"
+    profile, options = "kubernetes", ""
 
     def answer(self, verb, address, body):
         *_, name, kind = address.path.split("/")
@@ -113,7 +113,7 @@ class Kubernetes(Service):
 
 
 class Batch(Service):
-    profile = "aws_batch"
+    profile, options = "aws_batch", f"--aws-batch-region us-east-1 --aws-batch-job-queue q --aws-batch-job-role {ROLE}"
 
     def answer(self, verb, address, body):
         if address.path.endswith("/registerjobdefinition"):
@@ -185,9 +185,6 @@ def service(request, store, plugins, tmp_path, monkeypatch):
         "KUBECONFIG": tmp_path / "kubeconfig",
         "AWS_ENDPOINT_URL_BATCH": service.address,
         "AWS_ENDPOINT_URL_S3": store[1],
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "SNAKEMAKE_AWS_BATCH_JOB_QUEUE": "queue",
-        "SNAKEMAKE_AWS_BATCH_JOB_ROLE": ROLE,
     }.items():
         monkeypatch.setenv(name, str(value))
 
@@ -195,7 +192,7 @@ def service(request, store, plugins, tmp_path, monkeypatch):
         return checkout.bash(
             f"PYTHONPATH=$PYTHONPATH:{plugins} python -m snakemake --profile workflow/profiles/{service.profile} "
             f"--default-storage-prefix s3://results/{service.profile} --container-image {IMAGE} --retries 0 "
-            f"--seconds-between-status-checks 1 {arguments} --config {settings}",
+            f"--seconds-between-status-checks 1 {service.options} {arguments} --config {settings}",
             check=False,
         )
 

@@ -105,6 +105,13 @@ OUT = config["output"].rstrip("/")
 APART = workflow.storage_settings.default_storage_provider is not None
 if APART and not Path().samefile(ROOT):
     refuse("jobs get the files of a clone; start `snakemake` in the folder of one")
+if APART and "kubernetes" in sys.modules:
+    # Of a job that failed its plugin (0.5.1) wants the log of an earlier start. There is none, which would end the run.
+    pods = sys.modules["kubernetes"].client.CoreV1Api
+    read = pods.read_namespaced_pod_log
+    pods.read_namespaced_pod_log = lambda *given, previous, **named: read(
+        *given, **named
+    )
 # How addresses are reached: those of products, and that to upload to.
 REMOTE = {key: literal(value) for key, value in config["remote"].items()}
 UPLOAD = {key: literal(value) for key, value in config["upload"].items()}
