@@ -204,11 +204,11 @@ def _detection(scene: str, kind: str, found: np.ndarray, true: np.ndarray, valid
     Where there is none, the latter is the share of all pixels; what is unclassified in the truth does not count.
     """
     found, true = found & valid, true & valid
-    hit = int((found & true).sum())
-    false = (found.sum() - hit) / (found.sum() if true.any() and found.any() else valid.sum())
+    hit, seen, all_pixels = (int(np.count_nonzero(mask)) for mask in (found & true, found, valid))
+    false = (seen - hit) / (seen if true.any() and seen else all_pixels)
     row: dict = dict.fromkeys(("truth", "A", "P", "U", "inside", "POD", "FAR"), "")
-    row |= {"scene": scene, "quantity": kind, "truth": float(true.sum() / valid.sum()), "FAR": float(false)}
-    row |= {"POD": hit / int(true.sum()) if true.any() else "", "pixels": int(valid.sum())}
+    row |= {"scene": scene, "quantity": kind, "truth": float(true.sum() / all_pixels), "FAR": float(false)}
+    row |= {"POD": hit / int(true.sum()) if true.any() else "", "pixels": all_pixels}
     return row
 
 

@@ -165,8 +165,7 @@ def spectra_figure(
         if band in means[name]
         for code in largest
     ]
-    finite = np.array(values)[np.isfinite(values)] if values else np.zeros(0)
-    highest = float(finite.max(initial=0.05))
+    highest = max([0.05, *filter(np.isfinite, values)])
     spacing = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if highest <= 6 * step or step == 1.0)
     top = spacing * np.ceil(highest / spacing)
 

@@ -91,7 +91,7 @@ class _ArrayWriter:
         return pixels
 
 
-def ht_encoder() -> Callable[..., bytes | bytearray]:
+def ht_encoder() -> Callable[..., bytes | bytearray | memoryview]:
     """Return the encoder of high-throughput code streams, `htj2k_encode` of imagecodecs.
 
     Raises
@@ -155,7 +155,7 @@ def create(path: Path, grid: Grid, count: int = 1, dtype: str = "uint16", part: 
         yield JP2Writer(dataset)
 
 
-def _ht_stream(grid: Grid, pixels: np.ndarray, colour: bool) -> bytes | bytearray:
+def _ht_stream(grid: Grid, pixels: np.ndarray, colour: bool) -> bytes | bytearray | memoryview:
     tile = TILE_SIZE.get(int(grid.resolution), TILE_SIZE[10])
     planar = not colour and len(pixels) > 1
     return ht_encoder()(
@@ -169,7 +169,7 @@ def _ht_stream(grid: Grid, pixels: np.ndarray, colour: bool) -> bytes | bytearra
     )
 
 
-def _wrap(path: Path, grid: Grid, stream: bytes | bytearray, colour: bool) -> None:
+def _wrap(path: Path, grid: Grid, stream: bytes | bytearray | memoryview, colour: bool) -> None:
     """Have GDAL put a code stream as it is into a JP2 file with its georeference."""
     place = ", ".join(repr(float(v)) for v in grid.transform.to_gdal())
     colours = enumerate(("Red", "Green", "Blue") if colour else (), 1)
