@@ -77,6 +77,20 @@ def test_shadows_where_they_are(seed):
     assert (found & ~ndimage.binary_dilation(shadow, iterations=4)).mean() < 0.002
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_shadows_of_clouds_beyond_the_edge(seed):
+    """The scene ends, or its data do, between two of the clouds and their shadows; water and forest are as dark."""
+    toa, cloud, shadow, water = scene_with_clouds(seed, heights=(2000,) * 4)
+    first = np.flatnonzero(cloud[400:].any(axis=1))[0] + 400
+    assert shadow[first - 90 : first - 20].sum() > 1000
+    ends = {name: np.where(np.arange(600)[:, None] < first, band, 0).astype("f4") for name, band in toa.items()}
+    for scene in ({name: band[:first] for name, band in toa.items()}, ends):
+        found = classify(scene)[0][:first] == 3
+        land = ndimage.binary_erosion(shadow[:first]) & ~water[:first]
+        assert found[land].mean() > 0.9
+        assert (found & ~ndimage.binary_dilation(shadow[:first], iterations=4)).mean() < 0.002
+
+
 def test_no_clouds_no_shadows():
     toa, *_ = scene_with_clouds(heights=())
     scl, cloud, _ = classify(toa)

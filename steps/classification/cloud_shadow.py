@@ -49,6 +49,13 @@ WATER_SHARE = 0.25
 SHADED_SHARE = 0.8
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
+#: Reflectance in B8A and B11, and as a share of the surroundings', below which ground is as dark as under the sky's
+#: light alone, which has little of B11; and the least area of such ground for it to be the shadow of a cloud that is
+#: not seen, m2.
+UNLIT = ((0.16, 0.6), (0.10, 0.4))
+LEAST_UNLIT = 250**2
+#: Height up to which such clouds are reckoned with, m.
+UNSEEN_CLOUD = 4000.0
 
 
 @kernel
@@ -223,6 +230,10 @@ def shadow_limits(
     pattern = pattern_evidence(coarse_cloud, share, pixel, directions, heights)
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
     shadow = project(*clouds, matched, darkness, moves)
+    if matched.any():
+        missing = block_mean((scl == NO_DATA).astype(np.float32), everywhere, size) > 0.5
+        beyond = _within(missing, UNSEEN_CLOUD * directions.mean((0, 1)) / pixel)
+        shadow[(shadow == 0) & _mostly_in(beyond, _unlit(bands, around), LEAST_UNLIT / pixel**2)] = 1
     shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 3
     bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
     share = np.array((np.nan, DARK_PIXEL, FILLED, BESIDE), np.float32)[shadow]
@@ -230,6 +241,31 @@ def shadow_limits(
     on_snow[shadow > 0] = np.nan
     on_snow = np.where(shadow > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
     return ShadowLimits(share * around[0], share * around[1], on_snow, _no_water(bodies, shadow > 0), *at_pixels)
+
+
+def _unlit(bands: list[np.ndarray], around: list[np.ndarray]) -> np.ndarray:
+    """Return which ground only the sky seems to light, given B8A and B11 there and around."""
+    b8a, b11 = (
+        band < np.minimum(most, share * mean) for band, mean, (most, share) in zip(bands, around, UNLIT, strict=True)
+    )
+    return b8a & b11
+
+
+def _within(missing: np.ndarray, move: np.ndarray) -> np.ndarray:
+    """Return what lies within so many rows and columns of the edge of the scene, or of where data are missing."""
+    clouds = [np.arange(n) - round(m) for n, m in zip(missing.shape, move, strict=True)]
+    inside = [np.clip(at, 0, n - 1) for at, n in zip(clouds, missing.shape, strict=True)]
+    outside = np.logical_or.outer(*(at != within for at, within in zip(clouds, inside, strict=True)))
+    return outside | missing[np.ix_(*inside)]
+
+
+def _mostly_in(place: np.ndarray, mask: np.ndarray, pixels: float) -> np.ndarray:
+    """Return the connected parts of a mask of which half, and so many pixels, are in a place."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    of_each, there = (np.bincount(labels[where], minlength=count + 1) for where in (mask, mask & place))
+    return mask & ((there >= pixels) & (2 * there >= of_each))[labels]
 
 
 def _no_water(bodies: np.ndarray, shadow: np.ndarray) -> np.ndarray:
