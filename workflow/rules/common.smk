@@ -100,6 +100,18 @@ end_with_run()  # that this one is a part of
 begin_run()
 
 OUT = config["output"].rstrip("/")
+# Where jobs share no file system with this process (Kubernetes, AWS Batch) Snakemake has a storage that both reach. Each
+# job then fetches, makes and uploads a product, and puts the file that says so, and its log, into the storage.
+APART = workflow.storage_settings.default_storage_provider is not None
+if APART and not Path().samefile(ROOT):
+    refuse("jobs get the files of a clone; start `snakemake` in the folder of one")
+if APART and "kubernetes" in sys.modules:
+    # Of a job that failed its plugin (0.5.1) wants the log of an earlier start. There is none, which would end the run.
+    pods = sys.modules["kubernetes"].client.CoreV1Api
+    read = pods.read_namespaced_pod_log
+    pods.read_namespaced_pod_log = lambda *given, previous, **named: read(
+        *given, **named
+    )
 # How addresses are reached: those of products, and that to upload to.
 REMOTE = {key: literal(value) for key, value in config["remote"].items()}
 UPLOAD = {key: literal(value) for key, value in config["upload"].items()}
@@ -207,7 +219,7 @@ BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 PARTS, UNTOUCHED = {}, {}
 TABLE = config["input"]
 # Where the results are, also where a workflow that takes this one as a module puts them elsewhere.
-PLACE = Path(workflow.modifier.modify_path(OUT))
+PLACE = Path(OUT if APART else workflow.modifier.modify_path(OUT))
 LIST = PLACE / f"logs/{Path(TABLE).stem}_products.json"
 try:
     # Jobs on other machines take it from the run that has started them.
@@ -224,6 +236,10 @@ try:
         for path in UNTOUCHED.values():
             sentence = "skipped, the region of interest does not touch it"
             print(f"{path}: {sentence}", file=sys.stderr)
+    for path in [TABLE, *L1C.values()] if APART else []:
+        if not (is_address(path) and config["upload"]["to"]):
+            sentence = "no other machine sees it; give products and a table of them"
+            raise StepError(f"{path}: {sentence} at addresses, and `upload.to`")
 except StepError as error:
     refuse(error)
 
@@ -341,9 +357,9 @@ def memory(megabytes, each=0):
 def external(*paths):
     """Return what comes from the user (but for the demo) as inputs, which a module's `prefix` leaves alone.
 
-    Where one has braces Snakemake cannot look at it.
+    Where one has braces, or is on another machine, Snakemake cannot look at it.
     """
-    found = [path for path in paths if path and not set("{}") & set(path)]
+    found = [path for path in paths if path and not (APART or set("{}") & set(path))]
     return [path if path == DEMO else local(path) for path in found]
 
 
@@ -380,7 +396,7 @@ CATALOG = f"{OUT}/catalog.json"
 
 def final_files(wildcards):
     """What a user gets of all products, or the files that say that all of a product is there."""
-    if plans_products(config["plan"], len(L1C), workflow.dag_settings):
+    if APART or plans_products(config["plan"], len(L1C), workflow.dag_settings):
         return [DONE.format(product=product) for product in L1C]
     if "$" in SCRATCH:
         refuse(
@@ -400,7 +416,7 @@ UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
 
 def wanted(wildcards):
     """What is made by default. Summary and catalog are of all products, so they are no part of a batch."""
-    if workflow.dag_settings.batch is not None:
+    if APART or workflow.dag_settings.batch is not None:
         return final_files(wildcards)
     catalog = if_any("cog" in config["formats"], [CATALOG])
     return (
@@ -435,11 +451,28 @@ def files_of(product):
     return [f"{PLACE}{path.removeprefix(OUT)}" for path in product_files(product)]
 
 
+def brought(product):
+    """Bring a product's log from the storage, and the empty file that says that it is done; return where that is."""
+    for name in ("product.log", "product.done"):
+        path = workflow.modifier.path_modifier.apply_default_storage(
+            f"{OUT}/{product}/logs/{name}"
+        )
+        stored, file = path.flags["storage_object"], PLACE / product / "logs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        if stored.exists():
+            stored.set_local_path(file)
+            stored.retrieve_object() if stored.size() else file.touch()
+            os.utime(file, (stored.mtime(), stored.mtime()))
+    return [file]
+
+
 def rows():
     """What became of each product of the run."""
     for product, l1c in L1C.items():
-        files = files_of(product)
-        formats = dict(zip(config["formats"], files[-len(config["formats"]) :]))
+        files = brought(product) if APART else files_of(product)
+        names = config["formats"] if not APART else []
+        formats = dict(zip(names, files[-len(names) :]))
         yield product_row(product, l1c, PLACE / product, files, formats)
     for product, l1c in UNTOUCHED.items():
         yield Row(product, "skipped", reason="not in the region of interest", input=l1c)
@@ -581,5 +614,5 @@ def complete(stage):
     words = options(*(dict(n.items()) for n in named))
     stage.shellcmd = f"{PYTHON} -m {program.module} {words}{workers}"
     COMMANDS[program.rule] = stage.shellcmd
-    if "product" in stage.wildcard_names:
+    if "product" in stage.wildcard_names and not APART:
         stage.set_input(provenance=provenance(stage))

@@ -5,7 +5,10 @@ rule product:
     input:
         l1c=l1c_given,
         given=external(*GIVEN),
-        luts=ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
+        luts=if_any(
+            not APART,
+            ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
+        ),
     output:
         done=touch(DONE),
     log:
