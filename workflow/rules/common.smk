@@ -109,7 +109,7 @@ if APART and "kubernetes" in sys.modules:
     # Of a job that failed its plugin (0.5.1) wants the log of an earlier start. There is none, which would end the run.
     pods = sys.modules["kubernetes"].client.CoreV1Api
     read = pods.read_namespaced_pod_log
-    pods.read_namespaced_pod_log = lambda *given, previous, **named: read(
+    pods.read_namespaced_pod_log = lambda *given, previous=False, **named: read(
         *given, **named
     )
 # How addresses are reached: those of products, and that to upload to.
