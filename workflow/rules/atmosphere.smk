@@ -83,7 +83,7 @@ rule aerosol:
         kept("benchmarks/aerosol.tsv")
     conda:
         CONDA
-    threads: half(2)
+    threads: 2 if HAZE_OUT else half(2)  # classification waits for it, then
     resources:
         mem_mb=memory(1200),
         workers=WORKERS,

@@ -314,7 +314,7 @@ def kept(path):
 
 
 def half(most):
-    """Return the threads of a stage, at most `most`: classification runs beside aerosol up to reflectance."""
+    """Return the threads of a stage, at most `most`: classification runs beside others up to reflectance."""
     try:
         return max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own

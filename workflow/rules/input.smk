@@ -187,7 +187,7 @@ rule scene_classification:
         kept("benchmarks/scene_classification.tsv")
     conda:
         CONDA
-    threads: half(8)
+    threads: half(8) if REFLECTANCE or ATMOSPHERE else 8
     resources:
         mem_mb=memory(1600, each=200),
         workers=WORKERS,
