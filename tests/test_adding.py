@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-import tarfile
+import shutil
 
 import pytest
 from checkout import Checkout
@@ -68,24 +68,22 @@ def test_a_satellite_is_a_line(monkeypatch, tmp_path):
 
 
 def test_a_form_of_input_is_a_reader(monkeypatch, tmp_path):
-    class Tar(Safe):
-        """A product in a tar file."""
+    class Box(Safe):
+        """A product in a file that is a zip under another name."""
 
         @staticmethod
         def recognises(path):
-            return path.suffix == ".tar"
+            return path.suffix == ".box"
 
         def __init__(self, path, checksums="ignore"):
-            with tarfile.open(path) as archive:
-                archive.extractall(tmp_path / "unpacked", filter="data")
+            shutil.unpack_archive(path, tmp_path / "unpacked", "zip")
             super().__init__(next((tmp_path / "unpacked").iterdir()), checksums)
 
-    product = write_product(tmp_path)
-    with tarfile.open(tmp_path / "product.tar", "w") as archive:
-        archive.add(product, product.name)
-    monkeypatch.setattr(formats, "READERS", [Tar, *formats.READERS])
-    assert formats.product_name(tmp_path / "product.tar") == NAME
-    assert read_l1c(formats.open_product(tmp_path / "product.tar"), 331).scene.product == NAME
+    product, box = write_product(tmp_path), tmp_path / "product.box"
+    shutil.move(shutil.make_archive(str(tmp_path / "product"), "zip", tmp_path, product.name), box)
+    monkeypatch.setattr(formats, "READERS", [Box, *formats.READERS])
+    assert formats.product_name(box) == NAME
+    assert read_l1c(formats.open_product(box), 331).scene.product == NAME
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +258,10 @@ def test_table_is_small_reads_back_and_a_broken_one_is_told(tmp_path, table):
         arrays = {name: file[name] for name in file.files}
     for name in ("a.npz", "b.npz"):
         write_table(tmp_path / name, arrays)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() == path.read_bytes()
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    # what a zip says of itself depends on the version of Python, its members do not
+    ours, shipped = (zipfile.ZipFile(name) for name in (tmp_path / "a.npz", path))
+    assert [(name, ours.read(name)) for name in ours.namelist()] == [(n, shipped.read(n)) for n in shipped.namelist()]
     (tmp_path / "a.npz").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(StepError, match="look-up table"):
         load_table(tmp_path / "a.npz")
