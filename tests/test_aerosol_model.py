@@ -61,6 +61,7 @@ def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, **options):
     return chosen.shares, report
 
 
+@pytest.mark.slow
 def test_forecast_is_preferred_where_the_ground_tells_little(tmp_path):
     cams = SEA_SALT | {"aod550": ((0.02, 0.02), (0.02, 0.02))}
     latitude, longitude = ((45.0, 45.0), (43.0, 43.0)), ((0.0, 2.0), (0.0, 2.0))
@@ -70,6 +71,7 @@ def test_forecast_is_preferred_where_the_ground_tells_little(tmp_path):
     assert report["model_source"] == "GROUND"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cams", "expected"), [(SEA_SALT, ({"maritime", "continental"}, "CAMS")), (None, ({"continental"}, "DEFAULT"))]
 )
@@ -95,6 +97,7 @@ def test_table_of_other_code_is_told(tmp_path):
         table_of(tmp_path / "model.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "reflectance", "transmittance"),
     [

@@ -292,6 +292,7 @@ def test_shipped_table_is_what_is_built():
                 np.testing.assert_allclose(values, shipped[name], rtol=1e-6, atol=1.01e-7, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aerosol", AEROSOL_MODELS)
 def test_nodes_of_every_shipped_table_are_what_the_solver_gives(aerosol):
     rng, model, rayleigh = np.random.default_rng(7), aerosol_model(aerosol), rayleigh_thickness()

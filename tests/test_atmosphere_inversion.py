@@ -73,6 +73,7 @@ def test_a_kernel_calls_the_formula_that_numpy_calls(name):
     np.testing.assert_allclose([compiled(*row) for row in arguments.T], formula(*arguments), rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_each_equation_is_written_once():
     """So that a newcomer changes it in one place: what marks it is found in its function alone."""
     equations = {r"1 - albedo \* environment": "inversion.py", r"total \+ albedo \* signal": "inversion.py"}

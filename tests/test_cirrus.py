@@ -133,6 +133,7 @@ def test_kernel_against_numpy():
     np.testing.assert_allclose((at - 1000) / 1e4, (0.2 - 1.2 * coarse) / (1 - 1.5 * coarse), atol=6e-5)
 
 
+@pytest.mark.slow
 def test_stage_removes_cirrus_where_each_band_sees_it(tmp_path):
     """Of what a cirrus at 10 km adds nine tenths go in the mean, in the SWIR most; a clear scene stays within .001."""
     scene = SyntheticScene(tmp_path, 96, 96)

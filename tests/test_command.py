@@ -129,6 +129,7 @@ def test_words_and_addresses_are_no_paths(monkeypatch, tmp_path):
 # --- check and doctor ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_check_tells_good_from_bad(tmp_path, capsys):
     demo.run(tmp_path / f"{DEMO_PRODUCT}.SAFE", size=960)
     shutil.copytree(tmp_path / f"{DEMO_PRODUCT}.SAFE", tmp_path / "bad.SAFE")

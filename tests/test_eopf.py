@@ -95,6 +95,7 @@ def test_results_are_those_of_the_safe(safe, imported, tmp_path, version, zarr_f
     assert [name for name in OUTPUTS if found[name] != imported[name]] == []
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_tiles_of_images(safe, imported, tmp_path):
     """As those of a SAFE that is encoded otherwise."""
     other = write_product(tmp_path, views=views(), block=64)
@@ -103,6 +104,7 @@ def test_results_do_not_depend_on_the_tiles_of_images(safe, imported, tmp_path):
     assert [name for name in OUTPUTS if found[name] != imported[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["cpm", "samples"])
 def test_identifiers_are_those_of_the_safe_as_far_as_they_are_told(safe, tmp_path, version):
     """Samples have no datastrip; what stands in for it keeps the granule's name."""
@@ -114,6 +116,7 @@ def test_identifiers_are_those_of_the_safe_as_far_as_they_are_told(safe, tmp_pat
     assert told == (version == "cpm")
 
 
+@pytest.mark.slow
 def test_zarr_is_not_imported_for_a_name(sound):
     words = f"import sys; from steps.l1c.formats import product_name; print(product_name({str(sound)!r})); "
     words += "assert not {'zarr', 'rasterio', 'numba'} & set(sys.modules)"
@@ -121,6 +124,7 @@ def test_zarr_is_not_imported_for_a_name(sound):
     assert done.stdout.strip() == NAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 3), (129, 200), (1100, 1002), (1030, 2051)])
 def test_coarser_images_are_those_of_a_decoder(tmp_path, height, width):
     """Against OpenJPEG, in tiles and at edges of odd size."""
@@ -140,6 +144,7 @@ def test_coarser_images_are_those_of_a_decoder(tmp_path, height, width):
 # What a product may be like
 
 
+@pytest.mark.slow
 def test_offset_is_one_level_down_or_that_of_the_baseline(safe, product):
     expected = read_l1c(open_product(safe), 331).scene
     for band in ("r10m/b02", "r20m/b8a"):
@@ -147,6 +152,7 @@ def test_offset_is_one_level_down_or_that_of_the_baseline(safe, product):
     assert read_l1c(open_product(product), 331).scene == expected
 
 
+@pytest.mark.slow
 def test_older_products_have_no_offset(tmp_path):
     safe = write_product(tmp_path, offset=0)
     path = write_zarr(safe, tmp_path / "a.zarr")
@@ -367,6 +373,7 @@ SPOILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "words"), SPOILED.values(), ids=SPOILED)
 def test_a_broken_product_is_refused(product, spoil, words):
     spoil(product)
@@ -391,6 +398,7 @@ IMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "words"), IMAGES.values(), ids=IMAGES)
 def test_a_broken_image_is_refused_and_nothing_is_left(product, tmp_path, spoil, words):
     spoil(product)

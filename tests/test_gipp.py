@@ -210,6 +210,7 @@ def test_every_parameter_set_is_translated_or_told(translated, name):
         assert lines[0].endswith(BY_NAME[name].text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [parameter.name for parameter in PARAMETERS if parameter.convert])
 def test_schema_takes_whatever_sen2cor_does(tmp_path, translated, name):
     parameter, dem = BY_NAME[name], tmp_path / "a folder: of tiles"

@@ -67,6 +67,7 @@ def overview(scene, aot="aot.tif"):
     return Overview(*files, scene.scene, AngleGrid(scene.angles), table(), 0.0)
 
 
+@pytest.mark.slow
 def test_haze_is_taken_out_of_ground_and_of_what_surrounds_it(hazy):
     """What stands in the forest, and what the forest adds to it, is as under thinner aerosol."""
     scene, bands = hazy
@@ -82,6 +83,7 @@ def test_haze_is_taken_out_of_ground_and_of_what_surrounds_it(hazy):
     assert haze.without("B10", seen, grid) is seen
 
 
+@pytest.mark.slow
 def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
     scene, _ = hazy
     grid = scene.grid.at(20)
@@ -93,6 +95,7 @@ def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
     assert find_haze(clouded) is None
 
 
+@pytest.mark.slow
 def test_classes_are_those_under_thinner_aerosol(hazy):
     scene, _ = hazy
     folder, grid, classes = scene.folder, scene.grid.at(20), {}

@@ -136,6 +136,7 @@ def test_bowl_sees_the_same_sky_everywhere():
     np.testing.assert_allclose(sky[distance[5:-5, 5:-5] > rim + 2 * PIXEL], 1, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_cone_sees_what_a_plane_sees_and_throws_a_shadow_of_two_tangents():
     """All of it lies behind its tangent planes; its shadow is the hull of its foot and of its tip's shadow."""
     y, x = np.mgrid[-150:151, -150:151] * PIXEL

@@ -107,6 +107,7 @@ def in_high_throughput(path, monkeypatch):
             image.write(layer, 0, band)
 
 
+@pytest.mark.slow
 def test_high_throughput_images_give_the_same(copy, tmp_path, monkeypatch):
     """Bands, masks and overview of a product whose images are HTJ2K; a truncated one is refused as any other."""
     pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
@@ -122,6 +123,7 @@ def test_high_throughput_images_give_the_same(copy, tmp_path, monkeypatch):
         imported(copy, tmp_path / "half", checksums="ignore")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("offset", "masks"), [(-1000, "jp2"), (0, "gml"), (-1250, None)])
 def test_values_flags_and_georeference(tmp_path, offset, masks):
     out = imported(write_product(tmp_path, offset=offset, masks=masks), tmp_path / "out", threads=2)
@@ -339,6 +341,7 @@ def test_broken_gml(tmp_path):
     assert f"{path}: a polygon is broken" in refused(safe, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["nan", "inf", "1e308", "12000000"])
 def test_polygon_that_lies_nowhere(tmp_path, number):
     safe = write_product(tmp_path, masks="gml")
@@ -393,6 +396,7 @@ def run_step(safe, out, limit=None):
     return result.returncode, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_unwritable_output(product, tmp_path):
     """Below a file, where not even root can make a folder."""
     (tmp_path / "file").touch()
@@ -402,6 +406,7 @@ def test_unwritable_output(product, tmp_path):
     assert str(tmp_path / "file") in said
 
 
+@pytest.mark.slow
 def test_full_disk(product, tmp_path):
     """A limit on the size of files fails a write as a full disk does: half-way and with an error of the system."""
     (tmp_path / "out").mkdir()

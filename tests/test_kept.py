@@ -23,6 +23,7 @@ def described(folder, dem, zenith=50.0):
     return [path.read_bytes() for path in paths]
 
 
+@pytest.mark.slow
 def test_next_product_is_what_it_would_be_without(tmp_path, cache, monkeypatch):
     dem = write_tile(tmp_path / "dem.tif", 14.7, 46.3, 1300, 1 / 2000, surface)
     described(tmp_path / "first", dem)
@@ -37,6 +38,7 @@ def test_next_product_is_what_it_would_be_without(tmp_path, cache, monkeypatch):
     assert described(tmp_path / "second", dem, zenith=72.0) == with_it
 
 
+@pytest.mark.slow
 def test_other_heights_are_kept_apart(tmp_path, cache):
     for number in (1, 2):
         dem = write_tile(tmp_path / "dem.tif", 14.7, 46.3, 650, 1 / 1000, lambda x, y, n=number: n * surface(x, y))

@@ -202,6 +202,7 @@ def test_files_larger_than_any_are_not_read(product, tmp_path, name):
         Safe(path).read(name)
 
 
+@pytest.mark.slow
 def test_a_member_that_becomes_longer_than_it_says(product, tmp_path):
     """A compressed member is taken piece by piece up to the length that the directory tells."""
     path = tmp_path / "a.zip"

@@ -92,6 +92,7 @@ def expected(kind, band, size, layers):
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("roi", [None, Grid(32631, 300600, 4899000, 10, 540, 600)])
 def test_polygons_become_the_images_of_today(polygons, tmp_path, roi):
     source, masks = polygons

@@ -165,6 +165,7 @@ def pixels(folder, key):
         return file.read(1, masked=True)
 
 
+@pytest.mark.slow
 def test_quality_flags_against_a_loop(scene, cogs):
     found = pixels(cogs, "qa")
     scl, mask = read(scene["classification"], CLASSIFICATION, "SCL"), read(scene["mask"], MASK, "mask")
@@ -191,6 +192,7 @@ def test_quality_flags_against_a_loop(scene, cogs):
         assert {flag.name for flag in Flag if found[row, column] & flag} == expected
 
 
+@pytest.mark.slow
 def test_elevation_and_dark_vegetation(scene, cogs):
     np.testing.assert_array_equal(pixels(cogs, "elevation").data, read(scene["terrain"], TERRAIN, "elevation"))
     ground = read(scene["aerosol_ground"], AEROSOL_GROUND, AEROSOL_GROUND.name)

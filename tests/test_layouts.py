@@ -104,6 +104,7 @@ def imported(path, folder):
     return scene, pixels | {"mask": read(names["mask"], MASK, "mask")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [in_tar, first_granule, as_aws])
 def test_every_layout_gives_what_the_safe_gives(safe, tmp_path, layout):
     path = layout(safe, tmp_path)

@@ -127,6 +127,7 @@ def test_dask_that_is_not_installed_is_one_line(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_scheduler_that_cannot_be_reached_is_one_line():
     dask = pytest.importorskip("dask")
     pytest.importorskip("distributed")

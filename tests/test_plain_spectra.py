@@ -131,6 +131,7 @@ EXPECTED = {
 KNOWN_TO_DIFFER = {("gypsum", "high sun", "classic"): HIGH, ("gypsum", "low sun", "classic"): HIGH}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["classic", "improved"])
 @pytest.mark.parametrize("air", AIR)
 @pytest.mark.parametrize("name", EXPECTED)
@@ -217,6 +218,7 @@ def test_ground_tells_the_aerosol_model_it_was_seen_through(truth):
     assert max(evidence, key=evidence.get) == truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0.1, 0.3])
 def test_aerosol_over_measured_ground(true, monkeypatch):
     """Spectra that the prior has not seen: dark vegetation tells the aerosol, and no ground tells a wrong one."""

@@ -50,6 +50,7 @@ def _pixels(path):
         return picture.read()[:3]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_pictures_show_the_product(folder):
     assert sorted(p.stem for p in folder.iterdir()) == ["aot", "scl", "tci_boa", "tci_toa", "wvp"]
@@ -64,6 +65,7 @@ def test_pictures_show_the_product(folder):
     assert tuple(classes[:, 750, 625]) == SCL_COLOURS[4]
 
 
+@pytest.mark.slow
 def test_pictures_are_of_what_was_made(inputs, folder, tmp_path):
     quicklook.run(inputs["metadata"], tmp_path / "maps", aot=inputs["aot"], wvp=inputs["wvp"])
     assert sorted(p.stem for p in (tmp_path / "maps").iterdir()) == ["aot", "wvp"]

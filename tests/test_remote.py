@@ -114,6 +114,7 @@ def web(monkeypatch):
 # --- Transfers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_transfer_goes_on_where_it_stopped(web, tmp_path, ranges):
     content = np.random.default_rng(0).bytes(3_000_000)
@@ -200,6 +201,7 @@ def test_names_and_places_of_addresses(given, place):
     assert str(place_of(given)) == place
 
 
+@pytest.mark.slow
 def test_what_tells_no_name(s3):
     assert not is_elsewhere(f"/data/{NAME}.zip")
     with pytest.raises(StepError, match="add `#` and the name"):
@@ -215,6 +217,7 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_prefix_is_fetched_but_for_what_nobody_reads(s3, stored, tmp_path):
     """Nor what would lie outside of its folder."""
     s3[0].put_object(Bucket="eodata", Key=f"{SAFE.removeprefix('s3://eodata/')}/../../outside", Body=b"x")
@@ -224,6 +227,7 @@ def test_a_prefix_is_fetched_but_for_what_nobody_reads(s3, stored, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["l1c"]
 
 
+@pytest.mark.slow
 def test_an_object_that_was_damaged_in_the_store(s3, stored, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "WAIT", 0)
     client, endpoint = s3
@@ -242,6 +246,7 @@ def test_an_object_that_was_damaged_in_the_store(s3, stored, tmp_path, monkeypat
     assert all(kept[path.name] == time for path, time in before.items())  # not fetched twice
 
 
+@pytest.mark.slow
 def test_a_tile_folder_with_its_product(s3, stored, tmp_path, monkeypatch):
     client, endpoint = s3
     monkeypatch.setattr("test_layouts.NAME", NAME)
@@ -360,6 +365,7 @@ def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(
         assert (tile.read(1) == 500).all()
 
 
+@pytest.mark.slow
 def test_a_scene_at_sea_and_a_tile_of_another_place(web, scene):
     with pytest.raises(StepError, match="tileList.txt: there is no such file"):
         elevation_tiles.run("", scene / "nowhere", 30, web.address)
@@ -387,6 +393,7 @@ def snakemake(folder, *settings, check=True):
     return done
 
 
+@pytest.mark.slow
 def test_nothing_is_downloaded_unless_the_settings_say_so(tmp_path):
     done = snakemake(tmp_path, "dem=copernicus_30", check=False)
     assert done.returncode == 2

@@ -218,6 +218,7 @@ def test_edges_take_the_shorter_way_over_the_date_line(tmp_path):
     assert part_of(geojson(tmp_path / "world.geojson", world), TILE) == TILE
 
 
+@pytest.mark.slow
 def test_region_of_many_corners_takes_no_time(tmp_path):
     angle = np.linspace(0, 2 * np.pi, 200_000)
     ring = np.column_stack([0.7 + 0.05 * np.cos(angle), 44.0 + 0.05 * np.sin(angle)])

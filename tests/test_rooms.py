@@ -55,6 +55,7 @@ def level(module):
     return next(i for i, rooms in enumerate(LEVELS) if room(module) in rooms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {"steps"}))
 def test_arrows_go_down(module):
     for other in set(imported(MODULES[module])) - {"steps"}:

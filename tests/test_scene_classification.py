@@ -249,6 +249,7 @@ def test_operational_classes_of_the_alps(record_property):
     assert (scl[dense] == 4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_maps", [False, True])
 @pytest.mark.parametrize(("resolution", "sun_zenith", "sun_azimuth"), [(20, 52.4, 161.7), (60, 33, 30), (60, 71, 250)])
 def test_twin(resolution, sun_zenith, sun_azimuth, with_maps):
@@ -271,6 +272,7 @@ def test_no_snow_where_it_is_impossible():
     assert not (scl == 11).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["classic", "improved"])
 @pytest.mark.parametrize("resolution", [20, 60])
 def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, resolution, mode):

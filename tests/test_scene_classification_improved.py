@@ -68,6 +68,7 @@ def classify(toa, **options):
     return classify_scene(toa, 20, *SUN, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_shadows_where_they_are(seed):
     toa, _, shadow, water = scene_with_clouds(seed)
@@ -77,6 +78,7 @@ def test_shadows_where_they_are(seed):
     assert (found & ~ndimage.binary_dilation(shadow, iterations=4)).mean() < 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_shadows_of_clouds_beyond_the_edge(seed):
     """The scene ends, or its data do, between two of the clouds and their shadows; water and forest are as dark."""
@@ -327,6 +329,7 @@ DUSTY = (0.42, 0.43, 0.46, 0.50, 0.51, 0.50, 0.49, 0.46, 0.30, 0.002, 0.08, 0.07
 ONE_KIND = [(SALT, 5), (CLOUD, 9), (DUSTY, 11), (SNOW, 11), (LAKE, 6), (BEACH, 5), (FIELD, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spectrum", "expected"), ONE_KIND)
 @pytest.mark.parametrize("gain", [0.8, 1, 1.15])
 @pytest.mark.parametrize("vapour", [0.6, 1, 1.4])
@@ -534,6 +537,7 @@ def test_probabilities_agree_with_classes():
     assert {0, 8, 9, 10} <= set(np.unique(scl))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
     toa, *_ = scene_with_clouds(2)

@@ -28,6 +28,7 @@ def bands_of(spectra):
     return {name: np.ascontiguousarray(spectra[..., i], "f4") for i, name in enumerate(STACK_BANDS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("land", [FIELD, DARK_FOREST])
 @pytest.mark.parametrize("water", [LAKE, FLOOD])
 def test_water_is_found_up_to_its_shore(land, water, record_property):

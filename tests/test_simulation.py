@@ -108,6 +108,7 @@ def test_uniform_ground_is_the_textbook_formula():
     assert seen == pytest.approx(0.05 + (0.5 + 0.1 + 0.15) * 0.3 / (1 - 0.12 * 0.3), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("molecules", [0.0, 0.4, 1.0])
 def test_kernel_holds_the_light_of_6s(molecules):
     weights = surroundings.kernel(molecules, (1000, 1000))

@@ -46,6 +46,7 @@ def integrated(radiance, normal_slope, turn):
     return float((w[:, None] * radiance(cosine, azimuth) * np.maximum(facing, 0)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zenith", [20, 60])
 def test_thin_air_without_aerosol_is_single_scattering_by_molecules(table, zenith):
     """In the near infrared light is scattered once, but for one or two percent; molecules scatter as 1 + cos^2."""

@@ -185,6 +185,7 @@ def test_reflectance_does_not_depend_on_threads(tmp_path):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_adjacency_closed_loop(tmp_path):
     """A lake of 2 km in a bright plain: dark again when the light of the plain is taken out."""
     scene = SyntheticScene(tmp_path, 150, 150, sun_zenith=45)
@@ -221,6 +222,7 @@ def test_aerosol_from_dark_vegetation(tmp_path, sun_zenith, aot550):
     assert report["mean_aot550"] == pytest.approx(truth.mean(), abs=0.02 + 0.05 * aot550)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "cams"])
 def test_aerosol_does_not_make_dark_ground_negative(tmp_path, method):
     scene = SyntheticScene(tmp_path, 50, 40)
@@ -245,6 +247,7 @@ def grid_of_forecast(*corner_values):
     )
 
 
+@pytest.mark.slow
 def test_aerosol_from_forecast(tmp_path):
     scene = SyntheticScene(tmp_path, 60, 50, auxiliary=grid_of_forecast(0.1, 0.4))
     bright = dict.fromkeys(FOREST, 0.3)
@@ -295,6 +298,7 @@ def flat_infrared(surface):
     return {"B07": surface, "B8A": surface, "B11": surface, "B09": np.exp(0.008) * surface}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [0.4, 1.5, 4.0])
 def test_water_vapour_closed_loop(tmp_path, column):
     scene = SyntheticScene(tmp_path, 50, 40, elevation=hills)
@@ -308,6 +312,7 @@ def test_water_vapour_closed_loop(tmp_path, column):
     assert np.abs(retrieved / truth - 1).mean() < 0.005
 
 
+@pytest.mark.slow
 def test_water_vapour_over_a_lake_is_that_of_the_shore(tmp_path):
     def lake(shape):
         classes = np.full(shape, 5, "u1")
@@ -326,6 +331,7 @@ def test_water_vapour_over_a_lake_is_that_of_the_shore(tmp_path):
     assert report["valid_percentage"] < 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("forecast", "method"), [(2.5, "ECMWF"), (None, "FIXED")])
 def test_water_vapour_for_want_of_land(tmp_path, forecast, method, caplog):
     auxiliary = Auxiliary(ozone=OZONE, water_vapour=forecast)
@@ -366,6 +372,7 @@ def test_scenes_without_ground(tmp_path, code, size):
         np.testing.assert_allclose(retrieved, 0.7, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_terrain_of_another_grid_is_refused(tmp_path):
     scene = SyntheticScene(tmp_path, 7, 5)
     toa = scene.write_toa(tmp_path / "toa.tif", 60, dict.fromkeys(OUTPUT_BANDS[60], 0.3), 0.1, 1.0)

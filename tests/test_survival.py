@@ -156,6 +156,7 @@ def other_model(path, arrays):
     write_table(path, arrays | {"aerosol": np.array("maritime")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -355,6 +355,7 @@ def test_layer_knows_how_well_the_aerosol_is_known(tmp_path):
     np.testing.assert_allclose(values(path, UNCERTAINTY, "B01"), expected, rtol=0.02, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [10, 20, 60])
 def test_layer_is_written_for_native_bands_with_no_data_kept(tmp_path, resolution):
     layer = Layer(tmp_path)
@@ -372,6 +373,7 @@ def test_layer_is_written_for_native_bands_with_no_data_kept(tmp_path, resolutio
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_bright_surroundings_make_dark_pixels_less_certain(tmp_path):
     """What is known of a lake in a bright forest is less than of one in a dark forest."""
     medians = []
@@ -385,6 +387,7 @@ def test_bright_surroundings_make_dark_pixels_less_certain(tmp_path):
     assert medians[1] > 1.2 * medians[0]
 
 
+@pytest.mark.slow
 def test_part_is_as_certain_as_in_the_whole(tmp_path):
     """Of a scene that is darker, higher and in thicker haze in its south than around the part."""
     whole = SyntheticScene(tmp_path, 160, 192, elevation=lambda x, y: (4900020 - y) / 20 + 0 * x)

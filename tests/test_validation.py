@@ -61,6 +61,7 @@ def read(safe):
 # ------------------------------------------------------------------------------------------- numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "element", "values", "words"),
     [
@@ -91,6 +92,7 @@ def test_an_implausible_number_is_named_with_its_file(product, tmp_path, name, e
         assert len(str(caught.value)) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values", ["0 0 0", "-0.25 -1 0", "NaN 1 1", "0.5 8.96 1", "1e300 1e300 1e300", "1", "0.5 " * 200000]
 )
@@ -361,6 +363,7 @@ def test_the_datastrip_is_the_tiles(product, tmp_path):
         read_sources(Safe(safe), granule, scene)
 
 
+@pytest.mark.slow
 def test_a_scene_without_data_ends_at_import(tmp_path):
     safe = write_product(tmp_path)
     for band, size in PIXEL.items():
@@ -371,6 +374,7 @@ def test_a_scene_without_data_ends_at_import(tmp_path):
     assert message in refused(safe, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_region_without_data_ends_at_import(tmp_path):
     safe = write_product(tmp_path)
     dn = l1c_products.pixels("B02")

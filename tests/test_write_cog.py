@@ -44,6 +44,7 @@ def product(request, inputs, cogs):
     return request.param, inputs(request.param), cogs[request.param]
 
 
+@pytest.mark.slow
 def test_every_asset_is_a_valid_cog(product):
     resolution, _, folder = product
     expected = {f"{key}.tif" for key, asset in ASSETS.items() if asset.resolution == resolution}
@@ -52,6 +53,7 @@ def test_every_asset_is_a_valid_cog(product):
         assert cog_validate(path, strict=True) == (True, [], [])
 
 
+@pytest.mark.slow
 def test_files_say_what_their_numbers_mean(product):
     _, _, folder = product
     for path in folder.iterdir():
@@ -146,6 +148,7 @@ def test_a_raster_of_another_grid_is_refused(inputs, tmp_path):
     assert not (tmp_path / "cogs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
 def test_a_disk_that_is_full_is_named_and_nothing_is_left(inputs, cogs, tmp_path, share):
     """Files may grow to a share of what is needed only: fails in the overviews, in the middle, at the very end."""

@@ -321,6 +321,7 @@ def test_metadata_are_valid(pair):
         assert xsd.validate(etree.parse(next(safe.glob(pattern)))), xsd.error_log
 
 
+@pytest.mark.slow
 def test_datastrip_is_valid_where_l1c_has_one(pair):
     l1c, safe = pair
     if l1c.name[11:15] == "2016" or not list(l1c.glob("DATASTRIP/*/MTD_DS.xml")):
@@ -329,6 +330,7 @@ def test_datastrip_is_valid_where_l1c_has_one(pair):
     assert xsd.validate(etree.parse(next(safe.glob("DATASTRIP/*/MTD_DS.xml")))), xsd.error_log
 
 
+@pytest.mark.slow
 def test_manifest_lists_every_file(pair):
     _, safe = pair
     listed = {}
@@ -374,6 +376,7 @@ def test_what_the_metadata_say(pair):
     assert len(masks) == 27 + 4 + 1  # those of L1C since baseline 04.00, our probabilities, the preview
 
 
+@pytest.mark.slow
 def test_equal_inputs_make_equal_files(pair):
     l1c, safe = pair
     again = make_safe(safe.parent, l1c, "again.SAFE")

@@ -93,10 +93,12 @@ def is_valid(thing):
     return len(thing.validate()) == 1 + len(thing.stac_extensions)
 
 
+@pytest.mark.slow
 def test_the_item_is_valid(item):
     assert is_valid(item)
 
 
+@pytest.mark.slow
 def test_collection_and_catalog_are_valid(product):
     folder = product.parents[1]
     root = pystac.Catalog.from_file(folder / "catalog.json")
@@ -312,6 +314,7 @@ def test_pystac_client_lists_the_products(product):
     assert [found.id for found in client.get_collections()] == [stac.COLLECTION]
 
 
+@pytest.mark.slow
 def test_odc_stac_loads_bands_by_key_and_common_name(item, product):
     load = pytest.importorskip("odc.stac").load
     loaded = load([item], bands=["red", "nir", "scl"], chunks={})

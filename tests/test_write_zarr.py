@@ -99,6 +99,7 @@ def raster(path, band=1):
         return file.read(band)
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_stages(made, inputs):
     root = zarr.open_group(made, mode="r")
     for path, (size, bands) in zip(inputs["boa"], OUTPUT_BANDS.items(), strict=True):
@@ -116,6 +117,7 @@ def test_numbers_are_those_of_the_stages(made, inputs):
     assert np.array_equal(root["quality/probability/r20m/cld"][:], expected, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("band", ["B02", "B11", "B12", "B01"])
 def test_masks_are_those_of_the_l1c_product(made, band):
     root, size = zarr.open_group(made, mode="r"), {"B02": 10, "B01": 60}.get(band, 20)
@@ -216,6 +218,7 @@ assert data.scl.dtype == "uint8"
     subprocess.run([XARRAY_EOPF / "bin/python", "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_files_depend_on_neither_threads_nor_the_form_of_the_input(made, inputs, l1c, tmp_path):
     run(**inputs, folder=tmp_path / "three.zarr", threads=3)
     assert files(tmp_path / "three.zarr") == files(made)
@@ -226,6 +229,7 @@ def test_files_depend_on_neither_threads_nor_the_form_of_the_input(made, inputs,
     assert {name for name in found if found[name] != expected[name]} == {"conditions/geometry/detector/0"}
 
 
+@pytest.mark.slow
 def test_images_are_cut_into_chunks(made, inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(eopf, "CHUNK", 64)
     run(**inputs, folder=tmp_path / "small.zarr")
@@ -235,6 +239,7 @@ def test_images_are_cut_into_chunks(made, inputs, tmp_path, monkeypatch):
         assert np.array_equal(small[path][:], whole[path][:], equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_tile(l1c, made, tmp_path):
     part = Grid(32631, LEFT + 480, TOP - 240, 10, 96, 96)
     run(**write_rasters(tmp_path, l1c, part), folder=tmp_path / "part.zarr")
@@ -246,6 +251,7 @@ def test_a_part_of_a_tile(l1c, made, tmp_path):
     assert root["conditions/geometry/x"][0] == LEFT + 480
 
 
+@pytest.mark.slow
 def test_polygons_become_masks(tmp_path):
     l1c = write_product(tmp_path, masks="gml", views=views())
     square = [(LEFT, TOP), (LEFT + 600, TOP), (LEFT + 600, TOP - 300), (LEFT, TOP - 300), (LEFT, TOP)]
@@ -259,6 +265,7 @@ def test_polygons_become_masks(tmp_path):
     assert (zarr.open_group(tmp_path / "a.zarr", mode="r")["quality/mask/r10m/b02"][:] == expected).all()
 
 
+@pytest.mark.slow
 def test_what_the_l1c_product_lacks_is_zero_or_unknown(tmp_path):
     l1c = write_product(tmp_path, masks="", auxiliary=False)
     run(**write_rasters(tmp_path, l1c), folder=tmp_path / "a.zarr")
