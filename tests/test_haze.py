@@ -22,6 +22,8 @@ from steps.sentinel2.kinds import (
 )
 from steps.sentinel2.scene_classes import CLOUD_HIGH, SOIL, VEGETATION, WATER
 
+pytestmark = pytest.mark.slow
+
 VAPOUR = 1.5
 #: Plots of 3 x 3 pixels in a forest, in a scene of 240 x 240 pixels of 20 m: of each surface as many.
 FOREST = "conifer forest"
@@ -67,7 +69,6 @@ def overview(scene, aot="aot.tif"):
     return Overview(*files, scene.scene, AngleGrid(scene.angles), table(), 0.0)
 
 
-@pytest.mark.slow
 def test_haze_is_taken_out_of_ground_and_of_what_surrounds_it(hazy):
     """What stands in the forest, and what the forest adds to it, is as under thinner aerosol."""
     scene, bands = hazy
@@ -83,7 +84,6 @@ def test_haze_is_taken_out_of_ground_and_of_what_surrounds_it(hazy):
     assert haze.without("B10", seen, grid) is seen
 
 
-@pytest.mark.slow
 def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
     scene, _ = hazy
     grid = scene.grid.at(20)
@@ -95,7 +95,6 @@ def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
     assert find_haze(clouded) is None
 
 
-@pytest.mark.slow
 def test_classes_are_those_under_thinner_aerosol(hazy):
     scene, _ = hazy
     folder, grid, classes = scene.folder, scene.grid.at(20), {}

@@ -26,6 +26,8 @@ from steps.sentinel2.kinds import AOT, BOA, TOA, WVP
 from steps.sentinel2.scene import Auxiliary
 from steps.sentinel2.scene_classes import CLOUD_HIGH
 
+pytestmark = pytest.mark.slow
+
 #: PROSAIL: chlorophyll 50 ug/cm2, water 0.02 cm, leaf area 4, in half shadow.
 FOREST = {"B01": 0.0095, "B02": 0.011, "B03": 0.025, "B04": 0.0125, "B05": 0.047}
 FOREST |= {"B8A": 0.25, "B09": 0.25, "B11": 0.105, "B12": 0.040}
@@ -86,7 +88,6 @@ def run_water_vapour(scene, stack, **options):
     return values(scene.folder / "wvp.tif", WVP, WVP.name), json.loads(report.read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("aot550", [0.05, 0.2, 0.5, 1.0, 1.5])
 @pytest.mark.parametrize("sun_zenith", [35, 65])
 def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550, record_property):
@@ -150,7 +151,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550, record_prope
     assert max(largest.values()) < 2e-4, largest
 
 
-@pytest.mark.parametrize("resolution", [pytest.param(10, marks=pytest.mark.slow), 20, 60])
+@pytest.mark.parametrize("resolution", [10, 20, 60])
 def test_reflectance_closed_loop(tmp_path, resolution):
     scene = SyntheticScene(tmp_path, 40, 30, elevation=hills)
     random = np.random.default_rng(0)
@@ -174,7 +175,6 @@ def test_reflectance_closed_loop(tmp_path, resolution):
     assert report["outside_domain"] == {}
 
 
-@pytest.mark.slow
 def test_reflectance_does_not_depend_on_threads(tmp_path):
     scene = SyntheticScene(tmp_path, 8, 300)
     random = np.random.default_rng(0)
@@ -185,7 +185,6 @@ def test_reflectance_does_not_depend_on_threads(tmp_path):
     assert results[0] == results[1]
 
 
-@pytest.mark.slow
 def test_adjacency_closed_loop(tmp_path):
     """A lake of 2 km in a bright plain: dark again when the light of the plain is taken out."""
     scene = SyntheticScene(tmp_path, 150, 150, sun_zenith=45)
@@ -209,7 +208,7 @@ def test_adjacency_closed_loop(tmp_path):
 
 @pytest.mark.parametrize(
     ("sun_zenith", "aot550"),
-    [(35, 0.3), *(pytest.param(*air, marks=pytest.mark.slow) for air in ((35, 0.05), (65, 0.1), (65, 0.6)))],
+    [(35, 0.3), (35, 0.05), (65, 0.1), (65, 0.6)],
 )
 def test_aerosol_from_dark_vegetation(tmp_path, sun_zenith, aot550):
     scene = SyntheticScene(tmp_path, 50, 40, sun_zenith=sun_zenith, elevation=hills)
@@ -222,7 +221,6 @@ def test_aerosol_from_dark_vegetation(tmp_path, sun_zenith, aot550):
     assert report["mean_aot550"] == pytest.approx(truth.mean(), abs=0.02 + 0.05 * aot550)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "cams"])
 def test_aerosol_does_not_make_dark_ground_negative(tmp_path, method):
     scene = SyntheticScene(tmp_path, 50, 40)
@@ -247,7 +245,6 @@ def grid_of_forecast(*corner_values):
     )
 
 
-@pytest.mark.slow
 def test_aerosol_from_forecast(tmp_path):
     scene = SyntheticScene(tmp_path, 60, 50, auxiliary=grid_of_forecast(0.1, 0.4))
     bright = dict.fromkeys(FOREST, 0.3)
@@ -262,7 +259,6 @@ def test_aerosol_from_forecast(tmp_path):
     np.testing.assert_allclose(retrieved[:, 32:-32], expected[:, 32:-32], atol=2e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "ddv", "cams", "climatology", "fixed"])
 def test_aerosol_for_want_of_anything(tmp_path, method, caplog):
     clouds = {"classes": lambda shape: np.full(shape, CLOUD_HIGH, "u1")}
@@ -282,7 +278,6 @@ def test_aerosol_for_want_of_anything(tmp_path, method, caplog):
     assert ("from a climatology" in caplog.text) == (method not in ("fixed", "climatology"))
 
 
-@pytest.mark.slow
 def test_climatology_thins_out_with_height_and_makes_no_dark_ground_negative(tmp_path):
     scene = SyntheticScene(tmp_path, 50, 40, elevation=hills)
     stack = scene.write_toa(tmp_path / "stack.tif", 20, dict.fromkeys(FOREST, 0.3), 0.1, 1.5)
@@ -298,7 +293,6 @@ def flat_infrared(surface):
     return {"B07": surface, "B8A": surface, "B11": surface, "B09": np.exp(0.008) * surface}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("column", [0.4, 1.5, 4.0])
 def test_water_vapour_closed_loop(tmp_path, column):
     scene = SyntheticScene(tmp_path, 50, 40, elevation=hills)
@@ -312,7 +306,6 @@ def test_water_vapour_closed_loop(tmp_path, column):
     assert np.abs(retrieved / truth - 1).mean() < 0.005
 
 
-@pytest.mark.slow
 def test_water_vapour_over_a_lake_is_that_of_the_shore(tmp_path):
     def lake(shape):
         classes = np.full(shape, 5, "u1")
@@ -331,7 +324,6 @@ def test_water_vapour_over_a_lake_is_that_of_the_shore(tmp_path):
     assert report["valid_percentage"] < 90
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("forecast", "method"), [(2.5, "ECMWF"), (None, "FIXED")])
 def test_water_vapour_for_want_of_land(tmp_path, forecast, method, caplog):
     auxiliary = Auxiliary(ozone=OZONE, water_vapour=forecast)
@@ -346,7 +338,6 @@ def test_water_vapour_for_want_of_land(tmp_path, forecast, method, caplog):
     assert (report["method"], report["defaults"]) == ("FIXED", [])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 9])
 @pytest.mark.parametrize("size", [(7, 5), (45, 50)])
 def test_scenes_without_ground(tmp_path, code, size):
@@ -372,7 +363,6 @@ def test_scenes_without_ground(tmp_path, code, size):
         np.testing.assert_allclose(retrieved, 0.7, atol=2e-3)
 
 
-@pytest.mark.slow
 def test_terrain_of_another_grid_is_refused(tmp_path):
     scene = SyntheticScene(tmp_path, 7, 5)
     toa = scene.write_toa(tmp_path / "toa.tif", 60, dict.fromkeys(OUTPUT_BANDS[60], 0.3), 0.1, 1.0)

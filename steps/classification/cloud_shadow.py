@@ -49,12 +49,12 @@ WATER_SHARE = 0.25
 SHADED_SHARE = 0.8
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
-#: Reflectance in B8A and B11, and as a share of the surroundings', below which ground is as dark as under the sky's
-#: light alone, which has little of B11; and the least area of such ground for it to be the shadow of a cloud that is
-#: not seen, m2.
-UNLIT = ((0.16, 0.6), (0.10, 0.4))
+#: Reflectance below which ground may be lit by the sky alone, whose light has little of B11, and the share of the
+#: surroundings' reflectance.
+UNLIT_B8A, UNLIT_B11 = 0.16, 0.10
+UNLIT_SHARE_B8A, UNLIT_SHARE_B11 = 0.6, 0.4
+#: Least area of such ground for it to be the shadow of a cloud that is not seen, m2, and how high such clouds are, m.
 LEAST_UNLIT = 250**2
-#: Height up to which such clouds are reckoned with, m.
 UNSEEN_CLOUD = 4000.0
 
 
@@ -245,10 +245,9 @@ def shadow_limits(
 
 def _unlit(bands: list[np.ndarray], around: list[np.ndarray]) -> np.ndarray:
     """Return which ground only the sky seems to light, given B8A and B11 there and around."""
-    b8a, b11 = (
-        band < np.minimum(most, share * mean) for band, mean, (most, share) in zip(bands, around, UNLIT, strict=True)
-    )
-    return b8a & b11
+    (b8a, b11), (b8a_around, b11_around) = bands, around
+    dark = b8a < np.minimum(UNLIT_B8A, UNLIT_SHARE_B8A * b8a_around)
+    return dark & (b11 < np.minimum(UNLIT_B11, UNLIT_SHARE_B11 * b11_around))
 
 
 def _within(missing: np.ndarray, move: np.ndarray) -> np.ndarray:
@@ -259,21 +258,24 @@ def _within(missing: np.ndarray, move: np.ndarray) -> np.ndarray:
     return outside | missing[np.ix_(*inside)]
 
 
-def _mostly_in(place: np.ndarray, mask: np.ndarray, pixels: float) -> np.ndarray:
-    """Return the connected parts of a mask of which half, and so many pixels, are in a place."""
+def count_inside(mask: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label the connected parts of a mask from 1 on; return labels, pixels of each label, and those in a place."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, np.ones((3, 3)))
-    of_each, there = (np.bincount(labels[where], minlength=count + 1) for where in (mask, mask & place))
-    return mask & ((there >= pixels) & (2 * there >= of_each))[labels]
+    pixels, inside = (np.bincount(labels[where], minlength=count + 1) for where in (mask, mask & place))
+    return labels, pixels, inside
+
+
+def _mostly_in(place: np.ndarray, mask: np.ndarray, least: float) -> np.ndarray:
+    """Return the connected parts of a mask of which half, and at least so many pixels, are in a place."""
+    labels, pixels, inside = count_inside(mask, place)
+    return mask & ((inside >= least) & (2 * inside >= pixels))[labels]
 
 
 def _no_water(bodies: np.ndarray, shadow: np.ndarray) -> np.ndarray:
     """Return 1 where what looks like water is shadow: its body does not reach beyond."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(bodies, np.ones((3, 3)))
-    pixels, shaded = (np.bincount(labels[mask], minlength=count + 1) for mask in (bodies, bodies & shadow))
+    labels, pixels, shaded = count_inside(bodies, shadow)
     nothing_else = shaded >= SHADED_SHARE * pixels
     nothing_else[0] = True  # a few pixels by themselves
     return (shadow & nothing_else[labels]).view(np.uint8)

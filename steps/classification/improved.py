@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
+from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, count_inside, in_shadow, shadow_limits
 from steps.classification.ground import ground_without_parallax
 from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
 from steps.classification.shore import shore_is_water
@@ -212,8 +212,7 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     surf &= shore[np.ix_(rows, columns)]
     if not surf.any():
         return
-    labels, count = ndimage.label(snow, np.ones((3, 3)))
-    pixels, white = (np.bincount(labels[mask], minlength=count + 1) for mask in (snow, surf))
+    labels, pixels, white = count_inside(snow, surf)
     scl[(2 * white > pixels)[labels]] = WATER
 
 

@@ -236,8 +236,8 @@ try:
         for path in UNTOUCHED.values():
             sentence = "skipped, the region of interest does not touch it"
             print(f"{path}: {sentence}", file=sys.stderr)
-    for path in [TABLE, *L1C.values()] if APART else []:
-        if not (is_address(path) and config["upload"]["to"]):
+    for path in (TABLE, *L1C.values()):
+        if APART and not (is_address(path) and config["upload"]["to"]):
             sentence = "no other machine sees it; give products and a table of them"
             raise StepError(f"{path}: {sentence} at addresses, and `upload.to`")
 except StepError as error:
@@ -415,7 +415,7 @@ UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
 
 
 def wanted(wildcards):
-    """What is made by default. Summary and catalog are of all products, so they are no part of a batch."""
+    """What is made by default. Summary and catalog are of all products here: not of a batch, nor of jobs elsewhere."""
     if APART or workflow.dag_settings.batch is not None:
         return final_files(wildcards)
     catalog = if_any("cog" in config["formats"], [CATALOG])
@@ -463,16 +463,18 @@ def brought(product):
         if stored.exists():
             stored.set_local_path(file)
             stored.retrieve_object() if stored.size() else file.touch()
-            os.utime(file, (stored.mtime(), stored.mtime()))
-    return [file]
+            os.utime(file, (stored.mtime(),) * 2)
+    return file
 
 
 def rows():
     """What became of each product of the run."""
     for product, l1c in L1C.items():
-        files = brought(product) if APART else files_of(product)
-        names = config["formats"] if not APART else []
-        formats = dict(zip(names, files[-len(names) :]))
+        if APART:
+            files, formats = [brought(product)], {}
+        else:
+            files = files_of(product)
+            formats = dict(zip(config["formats"], files[-len(config["formats"]) :]))
         yield product_row(product, l1c, PLACE / product, files, formats)
     for product, l1c in UNTOUCHED.items():
         yield Row(product, "skipped", reason="not in the region of interest", input=l1c)
