@@ -148,6 +148,7 @@ def of_models(shares):
     return {name: [[value]] for name, value in (cams | {f"{k}aod550": v for k, v in species.items()}).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shares",
     [

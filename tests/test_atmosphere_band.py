@@ -369,6 +369,7 @@ def test_another_satellites_response_spoils_the_water_vapour(table):
     assert abs(retrieved_water(table, a, shipped, 2.0, 0.0) / 2 - 1) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("satellite", ["S2A", "S2B", "S2C"])
 @pytest.mark.parametrize("elevation", [0.0, 1.5, 3.0])
 def test_water_vapour_of_6s_spectra_is_met(table, satellite, elevation, record_property):

@@ -148,6 +148,7 @@ def test_transmittance_is_the_same_both_ways():
     np.testing.assert_array_equal(s.transmittance_down, s.transmittance_up)
 
 
+@pytest.mark.slow
 def test_layers_and_angles_are_enough():
     model = aerosol_model("continental")
     for rayleigh, aot, i in ((0.24, 0.3, 2), (0.36, 3.0, 0), (0.016, 1.5, 12)):

@@ -95,6 +95,7 @@ def test_values_are_those_of_gdal():
     assert np.array_equal(message.values, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [{"AUX_CAMSFO": AEROSOL}, {"AUX_ECMWFT": WEATHER}])
 def test_flipped_bit_gives_no_value_that_cannot_be(tmp_path, files, caplog):
     """Whatever bit of the first two messages: each value is within its range, and nothing is raised."""

@@ -156,15 +156,20 @@ def test_each_route_is_measured(tmp_path, monkeypatch):
     runs = []
 
     def measured(snakefile, l1c, work, settings, threads):
-        runs.append((l1c, settings))
+        assert f"cache={tmp_path / 'cache'}" in settings
+        runs.append((l1c, settings[1:]))
         return Cost(1.0, 2.0, 3.0), 4.0
 
     monkeypatch.setattr(routes, "_measured", measured)
+    monkeypatch.setattr(routes.compile_kernels, "run", lambda folder, threads: folder.mkdir())
     routes.run(tmp_path / "Snakefile", "product.SAFE", tmp_path, "dem.tif", 2)
-    assert [l1c for l1c, _ in runs] == ["demo", "product.SAFE"] * 2 * len(routes.ROUTES)
-    assert runs[2][1] == ("formats=cog", "dem=dem.tif")
+    assert [l1c for l1c, _ in runs] == ["demo"] + ["product.SAFE"] * (2 * len(routes.ROUTES) + 1)
+    assert runs[1][1] == ("formats=cog",)
+    assert runs[5][1] == runs[6][1] == ("formats=cog", "dem=dem.tif")
+    assert not (tmp_path / "cache").exists()
     lines = (tmp_path / "routes.csv").read_text().splitlines()
-    assert lines[:3] == ["route,elevation model,wall s,CPU s,peak MB,product MB", "COG,no,1,2,3,4", "COG,yes,1,2,3,4"]
+    assert lines[:2] == ["route,elevation model,wall s,CPU s,peak MB,product MB", "COG,no,1,2,3,4"]
+    assert lines[5:7] == ['COG,"yes, first product of the tile",1,2,3,4', "COG,yes,1,2,3,4"]
     stamp = json.loads((tmp_path / "stamp.json").read_text())
     assert stamp["command"] == "snakemake --cores 2 benchmark_routes --config input=product.SAFE dem=dem.tif"
     assert stamp["version"] == __version__

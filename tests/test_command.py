@@ -164,6 +164,7 @@ def test_where_a_point_is_follows_from_the_ellipsoid():
     assert abs(0.9996 * arc - doctor._NORTHING) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attribute", "value", "words"),
     [

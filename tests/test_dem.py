@@ -77,6 +77,7 @@ def tiles(folder, skip=(), function=surface):
     return folder
 
 
+@pytest.mark.slow
 def test_tiles_of_a_folder_make_one_seamless_surface(tmp_path):
     got, names, _ = read_elevation(tiles(tmp_path), GRID.at(20), 5)
     expected = surface(*coordinates(GRID.at(20)))
@@ -91,6 +92,7 @@ def outputs(folder):
     return [folder / f"terrain_{resolution}.tif" for resolution in (10, 20, 60, 80)]
 
 
+@pytest.mark.slow
 def test_missing_tile_is_sea_level_and_told(tmp_path):
     metadata, angles = write_scene(tmp_path)
     run(metadata, angles, *outputs(tmp_path), tiles(tmp_path / "dem", "d", coast))
@@ -113,6 +115,7 @@ def test_missing_tile_inland_is_refused(tmp_path):
     assert not (tmp_path / "terrain_20.tif").exists()
 
 
+@pytest.mark.slow
 def test_void_of_integer_tiles_is_filled_from_around(tmp_path):
     def holed(longitude, latitude):
         return np.where((longitude > 15.0) & (longitude < 15.01), -32768, surface(longitude, latitude))
@@ -153,6 +156,7 @@ def test_fine_model_is_averaged_to_the_pixels(tmp_path):
     assert got.mean() == pytest.approx(300, abs=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True])
 def test_date_line(tmp_path, whole):
     """Zone 1 begins at 180 degrees: a scene over it needs the tiles of both sides."""

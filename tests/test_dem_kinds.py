@@ -73,6 +73,7 @@ def holed(value, half=600):
 # ------------------------------------------------------------------------------------- what is no elevation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "others"),
     [
@@ -321,6 +322,7 @@ def test_land_below_the_sea_stays(tmp_path):
     assert not told
 
 
+@pytest.mark.slow
 def test_part_that_the_model_covers_needs_no_more(tmp_path):
     part = dataclass_part()
     dem = write_raster(
@@ -364,6 +366,7 @@ def test_other_projection_than_the_numbers_say(tmp_path):
     assert_refused(write_raster(tmp_path / "z.tif", pixels(), crs="EPSG:2263"), "does not touch")
 
 
+@pytest.mark.slow
 def test_tiles_of_different_projections(tmp_path):
     """The eastern half in another zone, at another resolution."""
     write_raster(tmp_path / "a.tif", pixels()[:, :300])

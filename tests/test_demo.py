@@ -180,6 +180,7 @@ def test_whole_scene_is_an_option(tmp_path):
             np.testing.assert_array_equal(image.read(1), expected_pixels(image.transform, image.shape, band))
 
 
+@pytest.mark.slow
 def test_pixels_are_the_ones_that_were_taken():
     """Also by numbers that do not come from our own script: means of the bands, from the package by NumPy alone."""
     lines = (demo_pixels.DATA / "SHA256SUMS").read_text(encoding="ascii").splitlines()
@@ -213,6 +214,7 @@ def test_size_is_cut_or_mirrored(tmp_path):
         np.testing.assert_array_equal(pixels[510:, :side], all_pixels[-1 : 509 - (size // 2 - side) : -1, :side])
 
 
+@pytest.mark.slow
 def test_gdal_reads_it_as_sentinel2(safe):
     shapes = {"10m": (4, 1020, 1020), "20m": (6, 510, 510), "60m": (3, 170, 170), "TCI": (3, 1020, 1020)}
     for name, shape in shapes.items():
@@ -258,6 +260,7 @@ def test_datastrip_has_what_the_surface_product_takes_over(safe):
         assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason=f"no checkers in {SHARED}")
 @pytest.mark.parametrize("checker", ["manifest.py", "named_files.py"])
 def test_every_file_is_named_and_every_name_is_a_file(safe, checker):

@@ -130,6 +130,7 @@ def test_figures_of_the_readme_are_those_of_the_benches():
     assert made.readme() == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_troubleshooting_quotes_messages_that_there_are():
     texts = " ".join(" ".join(found) for found in made.errors().values())
     page = (DOCS / "guides/troubleshooting.md").read_text(encoding="utf-8")

@@ -161,6 +161,7 @@ def test_older_products_have_no_offset(tmp_path):
     assert {band.offset for band in found.bands.values()} == {0}
 
 
+@pytest.mark.slow
 def test_pressure_in_hectopascal(product):
     expected = read_l1c(open_product(product), 331).scene.auxiliary.pressure
     assert expected == pytest.approx(1013.25, abs=0.01)
@@ -176,6 +177,7 @@ def test_a_chunk_that_is_missing_is_told(product, tmp_path):
     assert "Chunks: the Zarr lacks 1 of B03; their pixels count as without data." in found["defaults"]
 
 
+@pytest.mark.slow
 def test_without_masks_and_meteorology(product, tmp_path):
     for folder in ("quality", "conditions/meteorology"):
         shutil.rmtree(product / folder)
@@ -195,6 +197,7 @@ def test_bands_of_angles_are_known_by_where_they_look(seed):
     assert order_of_bands(np.full_like(tables, np.nan)) is None
 
 
+@pytest.mark.slow
 @needs_shared
 def test_bands_of_angles_are_known_in_real_products():
     """In those of Sentinel-2A and 2B from 2015 to 2024, whatever order they are in."""

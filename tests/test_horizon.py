@@ -98,6 +98,7 @@ def slow_sky_view(elevation, margin):
     return total / DIRECTIONS
 
 
+@pytest.mark.slow
 def test_sky_view_of_random_hills_is_that_of_the_slow_twin():
     from scipy.ndimage import gaussian_filter
 

@@ -151,6 +151,7 @@ def test_values_flags_and_georeference(tmp_path, offset, masks):
     assert any("mask files are missing" in d for d in defaults) == (masks is None)
 
 
+@pytest.mark.slow
 def test_angles_are_read_back_at_map_coordinates(product, tmp_path):
     out = imported(product, tmp_path)
     assert rasters.bands_of(out / "angles.tif", ANGLES)[:3] == ("sun_zenith", "sun_azimuth", "view_zenith_B01")
@@ -158,6 +159,7 @@ def test_angles_are_read_back_at_map_coordinates(product, tmp_path):
     assert (zenith[0], azimuth[0]) == pytest.approx((5, 100), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_zip_gives_the_same_files_with_any_number_of_threads(product, tmp_path):
     path = tmp_path / "download.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -171,6 +173,7 @@ def test_a_zip_gives_the_same_files_with_any_number_of_threads(product, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "download.zip"]
 
 
+@pytest.mark.slow
 def test_polygons_of_gml_masks(product, tmp_path):
     """A defect flags what it touches; corrected cross-talk flags nothing; an unknown type is what its file is for."""
     safe = write_product(tmp_path, masks="gml")
@@ -184,6 +187,7 @@ def test_polygons_of_gml_masks(product, tmp_path):
     assert flags[52, 52] == MASK_SATURATED
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_missing_is_told(copy, tmp_path, caplog):
     (copy / mask_name("QUALIT", "B02", "jp2")).unlink()
     out = imported(copy, tmp_path / "out")
@@ -192,6 +196,7 @@ def test_a_mask_that_is_missing_is_told(copy, tmp_path, caplog):
     assert sentence in caplog.text
 
 
+@pytest.mark.slow
 def test_a_dark_pixel_of_the_cirrus_band_is_not_missing(tmp_path):
     """Without an offset 0 is both; where B01 and B09 have data, B10 is dark."""
     safe = write_product(tmp_path, offset=0, masks=None)
@@ -351,6 +356,7 @@ def test_polygon_that_lies_nowhere(tmp_path, number):
     assert f"{path}: a polygon is broken" in refused(safe, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_polygon_without_area(tmp_path, count):
@@ -461,6 +467,7 @@ def test_files_that_do_not_fit_their_checksum(copy, tmp_path, caplog, algorithm,
     assert not said(caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -483,6 +490,7 @@ def test_every_file_that_is_read_or_copied_is_verified(copy, tmp_path, name):
     assert f"{path}: does not fit its checksum" in refused(copy, tmp_path / "out", renew=False)
 
 
+@pytest.mark.slow
 def test_what_has_no_checksum_is_told(copy, tmp_path, caplog):
     (copy / f"{GRANULE}/AUX_DATA/AUX_OTHER").write_bytes(b"")
     manifest = copy / "manifest.safe"
@@ -498,6 +506,7 @@ def test_what_has_no_checksum_is_told(copy, tmp_path, caplog):
     assert f"{manifest}: is not valid XML" in refused(copy, tmp_path / "c", renew=False)
 
 
+@pytest.mark.slow
 def test_nothing_beside_an_image_is_used(product, copy, tmp_path):
     """Overviews as `gdaladdo -ro` or QGIS leave them, statistics, a mask, a world file."""
     path = copy / image_name("B02")
@@ -515,6 +524,7 @@ def test_nothing_beside_an_image_is_used(product, copy, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_band_under_the_name_of_another(copy, tmp_path):
     """Of the same size, and with a manifest that fits: told, since two bands are never equal to the last byte."""
     shutil.copy(copy / image_name("B03"), copy / image_name("B02"))

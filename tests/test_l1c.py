@@ -101,6 +101,7 @@ def edited(product, folder, name, pattern, replacement):
 # ------------------------------------------------------------------------------------------- which product it is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["", "any name/", "a/b.SAFE/"])
 def test_a_zip_holds_the_product_at_any_depth_under_any_name(product, tmp_path, folder):
     path = zipped(product, tmp_path / "download.zip", folder)
@@ -453,6 +454,7 @@ def test_ozone_is_the_configured_one_where_the_product_has_none(product, tmp_pat
 # ------------------------------------------------------------------------------------------- real products
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize(("path", "facts"), REAL)
 def test_real_product(path, facts, caplog):

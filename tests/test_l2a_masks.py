@@ -163,6 +163,7 @@ def test_real_detector_footprints(tmp_path):
         assert found.all()
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_missing_is_warned_of(polygons, tmp_path, caplog):
     source, masks = polygons
     written = write_masks(source, [*masks, Mask("MSK_CLASSI", None, "nowhere.jp2")], scene(TILE), tmp_path, map)

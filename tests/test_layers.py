@@ -203,6 +203,7 @@ def test_elevation_and_dark_vegetation(scene, cogs):
     np.testing.assert_array_equal(dark.compressed(), (fine & 1)[scl > 0])
 
 
+@pytest.mark.slow
 def test_reflectance_before_terrain_correction_is_rounded(scene, cogs):
     for key, size, band in (("red", 10, "B04"), ("nir08", 20, "B8A"), ("coastal", 60, "B01")):
         boa = read(scene["boa"][(10, 20, 60).index(size)], BOA, band)

@@ -93,6 +93,7 @@ def test_overview_is_the_mean_of_the_pixels(tmp_path, side):
     np.testing.assert_array_equal(quicklook._overview(tmp_path / "toa.tif", TOA, "B02"), expected)
 
 
+@pytest.mark.slow
 def test_wrong_file_is_told(inputs, tmp_path):
     with pytest.raises(StepError, match="boa_reflectance"):
         quicklook.run(**inputs | {"boa": inputs["toa"]}, folder=tmp_path / "quicklook")

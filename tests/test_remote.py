@@ -127,6 +127,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(web, tmp_path, ranges):
     assert max(asked) >= 1_000_000 - 2**16 or not ranges
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_unless_the_file_has_changed(web, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "ATTEMPTS", 1)
     content = np.random.default_rng(0).bytes(3_000_000)
@@ -144,6 +145,7 @@ def test_another_process_goes_on_unless_the_file_has_changed(web, tmp_path, monk
         (tmp_path / "a.zip").unlink()
 
 
+@pytest.mark.slow
 def test_damage_on_the_way_is_found_and_fetched_anew(web, tmp_path):
     web.files["/a"], seen = b"right", []
 
@@ -157,6 +159,7 @@ def test_damage_on_the_way_is_found_and_fetched_anew(web, tmp_path):
     assert (tmp_path / "a").read_bytes() == b"right"
 
 
+@pytest.mark.slow
 def test_servers_that_are_busy_are_asked_again_and_those_that_refuse_are_not(web, tmp_path, monkeypatch):
     web.files["/a"], web.status = b"x", [503, 429]
     monkeypatch.setenv(transfer.TOKEN, "secret")
@@ -259,6 +262,7 @@ def test_a_tile_folder_with_its_product(s3, stored, tmp_path, monkeypatch):
     assert (tmp_path / f"l1c/products/2024/1/20/{NAME}/metadata.xml").exists()
 
 
+@pytest.mark.slow
 def test_packages(s3, stored, web, tmp_path):
     zipped = Path(shutil.make_archive(str(tmp_path / NAME), "zip", stored.parent, stored.name))
     web.files[f"/{NAME}.zip"], web.cut = zipped.read_bytes(), [5000]
@@ -279,6 +283,7 @@ def test_packages(s3, stored, web, tmp_path):
         fetch.run(f"{web.address}/{other}.zip", l2a_name(other), tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_what_says_that_a_format_is_complete_is_put_last(s3, tmp_path):
     client, endpoint = s3
     for name in ("P.SAFE/manifest.safe", "P.SAFE/z/image.jp2", "P/cog/item.json", "P/cog/red.tif"):
@@ -341,6 +346,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_elevation_tiles_are_fetched_once_and_those_that_are_not_public_at_90_m(web, scene):
     needed = copernicus.corners(Scene.read("").whole)
     assert needed == [(44, 0)]

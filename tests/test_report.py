@@ -88,6 +88,7 @@ class Addresses(HTMLParser):
         self.found += [value for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_other_file(folder):
     text = (folder / REPORT).read_text()
     addresses = Addresses(text).found

@@ -302,6 +302,7 @@ def test_region_that_does_not_touch_the_product(tmp_path):
 # ------------------------------------------------------------------------------------------------ product
 
 
+@pytest.mark.slow
 def test_crop_cuts_every_resolution(tmp_path):
     grid = Grid(32631, 303840, 4892340, 10, 768, 768)
     part = Grid(32631, 305040, 4891140, 10, 120, 180)

@@ -521,6 +521,7 @@ def test_step_equals_function(product):
     np.testing.assert_array_equal(coarse["CLD"], np.floor(mean + 0.5 + 1e-9))
 
 
+@pytest.mark.slow
 def test_defective_pixels_have_no_say_in_others(product):
     """Whatever a lost block holds, as bright as cloud or as dark as shadow, classes elsewhere are the same."""
     folder, grid, _, _ = product

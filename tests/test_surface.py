@@ -151,6 +151,7 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550, record_prope
     assert max(largest.values()) < 2e-4, largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [10, 20, 60])
 def test_reflectance_closed_loop(tmp_path, resolution):
     scene = SyntheticScene(tmp_path, 40, 30, elevation=hills)
@@ -206,6 +207,7 @@ def test_adjacency_closed_loop(tmp_path):
     assert np.abs(corrected - truth)[25:-25, 25:-25].max() < 4e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sun_zenith", "aot550"),
     [(35, 0.3), (35, 0.05), (65, 0.1), (65, 0.6)],

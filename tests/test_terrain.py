@@ -133,6 +133,7 @@ def test_energy_is_kept():
     assert np.mean([relative(c, *air) for c in cosine]) / np.cos(slope) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [10, 20, 60])
 def test_level_ground_is_left_as_it_is(tmp_path, atmosphere, resolution):
     grid = GRID.at(resolution)
@@ -196,6 +197,7 @@ def test_other_grid_is_refused(tmp_path, atmosphere):
         correct(tmp_path, random_boa(tmp_path, GRID.at(20)))
 
 
+@pytest.mark.slow
 def test_lit_slope_gives_back_the_reflectance_it_was_made_from(tmp_path, atmosphere):
     """Forward model of a tilted plane, flat inversion, correction: the plane's own reflectance."""
     slope, truth = 15.0, 0.3

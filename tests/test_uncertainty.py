@@ -315,6 +315,7 @@ def other_luts():
     return [table_path(model) for model in MODELS]
 
 
+@pytest.mark.slow
 def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
     layer = Layer(tmp_path)
     fine, path = layer.run(60, adjacency=False)
@@ -333,6 +334,7 @@ def test_share_of_the_other_model_is_that_of_a_choice_between_two(probability, e
     assert model_share(probability) == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):
     layer = Layer(tmp_path)
     wvp = tmp_path / "wvp.tif"
@@ -344,6 +346,7 @@ def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):
         np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layer_knows_how_well_the_aerosol_is_known(tmp_path):
     layer = Layer(tmp_path)
     layer.write_aerosol_uncertainty(0.05, 0.08)
@@ -434,6 +437,7 @@ def test_part_is_as_certain_as_in_the_whole(tmp_path):
         assert np.abs(read(folder / "uncertainty.tif", UNCERTAINTY, band) - expected)[inner].max() <= 1
 
 
+@pytest.mark.slow
 def test_a_dem_makes_it_more_certain(tmp_path):
     layer = Layer(tmp_path)
     without = read(layer.run(60)[1], UNCERTAINTY, "B01")
@@ -443,6 +447,7 @@ def test_a_dem_makes_it_more_certain(tmp_path):
     assert (read(layer.run(60)[1], UNCERTAINTY, "B01") <= without).all()
 
 
+@pytest.mark.slow
 def test_cloudy_scene_is_taken_for_uniform(tmp_path):
     layer = Layer(tmp_path, classes=lambda shape: np.full(shape, 9, "u1"))
     clouded = read(layer.run(60)[1], UNCERTAINTY, "B01")

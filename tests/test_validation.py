@@ -389,6 +389,7 @@ def test_a_region_without_data_ends_at_import(tmp_path):
     imported(safe, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_mask_without_a_name_is_told(tmp_path, caplog):
     safe = write_product(tmp_path)
     text = (safe / TILE).read_text()

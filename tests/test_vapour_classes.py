@@ -64,6 +64,7 @@ def landscape(air, shares, cirrus=0.0, seed=0, size=200):
     return toa, np.array(list(shares))[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["classic", "improved"])
 @pytest.mark.parametrize("air", AIR)
 def test_clear_ground_is_no_cirrus_and_snow_is_snow(air, mode, record_property):
@@ -84,6 +85,7 @@ def test_nothing_but_snow(air, mode):
     assert (scl == 11).mean() > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("air", [name for name in AIR if name not in ("6S, 0.2", "6S above 4 km, 0.2")])
 def test_cirrus_over_a_quarter_is_found(air):
     """As bright as 0.04 in all bands; where a quarter of the ground's light comes through, it is not."""

@@ -75,6 +75,7 @@ def test_files_say_what_their_numbers_mean(product):
             assert file.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "2"
 
 
+@pytest.mark.slow
 def test_reflectance_is_unchanged_and_read_in_physical_units(product):
     resolution, arguments, folder = product
     with rasterio.open(*arguments["boa"]) as boa:

@@ -140,6 +140,7 @@ def test_block_mean_against_a_loop():
         assert result[row, column] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 20, 60])
 def test_bands_are_lossless(work, size):
     folder = work / "images"
@@ -184,6 +185,7 @@ def test_bands_have_15_bits(work):
     assert content[size_marker + 42] == 15 - 1
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_threads(work, tmp_path, monkeypatch):
     monkeypatch.setenv("GDAL_NUM_THREADS", "3")  # as the command line does
     again = make_images(work, tmp_path / "again")
@@ -229,6 +231,7 @@ def test_wrong_grid_is_refused_and_leaves_nothing(work, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_full_disk_is_noticed(work, tmp_path):
     """The encoder does not report a failed write; a limit on the size of files stands for the full disk."""
     script = (
@@ -343,6 +346,7 @@ def test_manifest_lists_every_file(pair):
     }
 
 
+@pytest.mark.slow
 def test_geometry_is_that_of_the_l1c_tile(pair):
     def canonical(safe):
         tree = etree.parse(next(safe.glob("GRANULE/*/MTD_TL.xml")), etree.XMLParser(remove_blank_text=True))

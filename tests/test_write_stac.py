@@ -110,6 +110,7 @@ def test_collection_and_catalog_are_valid(product):
     assert set(collection.item_assets) == KEYS | {"thumbnail"}
 
 
+@pytest.mark.slow
 def test_the_folder_can_be_moved(product, tmp_path):
     moved = shutil.copytree(product.parents[1], tmp_path / "moved")
     (item,) = pystac.Catalog.from_file(moved / "catalog.json").get_items(recursive=True)

@@ -126,6 +126,7 @@ def test_masks_are_those_of_the_l1c_product(made, band):
     assert not root[f"conditions/mask/detector_footprint/r{size}m/{band.lower()}"][:].any()
 
 
+@pytest.mark.slow
 def test_angles_and_weather_are_those_of_the_l1c_product(made):
     root = zarr.open_group(made, mode="r")
     geometry = root["conditions/geometry"]
@@ -144,6 +145,7 @@ def test_angles_and_weather_are_those_of_the_l1c_product(made):
     assert weather["cams/latitude"][0] == 44.226
 
 
+@pytest.mark.slow
 def test_xarray_decodes_by_the_conventions(made, inputs):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("rioxarray")

@@ -23,7 +23,7 @@ from steps.core.code import ROOT
 from steps.core.errors import StepError
 from steps.l2a.assets import ASSETS
 from steps.sentinel2.bands import OUTPUT_BANDS
-from steps.sentinel2.kinds import BOA
+from steps.sentinel2.kinds import BOA, UNCERTAINTY
 from steps.sentinel2.names import l2a_name
 from steps.sentinel2.scene_classes import (
     CIRRUS,
@@ -54,6 +54,7 @@ _KEYS = {asset.bands[0]: key for key, asset in ASSETS.items() if asset.kind == B
 #: Classes whose probability of detection and false-alarm rate are told; those of clouds count together.
 _DETECTED = {"cloud": (CLOUD_MEDIUM, CLOUD_HIGH), "cirrus": (CIRRUS,), "shadow": (SHADOW,), "water": (WATER,)}
 _DETECTED |= {"snow": (SNOW,)}
+_STATISTICS = ("truth", "A", "P", "U", "inside", "covered", "POD", "FAR")
 
 
 def run(
@@ -115,7 +116,7 @@ def process(folder: Path, products: Mapping[str, str], settings: list[str], thre
         table = folder / "products.csv"
         paths = [(folder / "scenes" / name / f"{products[name]}.SAFE").absolute() for name in names]
         table.write_text("input\n" + "".join(f"{path}\n" for path in paths), encoding="utf-8")
-        config = [f"input={table.absolute()}", "output=products", "formats=cog", *settings]
+        config = [f"input={table.absolute()}", "output=products", "formats=cog", "boa_uncertainty=true", *settings]
         config += [f"dem={elevation}"] if elevation else []
         _run(workflow_command(ROOT / "Snakefile", folder, threads, config))
 
@@ -132,7 +133,10 @@ def compared(folder: Path, name: str, product: str) -> Iterator[dict]:
             stored = read_truth(cogs / f"{_KEYS[band]}.tif")
             value = stored * BOA.scale + BOA.offset
             here = _at(clear, resolution) & (stored > 0)
-            yield _row(name, band, value[here], read_truth(truth / f"{band}.tif")[here], REFLECTANCE_LIMIT)
+            sigma = read_truth(cogs / f"{_KEYS[band]}_uncertainty.tif")[here] * UNCERTAINTY.scale
+            true = read_truth(truth / f"{band}.tif")[here]
+            row = _row(name, band, value[here], true, REFLECTANCE_LIMIT)
+            yield row | {"covered": float((np.abs(value[here] - true) <= sigma).mean())}
             if band in ("B04", "B8A"):
                 wet = here & _at(classes == WATER, resolution)
                 if wet.any():
@@ -168,7 +172,7 @@ def _on_slopes(name: str, truth: Path, cogs: Path, classes: np.ndarray) -> Itera
             here = lit & (classes == code) & (value > BOA.offset)
             if here.sum() > _ENOUGH:
                 r = float(np.corrcoef(value[here], np.cos(np.radians(angle[here])))[0, 1])
-                row: dict = dict.fromkeys(("truth", "A", "P", "U", "inside", "POD", "FAR"), "")
+                row: dict = dict.fromkeys(_STATISTICS, "")
                 yield row | {"scene": name, "quantity": f"{band} r(cos i) {kind}", "A": r, "pixels": int(here.sum())}
 
 
@@ -192,6 +196,7 @@ def _row(scene: str, quantity: str, value: np.ndarray, true: np.ndarray, limit: 
         "P": float(error.std()),
         "U": float(np.sqrt(np.mean(error**2))),
         "inside": float(inside.mean()),
+        "covered": "",
         "POD": "",
         "FAR": "",
         "pixels": int(error.size),
@@ -206,7 +211,7 @@ def _detection(scene: str, kind: str, found: np.ndarray, true: np.ndarray, valid
     found, true = found & valid, true & valid
     hit, seen, all_pixels = (int(np.count_nonzero(mask)) for mask in (found & true, found, valid))
     false = (seen - hit) / (seen if true.any() and seen else all_pixels)
-    row: dict = dict.fromkeys(("truth", "A", "P", "U", "inside", "POD", "FAR"), "")
+    row: dict = dict.fromkeys(_STATISTICS, "")
     row |= {"scene": scene, "quantity": kind, "truth": float(true.sum() / all_pixels), "FAR": float(false)}
     row |= {"POD": hit / int(true.sum()) if true.any() else "", "pixels": all_pixels}
     return row
@@ -223,6 +228,7 @@ def markdown(rows: list[dict]) -> str:
         ("Accuracy", "A", "+.4f"),
         ("Precision", "P", ".4f"),
         ("Share inside 0.005 + 5 %", "inside", ".2f"),
+        ("Share within one standard uncertainty", "covered", ".2f"),
     ):
         columns = {band: table.loc[band, key] for band in bands}
         text += _table(f"{title} of surface reflectance", scenes, columns, form)

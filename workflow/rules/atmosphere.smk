@@ -52,7 +52,7 @@ rule cirrus_correction:
         kept("benchmarks/cirrus_correction.tsv")
     conda:
         CONDA
-    threads: half(2)
+    threads: threads_of("cirrus_correction", 2)
     resources:
         mem_mb=memory(1500),
         workers=WORKERS,
@@ -83,7 +83,7 @@ rule aerosol:
         kept("benchmarks/aerosol.tsv")
     conda:
         CONDA
-    threads: 2 if HAZE_OUT else half(2)  # classification waits for it, then
+    threads: threads_of("aerosol", 2)
     resources:
         mem_mb=memory(1200),
         workers=WORKERS,
@@ -116,7 +116,7 @@ rule water_vapour:
         kept("benchmarks/water_vapour.tsv")
     conda:
         CONDA
-    threads: half(2)
+    threads: threads_of("water_vapour", 2)
     resources:
         mem_mb=memory(1000),
         workers=WORKERS,

@@ -104,8 +104,6 @@ rule benchmark_scaling:
 
 rule benchmark_routes:
     # `snakemake --cores N benchmark_routes --config input=... dem=...`: each form of product, without and with terrain.
-    input:
-        ancient(LUTS),
     output:
         f"{OUT}/benchmark_routes/routes.csv",
     log:

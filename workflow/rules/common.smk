@@ -313,10 +313,21 @@ def kept(path):
     return f"{OUT}/{{product}}/{path}"
 
 
-def half(most):
-    """Return the threads of a stage, at most `most`: classification runs beside others up to reflectance."""
+# Stages up to the reflectance that have the cores for themselves. The others have half of them: while the overview of a
+# whole tile is classified, its pixels are resampled; then the classification runs beside what finds and takes out the
+# air. It waits for the aerosol where haze is taken out of it. That of a part is done before the reflectance begins.
+ALONE = {
+    "scene_classification_overview": ROI,
+    "aerosol": HAZE_OUT,
+    "scene_classification": not (REFLECTANCE or ATMOSPHERE),
+    "reflectance": ROI,
+}
+
+
+def threads_of(stage, most):
+    """Return the threads of a stage, at most `most`: all cores if it runs alone, else half of them."""
     try:
-        return max(1, min(most, workflow.cores // 2))
+        return most if ALONE.get(stage) else max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own
         return most
 

@@ -187,7 +187,7 @@ rule scene_classification:
         kept("benchmarks/scene_classification.tsv")
     conda:
         CONDA
-    threads: half(8) if REFLECTANCE or ATMOSPHERE else 8
+    threads: threads_of("scene_classification", 8)
     resources:
         mem_mb=memory(1600, each=200),
         workers=WORKERS,
@@ -222,7 +222,7 @@ rule scene_classification_overview:
     priority: 1
     conda:
         CONDA
-    threads: 2 if ROI else half(2)  # of a whole tile, resampling goes on beside it
+    threads: threads_of("scene_classification_overview", 2)
     resources:
         mem_mb=memory(600),
         workers=WORKERS,

@@ -21,7 +21,7 @@ rule reflectance:
         kept("benchmarks/reflectance.tsv")
     conda:
         CONDA
-    threads: 8 if ROI else half(8)  # a part is classified by now
+    threads: threads_of("reflectance", 8)
     resources:
         mem_mb=memory(1400, each=200),
         workers=WORKERS,
