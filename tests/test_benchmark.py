@@ -152,7 +152,7 @@ def test_costs_of_stages_by_release(tmp_path, monkeypatch):
 
 
 def test_each_route_is_measured(tmp_path, monkeypatch):
-    """Once unmeasured with the demo, then with the product; without and with an elevation model."""
+    """Without and with an elevation model, with a cache of their own."""
     runs = []
 
     def measured(snakefile, l1c, work, settings, threads):
@@ -163,9 +163,9 @@ def test_each_route_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(routes, "_measured", measured)
     monkeypatch.setattr(routes.compile_kernels, "run", lambda folder, threads: folder.mkdir())
     routes.run(tmp_path / "Snakefile", "product.SAFE", tmp_path, "dem.tif", 2)
-    assert [l1c for l1c, _ in runs] == ["demo"] + ["product.SAFE"] * (2 * len(routes.ROUTES) + 1)
-    assert runs[1][1] == ("formats=cog",)
-    assert runs[5][1] == runs[6][1] == ("formats=cog", "dem=dem.tif")
+    assert [l1c for l1c, _ in runs] == ["product.SAFE"] * (2 * len(routes.ROUTES) + 1)
+    assert runs[0][1] == ("formats=cog",)
+    assert runs[4][1] == runs[5][1] == ("formats=cog", "dem=dem.tif")
     assert not (tmp_path / "cache").exists()
     lines = (tmp_path / "routes.csv").read_text().splitlines()
     assert lines[:2] == ["route,elevation model,wall s,CPU s,peak MB,product MB", "COG,no,1,2,3,4"]

@@ -65,7 +65,7 @@ def run(folder: Path, work: Path, scenes: Path = SCENES, threads: int = 2) -> No
         demo.run(l1c)
     records = {name: simulate.record_of(work / "scenes" / name) for name in recipes}
     products = {"demo": DEMO_PRODUCT} | {name: record["product"] for name, record in records.items()}
-    process(work, products, ["boa_uncertainty=true", "keep_intermediates=true"], threads)
+    process(work, products, ["keep_intermediates=true"], threads)
     folder.mkdir(parents=True, exist_ok=True)
     _save_demo(folder, work / "products" / l2a_name(DEMO_PRODUCT))
     rows, shown = [], {}

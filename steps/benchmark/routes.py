@@ -45,9 +45,7 @@ def run(snakefile: Path, l1c: str, folder: Path, dem: str | None = None, threads
     """
     cache = folder.absolute() / "cache"
     always = (f"cache={cache}",)
-    # So that nothing has to be compiled, nor a look-up table made, in what is measured.
-    compile_kernels.run(cache, threads=threads)
-    _measured(snakefile, "demo", folder / "work", always, threads)
+    compile_kernels.run(cache, threads=threads)  # so that nothing has to be in what is measured
     runs = [(name, "no", settings) for name, settings in ROUTES.items()]
     if dem:
         with_dem = [(name, "yes", (*settings, f"dem={dem}")) for name, settings in ROUTES.items()]
