@@ -19,7 +19,7 @@ from steps.l1c.checksums import Setting
 from steps.l1c.formats import open_product
 from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
-from steps.l1c.overview import any_within, clear_unreliable, dark_not_missing, interpolated, reduced, reduced_rows
+from steps.l1c.overview import any_within, clear_unreliable, interpolated, not_below_zero, reduced, reduced_rows
 from steps.l1c.protocol import Window
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
 from steps.l2a.documents import check_documents
@@ -291,7 +291,7 @@ def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], fl
     """Write the overview; `flags` of the masks, at 20 m, tell which pixels of it no stage may believe."""
     grid, coarse = scene.overview, scene.whole.at(60)
     bands = {
-        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored
+        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else not_below_zero(stored)
         for band, stored in distant.items()
     }
     clear_unreliable(bands, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), grid))
@@ -335,9 +335,7 @@ def _decode_near(
 ) -> tuple[np.ndarray, np.ndarray]:
     tile, size = scene.whole, PIXEL_SIZE[band]
     target = scene.grid.at(size)
-    if not product.scene.bands[band].offset:
-        distant = dark_not_missing(distant)
-    result = nearest(distant, *scene.overview.positions(target))
+    result = nearest(not_below_zero(distant), *scene.overview.positions(target))
     flags = np.zeros(scene.grid.at(20).shape, "u1")
     stored, found = _decode(product, band, near.at(size).within(tile))
     result[near.at(size).within(target)] = stored

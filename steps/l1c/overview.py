@@ -79,14 +79,16 @@ def clear_unreliable(bands: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
             stored[lacking] = 0
 
 
-def dark_not_missing(stored: np.ndarray) -> np.ndarray:
-    """Return a band with reflectance 0 for the few pixels beside bright ones that the wavelets took below it.
+def not_below_zero(stored: np.ndarray) -> np.ndarray:
+    """Return a band with reflectance 0 for the pixels beside bright ones that the wavelets took below it.
 
-    For bands without an offset (before baseline 04.00), in which these have the number of no data. Unlike what is
-    missing, they make no area, and are not at the edge of one.
+    Some get the number of no data so. Unlike what is missing, these make no area, and are not at the edge of one.
     """
     from scipy.ndimage import maximum_filter, minimum_filter
 
+    result = np.maximum(stored, stored.dtype.type(_REFLECTANCE_0))
     lacking = stored == 0
-    missing = maximum_filter(minimum_filter(lacking, 2 * _BLURRED + 1), 4 * _BLURRED + 1)
-    return np.where(lacking & ~missing, stored.dtype.type(_REFLECTANCE_0), stored)
+    if lacking.any():
+        areas = maximum_filter(minimum_filter(lacking, 2 * _BLURRED + 1), 4 * _BLURRED + 1)
+        result[lacking & areas] = 0
+    return result
