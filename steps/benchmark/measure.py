@@ -13,8 +13,9 @@ import psutil
 
 from steps.core.errors import StepError
 
-#: Seconds between two looks at the processes.
+#: Seconds between two looks at the processes, and at their memory, which takes the system some time to count.
 _INTERVAL = 0.05
+_MEMORY_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,20 @@ def workflow_command(snakefile: Path, folder: Path, cores: int, settings: Iterab
 def measure(command: Sequence[str]) -> Cost:
     """Run a command and return what it cost; raise `StepError` with its last message if it fails."""
     seconds, peak, before, start = {}, 0, _of_children(), time.perf_counter()
+    next_count = start
     with tempfile.TemporaryFile("w+") as messages, subprocess.Popen(command, stdout=messages, stderr=messages) as child:
         root = psutil.Process(child.pid)
         while child.poll() is None:
-            total = 0
+            total, count = 0, time.perf_counter() >= next_count
             for process in _tree(root):
                 try:
                     times = process.cpu_times()
                     seconds[process.pid] = times.user + times.system
-                    total += process.memory_full_info().pss
+                    total += process.memory_full_info().pss if count else 0
                 except psutil.Error:
                     continue  # it has just ended
-            peak = max(peak, total)
+            if count:
+                peak, next_count = max(peak, total), time.perf_counter() + _MEMORY_INTERVAL
             time.sleep(_INTERVAL)
         wall = time.perf_counter() - start
         messages.seek(0)
