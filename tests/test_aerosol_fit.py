@@ -52,10 +52,12 @@ def test_kinds_of_ground_of_one_pixel_each():
     near = np.zeros((1, 8), bool)
     near[0, 7] = True
     result = np.empty(red.shape, "u1")
-    kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 7000, "i2"), result)
-    assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
-    kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 2000, "i2"), result)
-    assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]  # hardly any light falls on the slope
+    for cosine, level in ((0.7, 0.7), (0.66, 0.7)):
+        kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 1e4 * cosine, "i2"), level, result)
+        assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+    for cosine, level in ((0.6, 0.7), (0.8, 0.7), (0.2, 0.2)):  # slopes away from the sun and to it, hardly any light
+        kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 1e4 * cosine, "i2"), level, result)
+        assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]
 
 
 def test_dark_ground_limits_the_thickness_unless_it_is_odd():
@@ -80,7 +82,7 @@ def test_no_ground_beside_snow():
     classes = np.where(red == 9000, SNOW, VEGETATION).astype("u1")
     result = np.empty(red.shape, "u1")
     near, lit = np.zeros(red.shape, bool), np.full(red.shape, 7000, "i2")
-    kinds_of_ground(red, nir, np.zeros(red.shape, "u1"), classes, near, 1, lit, result)
+    kinds_of_ground(red, nir, np.zeros(red.shape, "u1"), classes, near, 1, lit, 0.7, result)
     assert (result[2:7, 2:7] == 0).all()
     result[2:7, 2:7] = 2
     assert (result == 2).all()

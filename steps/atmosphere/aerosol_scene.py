@@ -215,7 +215,8 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     dark, share, limit = _dark_vegetation(retrieval, red, nir, aot550)
     kinds = np.empty(red.shape, np.uint8)
     clouds = retrieval.near_cloud, retrieval.ratio
-    kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, retrieval.cos_incidence, kinds)
+    sunlight = retrieval.cos_incidence, float(np.cos(np.radians(retrieval.scene.sun_zenith)))
+    kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, *sunlight, kinds)
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
     results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.clear, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))

@@ -25,6 +25,9 @@ _EDGE_REACH = 2
 _EDGE = 0.1
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 COS_INCIDENCE = 0.2588
+#: Land is a sample where it gets as much sunlight as level ground, but for this share. Slopes that turn away from the
+#: sun get more of their light from the blue sky and look as if seen through haze; they also look like dark vegetation.
+_UNEVEN = 0.1
 
 
 @njit(cache=True, nogil=True)
@@ -39,7 +42,7 @@ def _beside_an_edge(red, i, j):
 
 
 @njit(cache=True, nogil=True)
-def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, result):
+def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, sun_cosine, result):
     """Find the kind of ground of each pixel.
 
     Parameters
@@ -56,6 +59,8 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, r
         See `near_cloud`.
     cos_incidence
         Stored cosine of the sun's incidence (1e-4).
+    sun_cosine
+        That on level ground.
     result
         Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light, or beside
         a much brighter pixel.
@@ -68,9 +73,11 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, r
                 continue
             if _beside_an_edge(red, i, j):
                 continue
+            cosine = cos_incidence[i, j] * 1e-4
+            lit = cosine > COS_INCIDENCE and abs(cosine - sun_cosine) <= _UNEVEN * sun_cosine
             if classes[i, j] == WATER:
                 result[i, j] = _WATER
-            elif cos_incidence[i, j] * 1e-4 > COS_INCIDENCE and (classes[i, j] == VEGETATION or classes[i, j] == SOIL):
+            elif lit and (classes[i, j] == VEGETATION or classes[i, j] == SOIL):
                 r, n = np.int64(red[i, j]) - zero, np.int64(nir[i, j]) - zero
                 if dark[i, j]:
                     result[i, j] = DARK
