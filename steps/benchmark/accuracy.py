@@ -134,9 +134,9 @@ def compared(folder: Path, name: str, product: str) -> Iterator[dict]:
             value = stored * BOA.scale + BOA.offset
             here = _at(clear, resolution) & (stored > 0)
             sigma = read_truth(cogs / f"{_KEYS[band]}_uncertainty.tif")[here] * UNCERTAINTY.scale
-            true = read_truth(truth / f"{band}.tif")[here]
-            row = _row(name, band, value[here], true, REFLECTANCE_LIMIT)
-            yield row | {"covered": float((np.abs(value[here] - true) <= sigma).mean())}
+            surface = read_truth(truth / f"{band}.tif")[here]
+            row = _row(name, band, value[here], surface, REFLECTANCE_LIMIT)
+            yield row | {"covered": float((np.abs(value[here] - surface) <= sigma).mean())}
             if band in ("B04", "B8A"):
                 wet = here & _at(classes == WATER, resolution)
                 if wet.any():
