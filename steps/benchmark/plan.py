@@ -20,7 +20,7 @@ class Tile:
     ----------
     cpu_common, cpu_cog, cpu_safe, cpu_dem
         CPU seconds of what all products need, with decoding JPEG 2000; of writing COGs, of writing a SAFE; of an
-        elevation model. (The table in README.md, divided by the stages in workflow/report/performance.md.)
+        elevation model. (Of `benchmark_routes`, divided by the stages in workflow/report/performance.md.)
     cpu_planning
         CPU seconds of the Snakemake that plans the stages of one product.
     idle
