@@ -29,7 +29,7 @@ from l1c_products import (
     write_product,
 )
 
-from steps import import_l1c
+from steps import demo, import_l1c
 from steps.core import rasters
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
@@ -43,6 +43,7 @@ from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.digital_numbers import internal_scale
 from steps.sentinel2.kinds import ANGLES, MASK, MASK_DEFECTIVE, MASK_NODATA, MASK_SATURATED, TOA
 from steps.sentinel2.scene import Scene
+from steps.simulation.demo_scene import DEMO_PRODUCT
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEN2FLOW_SHARED", ROOT.parent / "shared"))
@@ -223,6 +224,22 @@ def test_what_is_lost_is_no_data_in_the_overview():
     clear_unreliable(bands, any_within(flags, grid, target))
     for stored in bands.values():
         np.testing.assert_array_equal(stored == 0, expected)
+
+
+@pytest.mark.slow
+def test_overview_of_the_demo_is_near_the_means_of_blocks(tmp_path):
+    """And lacks nothing, though the coast is as dark as wavelets overshoot."""
+    safe = tmp_path / f"{DEMO_PRODUCT}.SAFE"
+    demo.run(safe)
+    out = imported(safe, tmp_path / "out")
+    fine, coarse = (rasters.read(out / name, TOA, "B04").astype("f4") for name in ("toa_10m.tif", "toa_80m.tif"))
+    for band in rasters.bands_of(out / "toa_80m.tif", TOA):
+        assert rasters.read(out / "toa_80m.tif", TOA, band).all(), band
+    # The grid of the overview begins 30 m outside the tile, and its samples lie near the middle of their pixels.
+    blocks = fine[5:965, 5:965].reshape(120, 8, 120, 8).mean((1, 3))
+    error = coarse[1:121, 1:121] - blocks
+    assert abs(error.mean()) < 10
+    assert error.std() < 120
 
 
 def test_internal_scale_of_another_quantification():
@@ -680,7 +697,6 @@ def test_real_product_of_baseline_0204_with_gml_masks(real, tmp_path):
 @pytest.mark.slow
 def test_demo_product(tmp_path):
     """What the pipeline writes as its own example is read like any other."""
-    demo = pytest.importorskip("steps.demo")
     demo.run(tmp_path / "demo.SAFE")
     out = imported(tmp_path / "demo.SAFE", tmp_path / "out", threads=2)
     scene = Scene.read(out / "metadata.json")
