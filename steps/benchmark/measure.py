@@ -13,9 +13,9 @@ import psutil
 
 from steps.core.errors import StepError
 
-#: Seconds between two looks at the processes, and at their memory, which takes the system some time to count.
+#: Seconds between two looks at the processes, and how many times longer than counting their memory nothing is counted.
 _INTERVAL = 0.05
-_MEMORY_INTERVAL = 1.0
+_REST = 30
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def measure(command: Sequence[str]) -> Cost:
     with tempfile.TemporaryFile("w+") as messages, subprocess.Popen(command, stdout=messages, stderr=messages) as child:
         root = psutil.Process(child.pid)
         while child.poll() is None:
-            total, count = 0, time.perf_counter() >= next_count
+            total, now = 0, time.perf_counter()
+            count = now >= next_count
             for process in _tree(root):
                 try:
                     times = process.cpu_times()
@@ -49,7 +50,8 @@ def measure(command: Sequence[str]) -> Cost:
                 except psutil.Error:
                     continue  # it has just ended
             if count:
-                peak, next_count = max(peak, total), time.perf_counter() + _MEMORY_INTERVAL
+                peak, counted = max(peak, total), time.perf_counter()
+                next_count = counted + _REST * (counted - now)
             time.sleep(_INTERVAL)
         wall = time.perf_counter() - start
         messages.seek(0)
