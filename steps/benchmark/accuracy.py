@@ -158,7 +158,11 @@ def compared(folder: Path, name: str, product: str) -> Iterator[dict]:
 
 
 def _on_slopes(name: str, truth: Path, cogs: Path, classes: np.ndarray) -> Iterator[dict]:
-    """Yield what is asked of a terrain correction, by the sun's angle of incidence on slopes that are not in shadow."""
+    """Yield what is asked of a terrain correction, by the sun's angle of incidence on slopes that are not in shadow.
+
+    The correlation of a class's reflectance with the cosine of that angle is told less that of its truth, in which
+    bright and dark ground may by chance face one way.
+    """
     angle = np.degrees(np.arccos(np.minimum(read_truth(truth / "cos_incidence.tif"), 1)))
     lit = np.isin(classes, (VEGETATION, SOIL)) & (read_truth(truth / "lit.tif") == 1)
     for band in ("B05", "B8A", "B11"):
@@ -171,7 +175,8 @@ def _on_slopes(name: str, truth: Path, cogs: Path, classes: np.ndarray) -> Itera
         for kind, code in (("vegetation", VEGETATION), ("soil", SOIL)):
             here = lit & (classes == code) & (value > BOA.offset)
             if here.sum() > _ENOUGH:
-                r = float(np.corrcoef(value[here], np.cos(np.radians(angle[here])))[0, 1])
+                rows = np.corrcoef([value[here], true[here], np.cos(np.radians(angle[here]))])
+                r = float(rows[0, 2] - rows[1, 2])
                 row: dict = dict.fromkeys(_STATISTICS, "")
                 yield row | {"scene": name, "quantity": f"{band} r(cos i) {kind}", "A": r, "pixels": int(here.sum())}
 
