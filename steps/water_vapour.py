@@ -39,8 +39,9 @@ HIGHEST = 8.0
 #: (by B11 alone .043, .011, .042 and .055); snow is .06 brighter in B09 than it says.
 CONTINUUM_CONSTANT = 0.008
 CONTINUUM = {"B07": -0.445, "B11": 0.059}
-#: Classes whose column is believed (vegetation, bare soil, snow), and the lowest reflectance in B8A for that.
-_LAND = (VEGETATION, SOIL, SNOW)
+#: Classes whose column is believed, and those for want of these: snow is brighter in B09 than is expected.
+_LAND = ((VEGETATION, SOIL), (VEGETATION, SOIL, SNOW))
+#: Lowest reflectance in B8A for a column to be believed.
 _DARKEST = 0.05
 #: Window (pixels) that has to be all land for a column to be believed.
 _WINDOW = 3
@@ -78,7 +79,8 @@ def run(
     """Map the column of water vapour (g/cm2).
 
     The column is the one that makes the surface as bright in B09 as it should be by B07, B8A and B11, found over the
-    land of the whole tile, whatever part of it is mapped. Dark ground, water and clouds take that of the land around.
+    land of the whole tile, whatever part of it is mapped. Dark ground, water, clouds, and snow if there is other land,
+    take that of the land around.
     The map is smooth and thins out with height.
 
     Parameters
@@ -121,11 +123,15 @@ def run(
     if method == "auto":
         mesh = Mesh(grid, round(_CELL / grid.resolution))
         retrieved = _retrieve(scene, AngleGrid(angles), table_of(aerosol_model), stack, mesh, elevation, thickness)
-        retrieved[~inland(is_one_of(classes, _LAND))] = np.nan
+        retrieved *= np.exp(heights / SCALE_HEIGHT)
         valid = int(np.count_nonzero(classes))
-        percent = 100 * int(np.count_nonzero(np.isfinite(retrieved))) / max(valid, 1)
-        field, source = _filled(retrieved * np.exp(heights / SCALE_HEIGHT), valid, grid.resolution), "B09"
-        if field is None:
+        for land in _LAND:
+            believed = np.where(inland(is_one_of(classes, land)), retrieved, np.float32(np.nan))
+            percent = 100 * int(np.count_nonzero(np.isfinite(believed))) / max(valid, 1)
+            field, source = _filled(believed, valid, grid.resolution), "B09"
+            if field is not None:
+                break
+        else:
             column, source, defaults = _stand_in(scene, column)
     if field is None:
         field = np.full(heights.shape, column * np.exp(heights.mean() / SCALE_HEIGHT), np.float32)

@@ -101,7 +101,6 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(study, "measure", measured)
 
 
-@pytest.mark.slow
 def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
     scene = SyntheticScene(tmp_path, 30, 30)
     for name, resolution, bands in (("toa_10m", 10, ("B02", "B03", "B04", "B08")), ("stack", 20, STACK_BANDS)):

@@ -235,7 +235,7 @@ def test_overview_of_the_demo_is_near_the_means_of_blocks(tmp_path):
     fine, coarse = (rasters.read(out / name, TOA, "B04").astype("f4") for name in ("toa_10m.tif", "toa_80m.tif"))
     for band in rasters.bands_of(out / "toa_80m.tif", TOA):
         assert rasters.read(out / "toa_80m.tif", TOA, band).all(), band
-    # The grid of the overview begins 30 m outside the tile, so that its samples lie within 5 m of their pixels' middles.
+    # The grid of the overview begins 30 m outside the tile: samples lie within 5 m of their pixels' middles.
     blocks = fine[5:965, 5:965].reshape(120, 8, 120, 8).mean((1, 3))
     error = coarse[1:121, 1:121] - blocks
     assert abs(error.mean()) < 10

@@ -24,7 +24,7 @@ from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS, OUTPUT_BANDS
 from steps.sentinel2.kinds import AOT, BOA, TOA, WVP
 from steps.sentinel2.scene import Auxiliary
-from steps.sentinel2.scene_classes import CLOUD_HIGH
+from steps.sentinel2.scene_classes import CLOUD_HIGH, SNOW, SOIL
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,6 @@ def test_coefficients_in_steep_relief(tmp_path, sun_zenith, aot550, record_prope
     assert max(largest.values()) < 2e-4, largest
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [10, 20, 60])
 def test_reflectance_closed_loop(tmp_path, resolution):
     scene = SyntheticScene(tmp_path, 40, 30, elevation=hills)
@@ -207,7 +206,6 @@ def test_adjacency_closed_loop(tmp_path):
     assert np.abs(corrected - truth)[25:-25, 25:-25].max() < 4e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sun_zenith", "aot550"),
     [(35, 0.3), (35, 0.05), (65, 0.1), (65, 0.6)],
@@ -324,6 +322,29 @@ def test_water_vapour_over_a_lake_is_that_of_the_shore(tmp_path):
     assert (np.isnan(retrieved) == (scene.classes == 0)).all()
     assert np.nanmax(np.abs(retrieved - 1.5)) < 0.03
     assert report["valid_percentage"] < 90
+
+
+def test_snow_tells_the_water_vapour_only_where_there_is_no_other_land(tmp_path):
+    """It is brighter in B09 than ground is."""
+
+    def half(shape):
+        return np.where(np.arange(shape[1]) < shape[1] // 2, SNOW, SOIL).astype("u1") * np.ones(shape, "u1")
+
+    for number, classes in enumerate((half, lambda shape: np.full(shape, SNOW, "u1"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        scene = SyntheticScene(folder, 30, 20, classes=classes)
+        surface = np.where(scene.classes == SNOW, 0.8, 0.25)
+        ground = flat_infrared(surface)
+        ground["B09"] = ground["B09"] * np.where(scene.classes == SNOW, np.exp(0.06), 1)
+        stack = scene.write_toa(folder / "stack.tif", 20, ground, 0.1, 1.5)
+        scene.write_air(0.1, 1.5)
+        retrieved, report = run_water_vapour(scene, stack)
+        assert report["method"] == "B09"
+        if number == 0:
+            np.testing.assert_allclose(retrieved, 1.5, atol=0.03)
+        else:
+            assert 1.2 < retrieved.mean() < 1.4
 
 
 @pytest.mark.parametrize(("forecast", "method"), [(2.5, "ECMWF"), (None, "FIXED")])
