@@ -134,15 +134,13 @@ def compared(folder: Path, name: str, product: str) -> Iterator[dict]:
             value = stored * BOA.scale + BOA.offset
             here = _at(clear, resolution) & (stored > 0)
             sigma = read_truth(cogs / f"{_KEYS[band]}_uncertainty.tif")[here] * UNCERTAINTY.scale
-            surface = read_truth(truth / f"{band}.tif")[here]
-            row = _row(name, band, value[here], surface, REFLECTANCE_LIMIT)
-            yield row | {"covered": float((np.abs(value[here] - surface) <= sigma).mean())}
+            surface = read_truth(truth / f"{band}.tif")
+            row = _row(name, band, value[here], surface[here], REFLECTANCE_LIMIT)
+            yield row | {"covered": float((np.abs(value[here] - surface[here]) <= sigma).mean())}
             if band in ("B04", "B8A"):
                 wet = here & _at(classes == WATER, resolution)
                 if wet.any():
-                    yield _row(
-                        name, f"{band} water", value[wet], read_truth(truth / f"{band}.tif")[wet], REFLECTANCE_LIMIT
-                    )
+                    yield _row(name, f"{band} water", value[wet], surface[wet], REFLECTANCE_LIMIT)
     for quantity, key, true, limit in (
         ("AOT", "aot", "aot550", AOT_LIMIT),
         ("WV", "wvp", "water_vapour", VAPOUR_LIMIT),
