@@ -281,7 +281,8 @@ def _overview(
     coarse = product.scene.grid.at(60)
     whole = coarse.within(coarse)
     decoded = run_all(
-        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None), bands
+        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (not_below_zero(reduced(product, b)), None),
+        bands,
     )
     for band, pixels in zip(bands, decoded, strict=True):
         yield band, *pixels
@@ -291,7 +292,7 @@ def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], fl
     """Write the overview; `flags` of the masks, at 20 m, tell which pixels of it no stage may believe."""
     grid, coarse = scene.overview, scene.whole.at(60)
     bands = {
-        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else not_below_zero(stored)
+        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored
         for band, stored in distant.items()
     }
     clear_unreliable(bands, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), grid))
@@ -317,6 +318,8 @@ def _decode_all(
     for (band, rows), (stored, flags, low) in zip(tasks, run_all(decode, tasks), strict=True):
         distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
         yield band, rows.start, stored, flags
+    for band in _FINE:
+        distant[band] = not_below_zero(distant[band])
 
 
 def _decode_part(
@@ -335,7 +338,7 @@ def _decode_near(
 ) -> tuple[np.ndarray, np.ndarray]:
     tile, size = scene.whole, PIXEL_SIZE[band]
     target = scene.grid.at(size)
-    result = nearest(not_below_zero(distant), *scene.overview.positions(target))
+    result = nearest(distant, *scene.overview.positions(target))
     flags = np.zeros(scene.grid.at(20).shape, "u1")
     stored, found = _decode(product, band, near.at(size).within(tile))
     result[near.at(size).within(target)] = stored
