@@ -1,12 +1,11 @@
 """Stage: every kernel compiled ahead of time, for this processor or for all of a level."""
 
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from steps.core.cli import cli
+from steps.core.parallel import processes
 from steps.core.processor import Level, choose_level
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def run(folder: Path, processor: Level = "this", threads: int = 1) -> None:
 
     # The largest modules first. New processes, since Numba reads once which processor it compiles for.
     modules = sorted(recorded().items(), key=lambda item: -len(str(item[1])))
-    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn")) as pool:
+    with processes(threads, "spawn") as pool:
         counts = list(pool.map(compile_module, [name for name, _ in modules]))
     logger.info("%s: %d kernels for %s", folder, sum(counts), processor)
 

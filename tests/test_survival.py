@@ -400,19 +400,21 @@ def test_a_step_ends_with_the_run_that_started_it():
         assert step.wait(5) == -signal.SIGKILL
 
 
-WORKERS = """
-import multiprocessing, os, time
-from concurrent.futures import ProcessPoolExecutor
-from steps.core.parallel import end_with_parent
-pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"), end_with_parent, (os.getpid(),))
-print(*{pool.submit(os.getpid).result() for _ in range(20)}, flush=True)
-time.sleep(100)
+POOL = """
+pool = parallel.processes(2, {!r})
+print(*{{pool.submit(os.getpid).result() for _ in range(20)}}, flush=True)
+"""
+JOBLIB = """
+with parallel.workers("processes", 2) as run_all:
+    print(*set(run_all(lambda _: os.getpid(), range(20))), flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux")
-def test_workers_end_with_their_parent():
-    parent = subprocess.Popen([sys.executable, "-c", WORKERS], cwd=ROOT, stdout=subprocess.PIPE)
+@pytest.mark.parametrize("script", [POOL.format("fork"), POOL.format("spawn"), JOBLIB])
+def test_workers_end_with_their_parent(script):
+    script = f"import os, time\nfrom steps.core import parallel\n{script}\ntime.sleep(100)"
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE)
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert workers
     parent.kill()

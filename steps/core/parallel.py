@@ -84,7 +84,8 @@ def _processes(count: int) -> Iterator[RunAll]:
 
     # Large arrays in `shared` go to the workers as memory maps; copy-on-write, since kernels are compiled for
     # arrays that may be written to.
-    with Parallel(count, return_as="generator", mmap_mode="c") as parallel:
+    ends = {"initializer": _end_with_parent, "initargs": (os.getpid(),)}
+    with Parallel(count, return_as="generator", mmap_mode="c", backend="loky", **ends) as parallel:
         yield lambda function, items, *shared: parallel(delayed(_importable(function))(i, *shared) for i in items)
 
 
@@ -174,8 +175,7 @@ def write_files(output: Path, write: Callable, items: Iterable[tuple], count: in
 
 
 def _in_processes(output: Path, write: Callable, items: Iterable[tuple], count: int) -> list[float]:
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
+    with processes(count) as pool:
         calls = [pool.submit(_timed, write, *item) for item in items]
         try:
             return [call.result() for call in calls]
@@ -193,8 +193,13 @@ def _timed(write: Callable, *item) -> float:
     return time.perf_counter() - start
 
 
-def end_with_parent(parent: int) -> None:
-    """Let the kernel kill this process, a fork of `parent`, when that dies: it would wait for work for ever."""
+def processes(count: int, start: Literal["fork", "spawn"] = "fork") -> ProcessPoolExecutor:
+    """Return a pool of processes that end when this one is killed."""
+    return ProcessPoolExecutor(count, multiprocessing.get_context(start), _end_with_parent, (os.getpid(),))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process, a child of `parent`, when that dies: it would wait for work for ever."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
