@@ -9,7 +9,7 @@ import numpy as np
 from steps.core.cli import cli
 from steps.core.documents import atomic, read_document
 from steps.core.errors import StepError
-from steps.core.parallel import RunAll, workers
+from steps.core.parallel import workers
 from steps.core.rasters import Grid, Kind, check_space, grid_of, read, row_blocks
 from steps.l1c.documents import Xml
 from steps.l1c.formats import open_product
@@ -83,10 +83,9 @@ def run(
     try:
         with atomic(folder) as part, workers("threads", threads) as run_all:
             writer = eopf.EopfWriter(part, threads)
-            tasks = list(_images(writer, scene, boa, aot, wvp, classification))
-            for _ in run_all(_copy, tasks):
+            images = _images(writer, scene, boa, aot, wvp, classification)
+            for _ in run_all(_copy, [*_masks(writer, source, sources, scene), *images]):
                 pass
-            _write_masks(writer, source, sources, scene, run_all)
             write_angles(writer, Xml(sources.tile, source.label("MTD_TL.xml")), scene)
             _write_meteorology(writer, source, sources, scene)
             outline = footprint(valid, scene.part.at(20))
@@ -143,24 +142,27 @@ def _classes(path: Path, name: str, rows: slice) -> np.ndarray:
     return np.where(lacking, np.float32(np.nan), values)
 
 
-def _write_masks(writer: eopf.EopfWriter, source: Product, sources: Sources, scene: Scene, run_all: RunAll) -> None:
-    """Write the masks of the L1C product; one that it lacks is warned of, and 0."""
+def _masks(writer: eopf.EopfWriter, source: Product, sources: Sources, scene: Scene) -> Iterator[tuple]:
+    """Make the arrays of the L1C product's masks, and yield what `_images` does.
+
+    A mask that the product lacks is warned of, and 0.
+    """
     given = present_masks(source, masks_of(Xml(sources.tile, source.label("MTD_TL.xml"))))
-    masks = Masks(source, given, scene, run_all)
-    images: list[tuple[str, str, Callable[[], Layers | None]]] = [("MSK_CLASSI", "B00", masks.classes)]
+    masks = Masks(source, given, scene, map)
+    layers: list[tuple[str, str, Callable[[], Layers | None]]] = [("MSK_CLASSI", "B00", masks.classes)]
     for band in BANDS:
-        images.append(("MSK_DETFOO", band, partial(masks.detectors, band)))
-        images.append(("MSK_QUALIT", band, partial(masks.quality, band)))
-    for kind, band, layers in images:
+        layers.append(("MSK_DETFOO", band, partial(masks.detectors, band)))
+        layers.append(("MSK_QUALIT", band, partial(masks.quality, band)))
+    for kind, band, read_layers in layers:
         grid = scene.part.at(PIXEL_SIZE.get(band, 60))
         array = writer.image(eopf.mask_path(kind, band), grid, **eopf.of_mask(kind, band))
-        array[...] = _packed(layers() or (), MASK_LAYERS[kind])
+        yield array, partial(_packed, read_layers, MASK_LAYERS[kind]), slice(0, grid.height)
 
 
-def _packed(layers: Layers, count: int) -> np.ndarray:
-    """Return the layers of a mask as bits, or the only one as it is; a mere 0 for an empty one."""
+def _packed(read_layers: Callable[[], Layers | None], count: int, rows: slice) -> np.ndarray:
+    """Return all `rows` of a mask: its layers as bits, or the only one as it is; a mere 0 for an empty one."""
     result = np.zeros((), "u1")
-    for number, pixels in layers:
+    for number, pixels in read_layers() or ():
         if count == 1:
             return pixels
         bits = (pixels != 0).view("u1")

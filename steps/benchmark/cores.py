@@ -181,7 +181,7 @@ def run(
         )
     pd.DataFrame(rows).to_csv(folder / "cores.csv", index=False, float_format="%.3g")
     _write_stages(folder / "stages.csv", scaling, seconds)
-    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_cores --config input={l1c}")
+    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_cores --config input={Path(l1c).name}")
     shutil.rmtree(work)
 
 

@@ -69,7 +69,7 @@ def run(snakefile: Path, l1c: str, folder: Path, dem: str | None = None, threads
     shutil.rmtree(cache)
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / "routes.csv", index=False, float_format="%.4g")
-    options = f"input={l1c}" + (f" dem={dem}" if dem else "")
+    options = f"input={Path(l1c).name}" + (f" dem={Path(dem).name}" if dem else "")
     write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_routes --config {options}")
 
 
