@@ -32,21 +32,12 @@ def started(tmp_path, monkeypatch):
     """Return the command and the settings with which Snakemake would be started."""
     commands = []
 
-    class Process:
-        def __init__(self, words, env):
-            commands.append(words)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def wait(self):
-            return 3
+    def become(program, words, environment):
+        commands.append(words)
+        sys.exit(3)
 
     def call(*arguments):
-        monkeypatch.setattr(launch.subprocess, "Popen", Process)
+        monkeypatch.setattr(os, "execve", become)
         with pytest.raises(SystemExit) as ended:
             command.main([str(argument) for argument in arguments])
         if not commands:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Never
 
 import yaml
 
@@ -76,7 +77,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
             settings.add_argument(flag, help=text, default=argparse.SUPPRESS, **kind or {"metavar": "VALUE"})
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> Never:
     inputs, roi = _told_apart(arguments.inputs, arguments.roi or [])
     if not inputs:
         raise StepError("no product is given; name a Level-1C product or a table: sen2flow run L1C -o FOLDER")
@@ -87,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _put(settings, word)
     settings |= {name: value for name, value in vars(arguments).items() if name in SCHEMA["properties"]}
     settings.pop("roi", None)
-    return launch(
+    launch(
         inputs,
         settings | ({"roi": roi} if roi else {}),
         cores=arguments.cores,

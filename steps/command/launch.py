@@ -5,9 +5,9 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import Never
 
 import yaml
 
@@ -27,8 +27,8 @@ def launch(
     profile: str | None = None,
     dry_run: bool = False,
     verbose: bool = False,
-) -> int:
-    """Run the workflow, and return its exit code.
+) -> Never:
+    """Turn this process into Snakemake that runs the workflow: what ends the one ends the other.
 
     Snakemake works in the output folder, and so leaves nothing in the working directory. Settings and the table of
     several products are kept in the folder `logs` there, under names that tell their content.
@@ -67,19 +67,9 @@ def launch(
     command += ["--dry-run"] if dry_run else []
     command += ["--printshellcmds"] if verbose else []
     try:
-        with subprocess.Popen(command, env=_environment()) as process:
-            return _ended(process)
+        os.execve(sys.executable, command, _environment())
     except OSError as error:
         raise StepError(f"{sys.executable}: cannot be started ({error.strerror}); install Sen2Flow again") from error
-
-
-def _ended(process: subprocess.Popen) -> int:
-    """Return the exit code of a process; an interruption, which it hears too, is waited for."""
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
 
 
 def _input(inputs: list[str], first: str, logs: Path) -> str:
