@@ -9,13 +9,72 @@ import pytest
 import rasterio
 from checkout import Checkout, write_hills
 
+from steps.command.launch import SCHEMA
+from steps.core.errors import StepError
 from steps.core.rasters import read
+from steps.core.settings import checked
 from steps.sentinel2.kinds import AEROSOL_GROUND, CLASSIFICATION
+from steps.workflow import choice_of
 
 FIRST = {"demo", "import_l1c", "dem", "scene_classification_overview"}
 LAST = {"quality_report", "quicklook", "write_cog", "publish_cog", "report", "catalog"}
 AIR = {"aerosol", "water_vapour"}
 SURFACE = AIR | {"resample", "reflectance"}
+
+
+def chosen(**settings):
+    """Return what these settings, and the defaults of others, want."""
+    return choice_of(checked(settings, SCHEMA))
+
+
+def test_what_the_defaults_want():
+    choice = chosen()
+    assert choice.sizes == (10, 20, 60)
+    assert choice.quicklooks == ("tci_toa", "tci_boa", "scl", "aot", "wvp")
+    assert (choice.boa, choice.overview, choice.shown) == ("reflectance/boa_{}m.tif", "import/toa_80m.tif", 20)
+    assert (choice.top_of_atmosphere(10), choice.top_of_atmosphere(20)) == (
+        "import/toa_10m.tif",
+        "resample/toa_20m.tif",
+    )
+    assert choice.alone == {"aerosol"}
+    wanted = choice.qa, choice.by_angles, choice.by_terrain, choice.uncertainty, choice.corrects_terrain
+    assert not any(wanted)
+
+
+def test_what_a_choice_wants():
+    some = {"formats": ["cog"], "resolutions": [60, 10], "products": ["reflectance"], "dem": __file__}
+    choice = chosen(**some, layers=["qa", "flat_reflectance"], cirrus_correction=True, roi=[1, 2, 3, 4])
+    assert (choice.sizes, choice.shown, choice.quicklooks) == ((10, 60), 60, ("tci_toa", "tci_boa"))
+    assert (choice.boa, choice.overview) == ("terrain/boa_{}m.tif", "cirrus/toa_80m.tif")
+    assert choice.top_of_atmosphere(10) == "cirrus/toa_10m.tif"
+    assert choice.classes
+    assert choice.dark_vegetation
+    assert choice.alone == {"aerosol", "reflectance", "scene_classification_overview"}
+    classes = chosen(formats=["cog"], products=["classification"], classification={"mode": "classic"})
+    assert (classes.sizes, classes.shown, classes.quicklooks) == ((), 20, ("scl",))
+    assert classes.alone == {"scene_classification"}
+    assert not any((classes.takes_out_haze, classes.matches_shadows, classes.corrects_terrain))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"terrain": {"correction": "always"}}, "terrain.correction: always needs an elevation model"),
+        ({"formats": ["zarr"], "resolutions": [10]}, "formats: zarr holds all products at all pixel sizes"),
+        ({"formats": ["safe", "cog"], "products": ["reflectance"]}, "formats: safe holds all products"),
+        ({"resolutions": [20]}, "formats: safe holds all products"),
+        ({"formats": ["safe"], "layers": ["qa"]}, "layers: are COGs; add `cog`"),
+        ({"formats": ["cog"], "products": ["atmosphere"], "layers": ["nbar"]}, "layers: nbar needs `reflectance`"),
+        (
+            {"formats": ["cog"], "layers": ["flat_reflectance"]},
+            "flat_reflectance needs `reflectance` that is corrected",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(settings, message):
+    with pytest.raises(StepError) as refused:
+        chosen(**settings)
+    assert message in refused.value.line
 
 
 @pytest.fixture(scope="module")
@@ -80,20 +139,11 @@ def test_jobs_follow_from_what_is_wanted(plain, choice, rules):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("choice", "words"),
-    [
-        ("products=classification", "formats: safe holds all products at all pixel sizes; take `formats=cog`"),
-        ("resolutions=20", "formats: safe holds all products"),
-        ("formats=cog products=classification layers=nbar", "layers: nbar needs `reflectance` among the `products`"),
-        ("formats=safe layers=qa", "layers: are COGs; add `cog` to `formats`"),
-        ("layers=flat_reflectance", "layers: flat_reflectance needs `reflectance` that is corrected for terrain"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_in_one_line(plain, choice, words):
-    done = plain.dry_run(choice, check=False)
+def test_what_does_not_go_together_is_refused_in_one_line(plain):
+    done = plain.dry_run("products=classification", check=False)
     assert done.returncode == 2
-    assert [line for line in done.stderr.splitlines() if line.startswith(f"ERROR: {words}")]
+    words = "ERROR: formats: safe holds all products at all pixel sizes; take `formats=cog`"
+    assert [line for line in done.stderr.splitlines() if line.startswith(words)]
 
 
 def cog(checkout, key):

@@ -36,7 +36,7 @@ rule atmosphere_data:
 rule cirrus_correction:
     input:
         stack=of("import/toa_80m.tif"),
-        toa=[of(uncorrected(size)) for size in SIZES],
+        toa=[of(CHOICE.uncorrected(size)) for size in CHOICE.sizes],
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
         vapour=of("classification/vapour_80m.tif"),
@@ -44,7 +44,7 @@ rule cirrus_correction:
         angles=of("import/angles.tif"),
     output:
         corrected_stack=work("cirrus/toa_80m.tif"),
-        corrected=[work(f"cirrus/toa_{size}m.tif") for size in SIZES],
+        corrected=[work(f"cirrus/toa_{size}m.tif") for size in CHOICE.sizes],
         report=work("cirrus/cirrus.json"),
     log:
         kept("logs/cirrus_correction.log"),
@@ -62,7 +62,7 @@ rule cirrus_correction:
 
 rule aerosol:
     input:
-        stack=of(OVERVIEW),
+        stack=of(CHOICE.overview),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
         mask_20m=of("import/mask_20m.tif"),
@@ -74,7 +74,7 @@ rule aerosol:
         aot=work("aerosol/aot_20m.tif"),
         aot_overview=work("aerosol/aot_80m.tif"),
         aot_uncertainty=work("aerosol/aot_uncertainty.tif"),
-        aerosol_ground=if_any(DARK, work("aerosol/ground_80m.tif")),
+        aerosol_ground=if_any(CHOICE.dark_vegetation, work("aerosol/ground_80m.tif")),
         aerosol_model=work("aerosol/model.json"),
         report=work("aerosol/aerosol.json"),
     log:
@@ -97,7 +97,7 @@ rule aerosol:
 
 rule water_vapour:
     input:
-        stack=of(OVERVIEW),
+        stack=of(CHOICE.overview),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_80m.tif"),
         mask_20m=of("import/mask_20m.tif"),

@@ -44,6 +44,7 @@ from steps.l2a.run_summary import failures, printed, product_row, Row, write_sum
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import (
+    choice_of,
     Program,
     keep_products,
     kept_products,
@@ -77,12 +78,9 @@ SCHEMA = yaml.safe_load(
 )
 try:
     config.update(checked(config, SCHEMA))
+    CHOICE = choice_of(config)
 except StepError as error:
     refuse(error)
-if config["terrain"]["correction"] == "always" and not config["dem"]:
-    refuse(
-        "terrain.correction: always needs an elevation model; give `dem` or leave it at auto"
-    )
 
 for sentence in leave_foreign_variables():
     print(f"WARNING: {sentence}", file=sys.stderr)
@@ -141,79 +139,8 @@ if not all(Path(lut).exists() for lut in LUTS):
         refuse(error)
 OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
 CONDA = "../../envs/sen2flow.yaml"
-# What is wanted; the jobs follow from it.
-REFLECTANCE, ATMOSPHERE, CLASSIFICATION = (
-    product in config["products"]
-    for product in ("reflectance", "atmosphere", "classification")
-)
-QA, FLAT, DARK, BY_ANGLES, BY_TERRAIN = (
-    bool(set(layers) & set(config["layers"]))
-    for layers in (
-        ["qa"],
-        ["flat_reflectance"],
-        ["dark_vegetation", "qa"],
-        ["qa", "angles", "band_angles", "nbar"],
-        ["qa", "elevation"],
-    )
-)
-SIZES = sorted(config["resolutions"]) if REFLECTANCE else []
-CLASSES = CLASSIFICATION or QA
-UNCERTAINTY = REFLECTANCE and config["boa_uncertainty"]
-QUICKLOOKS = (
-    *(("tci_toa", "tci_boa") if REFLECTANCE else ()),
-    *(("scl",) if CLASSIFICATION else ()),
-    *(("aot", "wvp") if ATMOSPHERE else ()),
-)
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
 ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
-if set(config["formats"]) - {"cog"} and (
-    len(config["products"]) < 3 or len(config["resolutions"]) < 3
-):
-    refuse(
-        f"formats: {sorted(set(config['formats']) - {'cog'})[0]} holds all products at all pixel sizes; "
-        "take `formats=cog` with a choice of `products` or `resolutions`"
-    )
-CORRECT_TERRAIN = config["dem"] and config["terrain"]["correction"] != "never"
-if config["layers"] and "cog" not in config["formats"]:
-    refuse("layers: are COGs; add `cog` to `formats` or leave them out")
-for layer, lacks in {
-    "nbar": "" if REFLECTANCE else "`reflectance` among the `products`",
-    "flat_reflectance": (
-        ""
-        if REFLECTANCE and CORRECT_TERRAIN
-        else "`reflectance` that is corrected for terrain"
-    ),
-}.items():
-    if layer in config["layers"] and lacks:
-        refuse(f"layers: {layer} needs {lacks}; leave it out")
-# Pixel size of the reflectance that the quicklook shows.
-SHOWN = 20 if 20 in SIZES else max(SIZES, default=20)
-SHADOWS_MATCHED = (
-    config["classification"]["mode"] == "improved"
-    and "shadow" in config["classification"]["improvements"]
-)
-HAZE_OUT = (
-    config["classification"]["mode"] == "improved"
-    and "haze" in config["classification"]["improvements"]
-)
-CORRECT_CIRRUS = config["cirrus_correction"] and (REFLECTANCE or ATMOSPHERE)
-# What the atmosphere is found and taken out from: the whole tile at 80 m, and the pixels of each size.
-OVERVIEW = "cirrus/toa_80m.tif" if CORRECT_CIRRUS else "import/toa_80m.tif"
-
-
-def top_of_atmosphere(size):
-    """Return the top-of-atmosphere reflectance of a pixel size, without cirrus if that is wanted."""
-    if CORRECT_CIRRUS:
-        return f"cirrus/toa_{size}m.tif"
-    return uncorrected(size)
-
-
-def uncorrected(size):
-    """Return the top-of-atmosphere reflectance of a pixel size as the sensor saw it."""
-    return f"{'import' if size == 10 else 'resample'}/toa_{size}m.tif"
-
-
-BOA = "terrain/boa_{}m.tif" if CORRECT_TERRAIN else "reflectance/boa_{}m.tif"
 
 
 PARTS, UNTOUCHED = {}, {}
@@ -300,7 +227,7 @@ def work(path, kind=str):
 
 def each_size(place, path):
     """Return what `of`, `final` or `work` makes of the files of each pixel size of reflectance, in ascending order."""
-    return [place(path.format(size)) for size in SIZES]
+    return [place(path.format(size)) for size in CHOICE.sizes]
 
 
 def if_any(wanted, file):
@@ -313,21 +240,10 @@ def kept(path):
     return f"{OUT}/{{product}}/{path}"
 
 
-# Stages up to the reflectance that have the cores for themselves. The others have half of them: while the overview of a
-# whole tile is classified, its pixels are resampled; then the classification runs beside what finds and takes out the
-# air. It waits for the aerosol where haze is taken out of it. That of a part is done before the reflectance begins.
-ALONE = {
-    "scene_classification_overview": ROI,
-    "aerosol": HAZE_OUT,
-    "scene_classification": not (REFLECTANCE or ATMOSPHERE),
-    "reflectance": ROI,
-}
-
-
 def threads_of(stage, most):
     """Return the threads of a stage, at most `most`: all cores if it runs alone, else half of them."""
     try:
-        return most if ALONE.get(stage) else max(1, min(most, workflow.cores // 2))
+        return most if stage in CHOICE.alone else max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own
         return most
 
@@ -440,7 +356,7 @@ def product_files(product):
     return [
         f"{OUT}/{product}/report/quality.json",
         f"{OUT}/{product}/{REPORT}",
-        *(f"{OUT}/{product}/quicklook/{name}.png" for name in QUICKLOOKS),
+        *(f"{OUT}/{product}/quicklook/{name}.png" for name in CHOICE.quicklooks),
         *(FORMATS[name].format(product=product) for name in config["formats"]),
     ]
 

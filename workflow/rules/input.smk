@@ -85,7 +85,7 @@ rule import_l1c:
         checksums=config["checksums"],
         roi=literal(ROI),
         roi_margin_km=config["reflectance"]["adjacency_km"],
-        roi_clouds=not SHADOWS_MATCHED,
+        roi_clouds=not CHOICE.matches_shadows,
     shell:
         command("import_l1c")
 
@@ -97,7 +97,7 @@ rule resample:
         toa_60m=of("import/toa_60m.tif"),
     output:
         stack_20m=work("resample/toa_20m.tif"),
-        stack_60m=if_any(60 in SIZES, work("resample/toa_60m.tif")),
+        stack_60m=if_any(60 in CHOICE.sizes, work("resample/toa_60m.tif")),
     log:
         kept("logs/resample.log"),
     benchmark:
@@ -140,9 +140,9 @@ rule dem:
         angles=of("import/angles.tif"),
         dem=of("elevation_tiles") if COPERNICUS else external(config["dem"]),
     output:
-        terrain_10m=if_any(10 in SIZES, work("dem/terrain_10m.tif")),
+        terrain_10m=if_any(10 in CHOICE.sizes, work("dem/terrain_10m.tif")),
         terrain_20m=work("dem/terrain_20m.tif"),
-        terrain_60m=if_any(60 in SIZES, work("dem/terrain_60m.tif")),
+        terrain_60m=if_any(60 in CHOICE.sizes, work("dem/terrain_60m.tif")),
         terrain_80m=work("dem/terrain_80m.tif"),
     log:
         kept("logs/dem.log"),
@@ -170,11 +170,13 @@ rule scene_classification:
         toa_10m=of("import/toa_10m.tif"),
         tile_shadow_limits=of("classification/shadow_limits_80m.tif"),
         tile_vapour=of("classification/vapour_80m.tif"),
-        tile_stack=if_any(HAZE_OUT, of("import/toa_80m.tif")),
-        tile_classification=if_any(HAZE_OUT, of("classification/scl_80m.tif")),
-        tile_aot=if_any(HAZE_OUT, of("aerosol/aot_80m.tif")),
-        aerosol_model=if_any(HAZE_OUT, of("aerosol/model.json")),
-        angles=if_any(HAZE_OUT, of("import/angles.tif")),
+        tile_stack=if_any(CHOICE.takes_out_haze, of("import/toa_80m.tif")),
+        tile_classification=if_any(
+            CHOICE.takes_out_haze, of("classification/scl_80m.tif")
+        ),
+        tile_aot=if_any(CHOICE.takes_out_haze, of("aerosol/aot_80m.tif")),
+        aerosol_model=if_any(CHOICE.takes_out_haze, of("aerosol/model.json")),
+        angles=if_any(CHOICE.takes_out_haze, of("import/angles.tif")),
         layers=LAYERS,
     output:
         classification=work("classification/scl_20m.tif"),

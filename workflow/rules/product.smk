@@ -2,14 +2,14 @@
 
 PRODUCT_RASTERS = [
     "dem/terrain_20m.tif",
-    *if_any(REFLECTANCE, ["resample/toa_20m.tif"]),
-    *if_any(QA, ["import/mask_20m.tif"]),
-    *if_any(CLASSES, ["classification/scl_20m.tif"]),
+    *if_any(CHOICE.reflectance, ["resample/toa_20m.tif"]),
+    *if_any(CHOICE.qa, ["import/mask_20m.tif"]),
+    *if_any(CHOICE.classes, ["classification/scl_20m.tif"]),
     *if_any(set(config["formats"]) - {"cog"}, ["classification/scl_60m.tif"]),
-    *if_any(ATMOSPHERE, ["aerosol/aot_20m.tif", "water_vapour/wvp_20m.tif"]),
-    *each_size(str, BOA),
-    *if_any(FLAT, each_size(str, "reflectance/boa_{}m.tif")),
-    *if_any(UNCERTAINTY, each_size(str, "uncertainty/uncertainty_{}m.tif")),
+    *if_any(CHOICE.atmosphere, ["aerosol/aot_20m.tif", "water_vapour/wvp_20m.tif"]),
+    *each_size(str, CHOICE.boa),
+    *if_any(CHOICE.flat_reflectance, each_size(str, "reflectance/boa_{}m.tif")),
+    *if_any(CHOICE.uncertainty, each_size(str, "uncertainty/uncertainty_{}m.tif")),
 ]
 
 
@@ -37,16 +37,19 @@ rule crop:
 rule quality_report:
     input:
         metadata=final("import/metadata.json"),
-        classification=if_any(CLASSES, final("classification/scl_20m.tif")),
+        classification=if_any(CHOICE.classes, final("classification/scl_20m.tif")),
         terrain=final("dem/terrain_20m.tif"),
-        aerosol=if_any(REFLECTANCE or ATMOSPHERE, of("aerosol/aerosol.json")),
-        water_vapour=if_any(
-            REFLECTANCE or ATMOSPHERE, of("water_vapour/water_vapour.json")
+        aerosol=if_any(
+            CHOICE.reflectance or CHOICE.atmosphere, of("aerosol/aerosol.json")
         ),
-        cirrus=if_any(CORRECT_CIRRUS, of("cirrus/cirrus.json")),
-        reflectance=if_any(REFLECTANCE, of("reflectance/reflectance.json")),
+        water_vapour=if_any(
+            CHOICE.reflectance or CHOICE.atmosphere,
+            of("water_vapour/water_vapour.json"),
+        ),
+        cirrus=if_any(CHOICE.corrects_cirrus, of("cirrus/cirrus.json")),
+        reflectance=if_any(CHOICE.reflectance, of("reflectance/reflectance.json")),
         terrain_correction=if_any(
-            REFLECTANCE and CORRECT_TERRAIN, of("terrain/terrain.json")
+            CHOICE.reflectance and CHOICE.corrects_terrain, of("terrain/terrain.json")
         ),
     output:
         quality=kept("report/quality.json"),
@@ -65,7 +68,7 @@ rule quality_report:
 
 rule write_jp2:
     input:
-        boa=each_size(final, BOA),
+        boa=each_size(final, CHOICE.boa),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
         classification=[final(f"classification/scl_{size}m.tif") for size in (20, 60)],
@@ -118,18 +121,20 @@ rule write_safe:
 rule write_cog:
     input:
         metadata=final("import/metadata.json"),
-        boa=each_size(final, BOA),
-        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
-        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
-        classification=if_any(CLASSES, final("classification/scl_20m.tif")),
+        boa=each_size(final, CHOICE.boa),
+        aot=if_any(CHOICE.atmosphere, final("aerosol/aot_20m.tif")),
+        wvp=if_any(CHOICE.atmosphere, final("water_vapour/wvp_20m.tif")),
+        classification=if_any(CHOICE.classes, final("classification/scl_20m.tif")),
         uncertainty=if_any(
-            UNCERTAINTY, each_size(final, "uncertainty/uncertainty_{}m.tif")
+            CHOICE.uncertainty, each_size(final, "uncertainty/uncertainty_{}m.tif")
         ),
-        flat=if_any(FLAT, each_size(final, "reflectance/boa_{}m.tif")),
-        mask=if_any(QA, final("import/mask_20m.tif")),
-        terrain=if_any(BY_TERRAIN, final("dem/terrain_20m.tif")),
-        angles=if_any(BY_ANGLES, of("import/angles.tif")),
-        aerosol_ground=if_any(DARK, of("aerosol/ground_80m.tif")),
+        flat=if_any(
+            CHOICE.flat_reflectance, each_size(final, "reflectance/boa_{}m.tif")
+        ),
+        mask=if_any(CHOICE.qa, final("import/mask_20m.tif")),
+        terrain=if_any(CHOICE.by_terrain, final("dem/terrain_20m.tif")),
+        angles=if_any(CHOICE.by_angles, of("import/angles.tif")),
+        aerosol_ground=if_any(CHOICE.dark_vegetation, of("aerosol/ground_80m.tif")),
     output:
         cogs=work("cog", directory),
         checksums=work("cog.checksums.json"),
@@ -146,7 +151,7 @@ rule write_cog:
     params:
         products=config["products"],
         layers=config["layers"] or None,
-        min_cos_incidence=config["terrain"]["min_cos_incidence"] if QA else None,
+        min_cos_incidence=config["terrain"]["min_cos_incidence"] if CHOICE.qa else None,
         compression=config["cog"]["compression"],
     shell:
         command("write_cog")
@@ -204,7 +209,7 @@ rule upload:
 rule write_zarr:
     input:
         l1c=l1c_input,
-        boa=each_size(final, BOA),
+        boa=each_size(final, CHOICE.boa),
         aot=final("aerosol/aot_20m.tif"),
         wvp=final("water_vapour/wvp_20m.tif"),
         classification=[final(f"classification/scl_{size}m.tif") for size in (20, 60)],
@@ -232,14 +237,20 @@ rule write_zarr:
 rule quicklook:
     input:
         metadata=final("import/metadata.json"),
-        toa=if_any(REFLECTANCE, final("resample/toa_20m.tif")),
-        boa=if_any(REFLECTANCE, final(BOA.format(SHOWN))),
-        classification=if_any(CLASSIFICATION, final("classification/scl_20m.tif")),
-        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
-        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
+        toa=if_any(CHOICE.reflectance, final("resample/toa_20m.tif")),
+        boa=if_any(CHOICE.reflectance, final(CHOICE.boa.format(CHOICE.shown))),
+        classification=if_any(
+            CHOICE.classification, final("classification/scl_20m.tif")
+        ),
+        aot=if_any(CHOICE.atmosphere, final("aerosol/aot_20m.tif")),
+        wvp=if_any(CHOICE.atmosphere, final("water_vapour/wvp_20m.tif")),
     output:
         report(
-            expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),
+            expand(
+                kept("quicklook/{name}.png"),
+                name=CHOICE.quicklooks,
+                allow_missing=True,
+            ),
             caption="../report/quicklook.rst",
             category="{product}",
         ),
@@ -260,25 +271,27 @@ rule quicklook:
 rule report:
     input:
         [FORMATS[name] for name in config["formats"]],
-        expand(kept("quicklook/{name}.png"), name=QUICKLOOKS, allow_missing=True),
+        expand(kept("quicklook/{name}.png"), name=CHOICE.quicklooks, allow_missing=True),
         l1c=l1c_input,
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
         # A whole tile is shown by its pixels of 60 m; the few of a part are seen at 20 m.
         toa=if_any(
-            REFLECTANCE,
+            CHOICE.reflectance,
             [
                 final("resample/toa_20m.tif"),
-                *if_any(60 in SIZES and not ROI, [of("resample/toa_60m.tif")]),
+                *if_any(60 in CHOICE.sizes and not ROI, [of("resample/toa_60m.tif")]),
             ],
         ),
-        boa=each_size(final, BOA),
+        boa=each_size(final, CHOICE.boa),
         uncertainty=if_any(
-            UNCERTAINTY, each_size(final, "uncertainty/uncertainty_{}m.tif")
+            CHOICE.uncertainty, each_size(final, "uncertainty/uncertainty_{}m.tif")
         ),
-        classification=if_any(CLASSIFICATION, final("classification/scl_20m.tif")),
-        aot=if_any(ATMOSPHERE, final("aerosol/aot_20m.tif")),
-        wvp=if_any(ATMOSPHERE, final("water_vapour/wvp_20m.tif")),
+        classification=if_any(
+            CHOICE.classification, final("classification/scl_20m.tif")
+        ),
+        aot=if_any(CHOICE.atmosphere, final("aerosol/aot_20m.tif")),
+        wvp=if_any(CHOICE.atmosphere, final("water_vapour/wvp_20m.tif")),
     output:
         page=kept(REPORT),
         thumbnail=kept(THUMBNAIL),

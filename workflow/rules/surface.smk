@@ -3,7 +3,7 @@
 
 rule reflectance:
     input:
-        toa=[of(top_of_atmosphere(size)) for size in SIZES],
+        toa=[of(CHOICE.top_of_atmosphere(size)) for size in CHOICE.sizes],
         classification=of("classification/scl_80m.tif"),
         terrain=each_size(of, "dem/terrain_{}m.tif"),
         metadata=of("import/metadata.json"),
@@ -26,7 +26,7 @@ rule reflectance:
         mem_mb=memory(1400, each=200),
         workers=WORKERS,
     params:
-        unrounded=bool(CORRECT_TERRAIN),
+        unrounded=CHOICE.corrects_terrain,
         adjacency=config["reflectance"]["adjacency"],
         adjacency_km=config["reflectance"]["adjacency_km"],
     shell:
@@ -36,7 +36,7 @@ rule reflectance:
 rule uncertainty:
     input:
         boa=each_size(of, "reflectance/boa_{}m.tif"),
-        gain=if_any(CORRECT_TERRAIN, each_size(of, "terrain/gain_{}m.tif")),
+        gain=if_any(CHOICE.corrects_terrain, each_size(of, "terrain/gain_{}m.tif")),
         classification=of("classification/scl_80m.tif"),
         terrain=of("dem/terrain_20m.tif"),
         metadata=of("import/metadata.json"),
@@ -78,7 +78,7 @@ rule terrain_correction:
         scene_means=of("water_vapour/scene_means.json"),
     output:
         corrected=each_size(work, "terrain/boa_{}m.tif"),
-        gain=if_any(UNCERTAINTY, each_size(work, "terrain/gain_{}m.tif")),
+        gain=if_any(CHOICE.uncertainty, each_size(work, "terrain/gain_{}m.tif")),
         report=work("terrain/terrain.json"),
     log:
         kept("logs/terrain_correction.log"),
