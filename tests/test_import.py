@@ -430,6 +430,20 @@ def test_unwritable_output(product, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_the_decoder_itself_prints_is_not_said_besides(copy, tmp_path):
+    """A bit flipped in the style of the code blocks; OpenJPEG tells that to GDAL in a thread of its own."""
+    path = copy / mask_name("QUALIT", "B02", "jp2")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\xff\x52") + 12] |= 0x40
+    path.write_bytes(content)
+    renew_manifest(copy)
+    code, said = run_step(copy, tmp_path / "out")
+    assert code == 2
+    (line,) = said.splitlines()
+    assert re.search(rf"{path}: cannot be decoded \(.+ failed\); download", line)
+
+
+@pytest.mark.slow
 def test_full_disk(product, tmp_path):
     """A limit on the size of files fails a write as a full disk does: half-way and with an error of the system."""
     (tmp_path / "out").mkdir()

@@ -123,6 +123,7 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     if "threads" in inspect.signature(run).parameters:
         arguments["threads"] = threads
     os.environ["GDAL_NUM_THREADS"] = str(threads)
+    os.environ["CPL_LOG"] = os.devnull  # GDAL's own threads would say once more, in its words, what we say in a line.
     foreign = leave_foreign_variables()
     start = time.perf_counter()
     end_with_run()

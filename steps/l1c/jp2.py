@@ -221,7 +221,7 @@ def opened(safe: Images, name: str, **options) -> Iterator[rasterio.DatasetReade
             else:
                 yield stack.enter_context(rasterio.open(source, driver="JP2OpenJPEG", **options))
         except RasterioError as error:
-            raise StepError(f"{safe.label(name)}: cannot be decoded ({error}); {AGAIN}") from error
+            raise StepError(f"{safe.label(name)}: cannot be decoded ({error.__cause__ or error}); {AGAIN}") from error
 
 
 def reduced(safe: Images, name: str, factor: int) -> np.ndarray:
