@@ -10,6 +10,7 @@ from rasterio.warp import transform_bounds
 from test_dem import GRID, read_elevation, write_tile
 
 from steps.core.errors import StepError
+from steps.core.rasters import Grid
 from steps.terrain.elevation import elevation_model
 
 SCENE = GRID.at(60)
@@ -260,6 +261,15 @@ def test_gap_between_tiles_is_closed(tmp_path):
     write_raster(tmp_path / "a.tif", pixels()[:, :299])
     write_raster(tmp_path / "b.tif", pixels()[:, 300:], transform=from_origin(LEFT + 9000, TOP, STEP, STEP))
     assert_right(tmp_path, notes="filled in from around")
+
+
+def test_gap_is_closed_to_the_last_pixel_of_the_scene(tmp_path):
+    """Its overview, of pixels of 80 m, ends 30 m before it."""
+    values = pixels()
+    values[:, 300] = np.nan
+    overview = Grid(GRID.epsg, GRID.left - 30, GRID.top + 30, 80, GRID.width // 8, GRID.height // 8)
+    with elevation_model(write_raster(tmp_path / "x.tif", values), overview, 0, GRID) as model:
+        np.testing.assert_allclose(model.read(GRID), truth(GRID), atol=1.5)
 
 
 @pytest.mark.slow

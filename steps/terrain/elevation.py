@@ -120,7 +120,7 @@ def elevation_model(
     dem
         A raster or VRT, or a folder in which tiles are found by their extension, however deep.
     tile
-        The whole tile.
+        The whole tile, which `part` may go beyond by less than a pixel.
     margin
         How far around the tile elevation is wanted, m.
     part
@@ -236,8 +236,8 @@ def _fill_voids(dem: Path, heights, void, lattice: Lattice, tile: Grid, part: Gr
     """Fill voids in place; raise if too much of the part has no elevation."""
     from steps.terrain import voids
 
-    inside = _within(lattice, tile)
-    wanted = inside if part == tile else inside & _within(lattice, part)
+    wanted = _within(lattice, part)
+    inside = wanted | _within(lattice, tile)
     void &= inside
     if not np.any(wanted & ~void):
         raise _nowhere(dem)
