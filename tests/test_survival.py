@@ -19,6 +19,7 @@ from steps.atmosphere.lut import load_table, write_table
 from steps.atmosphere.models import lut_path
 from steps.atmosphere.tables import DATA
 from steps.core import checksums, documents, rasters
+from steps.core.cache import cache_folder
 from steps.core.errors import StepError
 from steps.core.provenance import Provenance, fingerprint
 from steps.core.rasters import Grid
@@ -154,6 +155,20 @@ def other_content(path, arrays):
 
 def other_model(path, arrays):
     write_table(path, arrays | {"aerosol": np.array("maritime")})
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"SEN2FLOW_CACHE": "/a", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/a"),
+        ({"SEN2FLOW_CACHE": "", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/sen2flow"),
+        ({"SEN2FLOW_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/sen2flow"),
+    ],
+)
+def test_an_empty_variable_is_no_cache_in_the_working_directory(monkeypatch, variables, folder):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder)
 
 
 @pytest.mark.slow

@@ -8,9 +8,12 @@ from steps.core.errors import StepError
 
 
 def cache_folder() -> Path:
-    """Return the folder for look-up tables and compiled kernels (`SEN2FLOW_CACHE`, else the user's cache folder)."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "sen2flow"
-    return Path(os.environ.get("SEN2FLOW_CACHE", default)).expanduser()
+    """Return the folder for look-up tables and compiled kernels (`SEN2FLOW_CACHE`, else the user's cache folder).
+
+    A variable that is empty counts as not set.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sen2flow"
+    return Path(os.environ.get("SEN2FLOW_CACHE") or default).expanduser()
 
 
 def check_writable(folder: Path, what: str, remedy: str) -> Path:
