@@ -111,7 +111,7 @@ def classify(
         read_rows = read_free if "cirrus" in refinements.improvements else _refined(read_rows, refinements)
     first, cloud, snow, casts_shadow = _evidence(read_free, shape, snow_possible, threads)
     if not first.any():
-        logger.warning("the scene holds no data")
+        logger.warning("no pixel of %d m holds data", resolution)
         return first, first.copy(), first.copy(), None
     shadow = None
     if not refinements or "shadow" not in refinements.improvements:
