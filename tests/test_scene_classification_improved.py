@@ -16,6 +16,7 @@ from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
 from steps.classification import signs as looks
 from steps.classification.ground import ground_without_parallax
+from steps.classification.images import share_around
 from steps.core.errors import StepError
 from steps.core.rasters import Grid, read, write
 from steps.scene_classification import classify_scene
@@ -344,6 +345,14 @@ def test_scene_of_one_kind(spectrum, expected, gain, vapour):
     for image, resolution in ((fine, 20), (toa, 80)):
         scl = classify_scene(image, resolution, *SUN, mode="improved", view_zenith=8, view_azimuth=290)[0]
         assert (scl == expected).mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [3, 5, 9, 15])
+@pytest.mark.parametrize("shape", [(3, 4), (50, 63), (200, 301)])
+def test_share_around_is_scipys_filter(shape, size):
+    marked = (ndimage.uniform_filter(np.random.default_rng(size).random(shape), 3) < 0.45).astype(np.uint8)
+    expected = ndimage.uniform_filter(marked * np.uint8(200), size, mode="nearest")
+    np.testing.assert_array_equal(share_around(marked, size), expected)
 
 
 def test_glint_is_no_ground():

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from steps.classification.images import share_around
 from steps.classification.parallax import UNSEEN
 from steps.classification.rules import OPEN
 from steps.classification.signs import LIKE_EARTH, LIKE_WATER
@@ -47,8 +48,8 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     ground[0] = False
     earth = earthy(scl, signs)
     if earth.any():
-        moved = (displaced == 1).view(np.uint8) * np.uint8(200)
-        earth &= ndimage.uniform_filter(moved, STILL_WINDOW, mode="nearest") <= 200 * STILL_DISPLACED
+        moved = (displaced == 1).view(np.uint8)
+        earth &= share_around(moved, STILL_WINDOW) <= 200 * STILL_DISPLACED
     still = ground[labels] | earth
     scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
 
@@ -60,13 +61,11 @@ def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
     ----------
     scl, signs : uint8, shape (rows, columns)
     """
-    from scipy import ndimage
-
     doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
-    earth = (signs & LIKE_EARTH != 0).view(np.uint8) * np.uint8(200)
+    earth = (signs & LIKE_EARTH != 0).view(np.uint8)
     if not (doubtful & (earth > 0)).any():
         return np.zeros_like(doubtful)
-    return doubtful & (ndimage.uniform_filter(earth, EARTH_WINDOW, mode="nearest") > 100)
+    return doubtful & (share_around(earth, EARTH_WINDOW) > 100)
 
 
 def ground_by_vapour(

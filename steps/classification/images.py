@@ -341,3 +341,42 @@ def mean_3x3(percent):
                     total += percent[y, x]
             result[i, j] = (2 * total + 9) // 18
     return result
+
+
+@rule
+def share_around(marked, size):
+    """Return which share of the pixels around is marked, as a number up to 200.
+
+    Parameters
+    ----------
+    marked
+        1 where a pixel is marked, else 0, uint8.
+    size
+        Odd width of the window, pixels.
+
+    Returns
+    -------
+    ndarray
+        uint8, rounded down in either direction: columns first, then rows.
+    """
+    rows, columns = marked.shape
+    half = size // 2
+    # Quotients that are looked up: to divide would take most of the time.
+    of_count, of_total = 200 * np.arange(size + 1) // size, (np.arange(200 * size + 1) // size).astype(np.uint8)
+    result = np.empty(marked.shape, np.uint8)
+    count = np.zeros(columns, np.int32)  # of marked pixels in the window of a column
+    share = np.empty(columns + 2 * half + 1, np.int32)  # of a row, with its ends repeated
+    for k in range(-half, half + 1):
+        for j in range(columns):
+            count[j] += marked[min(max(k, 0), rows - 1), j]
+    for i in range(rows):
+        for j in range(share.size):
+            share[j] = of_count[count[min(max(j - half, 0), columns - 1)]]
+        total = share[: 2 * half + 1].sum()
+        for j in range(columns):
+            result[i, j] = of_total[total]
+            total += share[j + 2 * half + 1] - share[j]
+        last, first = min(i + half + 1, rows - 1), max(i - half, 0)
+        for j in range(columns):
+            count[j] += np.int32(marked[last, j]) - np.int32(marked[first, j])
+    return result

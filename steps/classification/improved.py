@@ -10,6 +10,7 @@ import numpy as np
 
 from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, count_inside, in_shadow, shadow_limits
 from steps.classification.ground import ground_without_parallax
+from steps.classification.images import share_around
 from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
 from steps.classification.shore import shore_is_water
 from steps.classification.signs import (
@@ -172,13 +173,11 @@ def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
     ----------
     scl, signs : uint8, shape (rows, columns)
     """
-    from scipy import ndimage
-
     found = (signs & LIKE_VEIL != 0) & ((scl == OPEN) | (scl == UNCLASSIFIED) | (scl == VEGETATION))
     if not found.any():
         return
-    veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8) * np.uint8(200)
-    mostly = ndimage.uniform_filter(veiled, THIN_WINDOW, mode="nearest") > 100
+    veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8)
+    mostly = share_around(veiled, THIN_WINDOW) > 100
     scl[found & mostly] = CLOUD_MEDIUM
 
 
