@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from steps.core.cli import cli
-from steps.core.parallel import processes
+from steps.core.parallel import process_pool
 from steps.core.processor import Level, choose_level
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(folder: Path, processor: Level = "this", threads: int = 1) -> None:
 
     # The largest modules first. New processes, since Numba reads once which processor it compiles for.
     modules = sorted(recorded().items(), key=lambda item: -len(str(item[1])))
-    with processes(threads, "spawn") as pool:
+    with process_pool(threads, "spawn") as pool:
         counts = list(pool.map(compile_module, [name for name, _ in modules]))
     logger.info("%s: %d kernels for %s", folder, sum(counts), processor)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from steps.core.cli import cli
 from steps.core.documents import atomic
 from steps.core.errors import StepError
-from steps.core.parallel import processes
+from steps.core.parallel import process_pool
 from steps.sentinel2.bands import PIXEL_SIZE
 from steps.simulation.product import digital_numbers, write_safe, write_truth
 from steps.simulation.recipe import BENCH, Recipe, read_recipes
@@ -46,7 +46,7 @@ def run(products: Path, scenes: Path = BENCH, names: list[str] | None = None, th
     folders = [products.parent / recipe.name for recipe in wanted]
     missing = [(r, f) for r, f in zip(wanted, folders, strict=True) if record_of(f).get("digest") != r.digest]
     if threads > 1 and len(missing) > 1:
-        with processes(threads) as pool:
+        with process_pool(threads) as pool:
             list(pool.map(_write, *zip(*missing, strict=True)))
     else:
         for recipe, folder in missing:

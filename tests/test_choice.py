@@ -10,11 +10,11 @@ import rasterio
 from checkout import Checkout, write_hills
 
 from steps.command.launch import SCHEMA
+from steps.core.choice import choice_of
 from steps.core.errors import StepError
 from steps.core.rasters import read
 from steps.core.settings import checked
 from steps.sentinel2.kinds import AEROSOL_GROUND, CLASSIFICATION
-from steps.workflow import choice_of
 
 FIRST = {"demo", "import_l1c", "dem", "scene_classification_overview"}
 LAST = {"quality_report", "quicklook", "write_cog", "publish_cog", "report", "catalog"}

@@ -416,7 +416,7 @@ def test_a_step_ends_with_the_run_that_started_it():
 
 
 POOL = """
-pool = parallel.processes(2, {!r})
+pool = parallel.process_pool(2, {!r})
 print(*{{pool.submit(os.getpid).result() for _ in range(20)}}, flush=True)
 """
 JOBLIB = """

@@ -11,6 +11,7 @@ from typing import Never
 
 import yaml
 
+from steps.core.cache import cache_folder
 from steps.core.code import ROOT
 from steps.core.documents import atomic
 from steps.core.errors import StepError
@@ -66,8 +67,10 @@ def launch(
     command += ["--cores", cores or "all"] if cores or not profile else []
     command += ["--dry-run"] if dry_run else []
     command += ["--printshellcmds"] if verbose else []
+    # A folder that does not depend on the working directory.
+    cache = {"SEN2FLOW_CACHE": str(cache_folder().absolute())}
     try:
-        os.execve(sys.executable, command, _environment())
+        os.execve(sys.executable, command, os.environ | cache)
     except OSError as error:
         raise StepError(f"{sys.executable}: cannot be started ({error.strerror}); install Sen2Flow again") from error
 
@@ -100,9 +103,3 @@ def _kept(folder: Path, stem: str, suffix: str, text: str) -> Path:
 def _profile(name: str) -> str:
     ours = ROOT / "workflow/profiles" / name
     return str(ours if ours.is_dir() else Path(name).absolute() if Path(name).exists() else name)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment, with a cache folder that does not depend on the working directory."""
-    folder = os.environ.get("SEN2FLOW_CACHE")
-    return dict(os.environ) | ({"SEN2FLOW_CACHE": str(Path(folder).expanduser().absolute())} if folder else {})

@@ -175,7 +175,7 @@ def write_files(output: Path, write: Callable, items: Iterable[tuple], count: in
 
 
 def _in_processes(output: Path, write: Callable, items: Iterable[tuple], count: int) -> list[float]:
-    with processes(count) as pool:
+    with process_pool(count) as pool:
         calls = [pool.submit(_timed, write, *item) for item in items]
         try:
             return [call.result() for call in calls]
@@ -193,7 +193,7 @@ def _timed(write: Callable, *item) -> float:
     return time.perf_counter() - start
 
 
-def processes(count: int, start: Literal["fork", "spawn"] = "fork") -> ProcessPoolExecutor:
+def process_pool(count: int, start: Literal["fork", "spawn"] = "fork") -> ProcessPoolExecutor:
     """Return a pool of processes that end when this one is killed."""
     return ProcessPoolExecutor(count, multiprocessing.get_context(start), _end_with_parent, (os.getpid(),))
 

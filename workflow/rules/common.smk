@@ -29,6 +29,7 @@ import steps
 from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
 from steps.command.progress import show_progress
 from steps.core.cache import cache_folder, check_writable
+from steps.core.choice import choice_of
 from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
 from steps.core.documents import atomic
@@ -44,7 +45,6 @@ from steps.l2a.run_summary import failures, printed, product_row, Row, write_sum
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import (
-    choice_of,
     Program,
     keep_products,
     kept_products,

@@ -39,11 +39,9 @@ rule quality_report:
         metadata=final("import/metadata.json"),
         classification=if_any(CHOICE.classes, final("classification/scl_20m.tif")),
         terrain=final("dem/terrain_20m.tif"),
-        aerosol=if_any(
-            CHOICE.reflectance or CHOICE.atmosphere, of("aerosol/aerosol.json")
-        ),
+        aerosol=if_any(CHOICE.air, of("aerosol/aerosol.json")),
         water_vapour=if_any(
-            CHOICE.reflectance or CHOICE.atmosphere,
+            CHOICE.air,
             of("water_vapour/water_vapour.json"),
         ),
         cirrus=if_any(CHOICE.corrects_cirrus, of("cirrus/cirrus.json")),
