@@ -187,8 +187,14 @@ class _Sun:
 
     def at(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Return the east and north components of rows of pixels."""
-        size = (rows.start, rows.stop - rows.start, self._grid.width)
-        return at_pixels(self._east, self._spacing, *size), at_pixels(self._north, self._spacing, *size)
+        return self._pixels(self._east, rows), self._pixels(self._north, rows)
+
+    def on_level_ground(self, rows: slice) -> np.ndarray:
+        """Return the cosine of the incidence angle on level ground, which is that of the zenith, of rows of pixels."""
+        return self._pixels(1 / np.sqrt(1 + self._east**2 + self._north**2), rows)
+
+    def _pixels(self, nodes: np.ndarray, rows: slice) -> np.ndarray:
+        return at_pixels(nodes, self._spacing, rows.start, rows.stop - rows.start, self._grid.width)
 
 
 def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: str) -> None:
@@ -200,8 +206,7 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             for rows in row_blocks(grid.height):
                 raster.write(band, block[: rows.stop - rows.start], rows.start)
         for rows in row_blocks(grid.height):
-            east, north = sun.at(rows)
-            _write(raster, rows, "cos_incidence", 1 / np.sqrt(1 + east * east + north * north))
+            _write(raster, rows, "cos_incidence", sun.on_level_ground(rows))
 
 
 def _look(model: ElevationModel, tile: Grid) -> tuple[float, float, dict[str, str]]:

@@ -1,7 +1,6 @@
 """Stage: the final folder of cloud-optimised GeoTIFFs, with its STAC item."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +35,6 @@ def run(
     resolutions: list[int] | None = None,
     layers: list[Layer] | None = None,
     url: str = "",
-    threads: int = 1,
 ) -> None:
     """Put the COGs in their final folder, and add a thumbnail and a STAC item.
 
@@ -60,8 +58,6 @@ def run(
         What the COGs are of, see `steps.l2a.assets.chosen_assets`; all products and pixel sizes unless given.
     url
         Where the folder of all products will be found, for absolute links; relative ones unless given.
-    threads
-        Files whose checksums are computed side by side.
     """
     scene, report = Scene.read(metadata), read_json(quality)
     check_folder(cogs)
@@ -86,9 +82,7 @@ def run(
             raise StepError(f"{folder}: a COG cannot be read ({error}); run write_cog again") from error
         if not valid.any():
             raise StepError(f"{scene.product}: no pixel of it has data; leave it out")
-        names = {path.stem: path for path in (*part.glob("*.tif"), *part.glob("thumbnail.jpg"))}
-        with ThreadPoolExecutor(threads) as pool:
-            files = dict(zip(names, pool.map(_size_and_digest, names.values()), strict=True))
+        files = {path.stem: _size_and_digest(path) for path in (*part.glob("*.tif"), *part.glob("thumbnail.jpg"))}
         extent = footprint(valid, scene.grid.at(assets[key].resolution))
         view = _mean_view(angles) if angles else None
         write_json(part / "item.json", stac.item(scene, report, assets, files, extent, view, url), checksum=False)

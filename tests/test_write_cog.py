@@ -108,6 +108,14 @@ def test_classes_have_colours_and_overviews_of_classes(cogs):
     assert ((half == 0) == (blocks == 0).all(-1)).all()
 
 
+def test_overviews_of_reflectance_are_averages_of_what_is_known(cogs):
+    with rasterio.open(cogs[20] / "nir08.tif") as file:
+        stored, half = file.read(1, masked=True), file.read(1, out_shape=(450, 450), masked=True)
+    mean = stored.reshape(450, 2, 450, 2).mean((1, 3))
+    assert (half.mask == mean.mask).all()
+    assert abs(half - mean).max() <= 0.5
+
+
 def test_probability_of_zero_is_valid(inputs, cogs):
     with rasterio.open(inputs(20)["classification"]) as file:
         scl, cloud, snow = file.read()

@@ -39,10 +39,9 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     """
     from scipy import ndimage
 
-    around = np.ones((3, 3))
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = ndimage.label(cloud, around)
-    rim = cloud & ~ndimage.binary_erosion(cloud, around, RIM, border_value=1) & (displaced != UNSEEN)
+    labels, count = ndimage.label(cloud, np.ones((3, 3)))
+    rim = cloud & (share_around(cloud.view(np.uint8), 2 * RIM + 1) < 200) & (displaced != UNSEEN)
     total = np.bincount(labels[rim], minlength=count + 1)
     ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
     ground[0] = False

@@ -13,24 +13,31 @@ MOST = 0.6
 TIMES = 2
 
 
-@njit(cache=True, nogil=True)
-def _touches(scl, i, j):
-    """Return whether a pixel has a neighbour, also at a corner, that is water."""
-    for y in range(max(i - 1, 0), min(i + 2, scl.shape[0])):
-        for x in range(max(j - 1, 0), min(j + 2, scl.shape[1])):
-            if scl[y, x] == WATER:
-                return True
-    return False
+@helper(cache=True, nogil=True)
+def _beside_water(scl):
+    """Return which pixels are water or have a neighbour, also at a corner, that is (bool, shape of `scl`)."""
+    rows, columns = scl.shape
+    result = np.zeros(scl.shape, np.bool_)
+    above = np.zeros(columns + 2, np.bool_)  # water in a column of this row and those beside it
+    for i in range(rows):
+        above[:] = False
+        for y in range(max(i - 1, 0), min(i + 2, rows)):
+            for j in range(columns):
+                above[j + 1] |= scl[y, j] == WATER
+        for j in range(columns):
+            result[i, j] = above[j] or above[j + 1] or above[j + 2]
+    return result
 
 
 @helper(cache=True, nogil=True)
-def _share_of_water(scl, b8a, b11, i, j):
+def _share_of_water(scl, beside, b8a, b11, i, j):
     """Return which share of a pixel is water, by the pixels around that are not of the shore; 0 if there are none."""
     total, count = np.zeros((2, 2)), np.zeros(2)
     for y in range(max(i - WINDOW, 0), min(i + WINDOW + 1, scl.shape[0])):
         for x in range(max(j - WINDOW, 0), min(j + WINDOW + 1, scl.shape[1])):
             wet = scl[y, x] == WATER
-            if wet or ((scl[y, x] == DARK or scl[y, x] == VEGETATION or scl[y, x] == SOIL) and not _touches(scl, y, x)):
+            inland = not beside[y, x] and (scl[y, x] == DARK or scl[y, x] == VEGETATION or scl[y, x] == SOIL)
+            if wet or inland:
                 k = int(wet)
                 total[k, 0] += b8a[y, x]
                 total[k, 1] += b11[y, x]
@@ -63,18 +70,13 @@ def shore_is_water(scl, b8a, b11, open_class):
         Of pixels without a class yet.
     """
     rows, columns = scl.shape
-    near = np.zeros(columns + 2, np.bool_)  # water in a column of this row and those beside it
     for _ in range(TIMES):
-        before = scl.copy()
+        before, beside = scl.copy(), _beside_water(scl)
         for i in range(rows):
-            near[:] = False
-            for y in range(max(i - 1, 0), min(i + 2, rows)):
-                for j in range(columns):
-                    near[j + 1] |= before[y, j] == WATER
             for j in range(columns):
-                if not (near[j] or near[j + 1] or near[j + 2]):
+                if not beside[i, j]:
                     continue
                 c = before[i, j]
                 mixed = c in (DARK, VEGETATION, SOIL, UNCLASSIFIED, open_class)
-                if mixed and _share_of_water(before, b8a, b11, i, j) > MOST:
+                if mixed and _share_of_water(before, beside, b8a, b11, i, j) > MOST:
                     scl[i, j] = WATER

@@ -155,7 +155,8 @@ class RasterWriter:
         if values.dtype != self._dtype:
             raise TypeError(f"{band}: {self._dtype} expected, {values.dtype} given")
         window = Window(0, row, self._dataset.width, values.shape[0])
-        self._dataset.write(values, self._bands.index(band) + 1, window=window)
+        # As one band of several, or rasterio would copy it.
+        self._dataset.write(values[None], [self._bands.index(band) + 1], window=window)
 
 
 @contextlib.contextmanager

@@ -170,7 +170,6 @@ rule publish_cog:
         kept("benchmarks/publish_cog.tsv")
     conda:
         CONDA
-    threads: 2
     resources:
         mem_mb=memory(600),
     params:
