@@ -4,11 +4,13 @@ Nothing here needs more than what Snakemake itself installs, but for a region of
 """
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from steps.core.cache import check_writable
 from steps.core.documents import atomic
 from steps.core.errors import StepError
 from steps.core.product_list import distinct, is_list, read_list
@@ -48,6 +50,46 @@ def literal(value) -> Callable:
 
     setattr(parameter, "value", value)  # noqa: B010  (a type checker knows no attributes of functions)
     return parameter
+
+
+def has_braces(path: str | Path) -> bool:
+    """Return whether a path, or that of the working directory if it begins there, has braces."""
+    return bool(set("{}") & set(str(Path(path).absolute())))
+
+
+def check_braces(name: str, folder: str | Path) -> None:
+    """Raise `StepError`, which begins with a name, if Snakemake would find wildcards in the path of a folder."""
+    if has_braces(folder):
+        raise StepError(
+            f"{name}: {folder} has braces, in which Snakemake looks for wildcards; choose another folder, "
+            "and write a variable as $NAME"
+        )
+
+
+def linked(folder: str, cache: Path) -> str:
+    """Return the path of a link to a folder, in which Snakemake finds no wildcards; both are made if need be.
+
+    Parameters
+    ----------
+    folder
+        Of any path.
+    cache
+        Folder in which the link lies.
+
+    Raises
+    ------
+    StepError
+        If the cache cannot be written.
+    """
+    place = Path(folder).absolute()
+    link = cache.absolute() / "folders" / f"{zlib.crc32(str(place).encode()):08x}"
+    if not link.exists():
+        check_writable(link.parent, "folder for a link to the output", "choose an output folder without braces")
+        for one in (place, link.parent):
+            one.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(place)
+    return str(link)
 
 
 def options(inputs: Mapping, outputs: Mapping, params: Mapping) -> str:

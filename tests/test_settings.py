@@ -131,7 +131,6 @@ def test_region_is_numbers_or_a_file():
     [
         ({"dem": "/nowhere"}, "dem: /nowhere does not exist"),
         ({"classification": {"land_cover": "/nowhere"}}, "classification.land_cover: /nowhere does not exist"),
-        ({"output": "a{b}"}, "braces"),
         ({"output": "/dev/null/x"}, "not a folder"),
         ({"input": "a\nb"}, "control character"),
         ({"ouput": "x"}, "ouput is no setting; did you mean output"),

@@ -303,6 +303,7 @@ def test_table_with_a_zipped_product_of_baseline_0510(tmp_path):
         ("ouput=here", "ouput"),
         ("input=nowhere.SAFE", "nowhere.SAFE"),
         ("formats='[jpeg]'", "jpeg"),
+        ("scratch='/tmp/a{b}'", "ERROR: scratch: /tmp/a{b} has braces"),
     ],
 )
 def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
@@ -310,6 +311,20 @@ def test_wrong_configuration_is_refused_in_one_line(tmp_path, arguments, words):
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_output_and_working_directory_may_have_braces(tmp_path):
+    """Snakemake would look for wildcards there: it sees a link."""
+    checkout = Checkout(tmp_path / "project")
+    folder = tmp_path / "{product}"
+    folder.mkdir()
+    command = f"cd '{folder}'; snakemake -s '{checkout.folder}/Snakefile' --config output='a {{b}}'"
+    checkout.bash(f"{command} --cores 2 --until demo")
+    assert len(list(folder.glob("a {b}/demo/*.SAFE/manifest.safe"))) == 1
+    planned = checkout.bash(f"{command} --cores 2 --dry-run").stdout
+    assert "rule demo:" not in planned
+    assert "rule import_l1c:" in planned
 
 
 @pytest.mark.slow

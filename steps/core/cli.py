@@ -1,7 +1,6 @@
 """Turn the `run` function of a step into its command line, from its signature and docstring alone."""
 
 import argparse
-import ctypes
 import errno
 import gc
 import inspect
@@ -112,18 +111,6 @@ def end_with_run() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep the memory of arrays that it is done with for its next ones, where glibc gives it.
-
-    By default large ones are returned at once, and each new one is cleared by the system: a tenth of a stage's time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        trim_threshold, mmap_threshold = -1, -3  # of glibc's malloc.h; bytes, for the latter the most that it takes
-        mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)
-
-
 def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     """Run a step from its command line.
 
@@ -140,7 +127,6 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     foreign = leave_foreign_variables()
     start = time.perf_counter()
     end_with_run()
-    keep_freed_memory()
     try:
         _set_up_log(log, parser(run).prog.removeprefix("python -m "))
         for sentence in foreign:

@@ -151,10 +151,6 @@ def _path(name: str, value: str) -> str:
 
 
 def _check_output(output: str) -> None:
-    if set("{}") & set(output):
-        raise StepError(
-            f"output: {output} has braces, in which Snakemake looks for wildcards; choose another output folder"
-        )
     places = (Path(output), *Path(output).absolute().parents)
     if not next(place for place in places if place.exists()).is_dir():
         raise StepError(f"output: {output} is not a folder; choose another")

@@ -46,9 +46,12 @@ from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import (
     Program,
+    check_braces,
+    has_braces,
     keep_products,
     kept_products,
     l1c_products,
+    linked,
     literal,
     options,
     parts_of,
@@ -97,7 +100,18 @@ if config["cache"]:
 end_with_run()  # that this one is a part of
 begin_run()
 
+# Where what lies between the stages is put, by the run that makes it. A variable that is not set here may be on the
+# node where a product has a run of its own.
+SCRATCH = os.path.expandvars(config["scratch"] or "")
 OUT = config["output"].rstrip("/")
+try:
+    check_braces("workflow", here)
+    check_braces("cache", cache_folder())
+    check_braces("scratch", SCRATCH or "/")
+    if has_braces(OUT):
+        OUT = linked(workflow.modifier.modify_path(OUT), cache_folder())
+except StepError as error:
+    refuse(error)
 # Where jobs share no file system with this process (Kubernetes, AWS Batch) Snakemake has a storage that both reach. Each
 # job then fetches, makes and uploads a product, and puts the file that says so, and its log, into the storage.
 APART = workflow.storage_settings.default_storage_provider is not None
@@ -127,6 +141,8 @@ elif MODELS[0] not in AEROSOL_MODELS:
     refuse(
         f"aerosol.model: {MODELS[0]!r} is unknown; choose one of auto, {', '.join(AEROSOL_MODELS)}"
     )
+
+
 LUTS = [str(lut_path(model)) for model in MODELS]
 if not all(Path(lut).exists() for lut in LUTS):
     try:
@@ -193,9 +209,7 @@ wildcard_constraints:
     digest="[0-9a-f]+",
 
 
-# Where what lies between the stages is put, by the run that makes it: a folder of this output alone. A variable that
-# is not set here may be on the node where a product has a run of its own.
-SCRATCH = os.path.expandvars(config["scratch"] or "")
+# A folder of this output alone.
 WORK = OUT
 if SCRATCH:
     WORK = f"{Path(SCRATCH).absolute()}/sen2flow_{zlib.crc32(str(PLACE.absolute()).encode()):08x}"
@@ -420,7 +434,8 @@ def write_summaries(path, page, found):
     """Write rows as a table and as a page."""
     write_summary(path, found, config["formats"])
     with atomic(page) as part:
-        part.write_text(index_page(found, PLACE, f"{Path(TABLE).stem}: {PLACE.name}"))
+        name = Path(config["output"]).name
+        part.write_text(index_page(found, PLACE, f"{Path(TABLE).stem}: {name}"))
 
 
 def list_products():
