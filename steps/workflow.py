@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from steps.core.cache import check_writable
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
+from steps.core.cache import cache_folder, check_writable
 from steps.core.documents import atomic
 from steps.core.errors import StepError
 from steps.core.product_list import distinct, is_list, read_list
@@ -288,6 +289,88 @@ def touched(products: Mapping[str, str], parts: Mapping, given: str, roi: str) -
     if len(missed) == len(products):
         raise StepError(f"{given}: the region of interest {roi} does not touch it; correct `roi`")
     return {name: path for name, path in products.items() if name not in missed}, missed
+
+
+class Chosen(NamedTuple):
+    """What a run is to make.
+
+    Attributes
+    ----------
+    products
+        L1C product by the name of the L2A product.
+    set_aside
+        What is wrong with others, by path.
+    parts
+        Grid of the part of each product that the region of interest wants, as far as it is known.
+    untouched
+        L1C products that the region of interest does not touch, by name.
+    """
+
+    products: dict[str, str]
+    set_aside: dict[str, str]
+    parts: dict
+    untouched: dict[str, str]
+
+
+def chosen_products(given: str, found: tuple[Mapping[str, str], Mapping[str, str]], roi, demo: str) -> Chosen:
+    """Return what a run is to make, of the products that were found.
+
+    Parameters
+    ----------
+    given
+        The setting `input`.
+    found
+        See `l1c_products`.
+    roi
+        Region of interest, see `parts_of`; without one products are whole.
+    demo
+        Path of the demo product.
+
+    Raises
+    ------
+    StepError
+        If the region cannot be read or touches no product, or no product is left.
+    """
+    products, set_aside = dict(found[0]), dict(found[1])
+    if not roi:
+        return Chosen(products, set_aside, {}, {})
+    parts, unusable = parts_of(roi, products, demo)
+    set_aside |= unusable
+    products = {name: path for name, path in products.items() if path not in set_aside}
+    if not products:
+        raise StepError(next(iter(set_aside.values())))
+    products, untouched = touched(products, parts, given, roi)
+    return Chosen(products, set_aside, parts, untouched)
+
+
+def look_up_tables(model: str) -> tuple[list[str], list[str]]:
+    """Return paths of the look-up tables of the aerosol models that the setting names, and of those to compare with.
+
+    The first table is the one to start from, and what is left where nothing tells the model.
+
+    Raises
+    ------
+    StepError
+        If the model is unknown, or tables have to be made and cannot be written.
+    """
+    models = AEROSOL_MODELS if model == "auto" else [model]
+    if not set(models) <= set(AEROSOL_MODELS):
+        raise StepError(f"aerosol.model: {model!r} is unknown; choose one of auto, {', '.join(AEROSOL_MODELS)}")
+    tables = [lut_path(one) for one in models]
+    if not all(table.exists() for table in tables):
+        check_writable(cache_folder(), "folder for look-up tables", "set SEN2FLOW_CACHE or `cache` to one of yours")
+    others = [lut_path(one) for one in sorted(set(map(other_aerosol_model, models)))]
+    return [str(table) for table in tables], [str(table) for table in others]
+
+
+def read_pods_once(pods) -> None:
+    """Let a client of Kubernetes (its class `CoreV1Api`) give the log of a job's only start.
+
+    Of a job that failed Snakemake's plugin (0.5.1) wants that of an earlier start. There is none, and the error would
+    end the run.
+    """
+    read = pods.read_namespaced_pod_log
+    pods.read_namespaced_pod_log = lambda *given, previous=False, **named: read(*given, **named)
 
 
 def plans_products(plan: str, count: int, settings) -> bool:

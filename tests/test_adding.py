@@ -89,13 +89,12 @@ def test_a_form_of_input_is_a_reader(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_a_format_of_output_is_a_rule_and_its_last_file(checkout):
     checkout.edit("workflow/schemas/config.schema.yaml", "enum: [safe, cog, zarr]", "enum: [safe, cog, zarr, text]")
-    checkout.edit(
-        "workflow/rules/common.smk", "FORMATS = {\n", 'FORMATS = {\n    "text": f"{OUT}/{{product}}/a.txt",\n'
-    )
+    cog = '            "cog": self.kept("cog/item.json"),\n'
+    checkout.edit("steps/l2a/places.py", cog, cog + '            "text": self.kept("a.txt"),\n')
     with (checkout.folder / "workflow/rules/product.smk").open("a") as rules:
         rules.write(
             "\n\nrule write_text:\n    input:\n        aot=final('aerosol/aot_20m.tif'),\n"
-            "    output:\n        text=FORMATS['text'],\n    log:\n        kept('logs/write_text.log'),\n"
+            "    output:\n        text=PLACES.formats['text'],\n    log:\n        kept('logs/write_text.log'),\n"
             "    shell:\n        command('write_text')\n"
         )
     (checkout.folder / "steps/write_text.py").write_text('"""Stage: a dummy."""\n')

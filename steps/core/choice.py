@@ -36,6 +36,8 @@ class Choice:
         Whether the classification does so.
     of_part
         Whether a part of a tile is made.
+    downloads_elevation
+        Whether the elevation model is one of Copernicus that is fetched as far as it is not in the cache.
     """
 
     reflectance: bool
@@ -53,6 +55,7 @@ class Choice:
     matches_shadows: bool
     takes_out_haze: bool
     of_part: bool
+    downloads_elevation: bool
 
     @property
     def air(self) -> bool:
@@ -138,10 +141,16 @@ def choice_of(config: Mapping) -> Choice:
         matches_shadows="shadow" in improvements,
         takes_out_haze="haze" in improvements,
         of_part=bool(config["roi"]),
+        downloads_elevation=str(config["dem"]).startswith("copernicus_"),
         **{need: bool(layers & names) for need, names in _LAYERS_THAT_NEED.items()},
     )
     if config["terrain"]["correction"] == "always" and not config["dem"]:
         raise StepError("terrain.correction: always needs an elevation model; give `dem` or leave it at auto")
+    if result.downloads_elevation and not config["downloads"]:
+        raise StepError(
+            f"dem: {config['dem']} is downloaded as far as it is not in the cache; "
+            "set `downloads: true`, or give a file or folder"
+        )
     whole = sorted(formats - {"cog"})
     if whole and (len(products) < 3 or len(config["resolutions"]) < 3):
         raise StepError(

@@ -26,38 +26,40 @@ paths = [here, os.environ.get("PYTHONPATH", "")]
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 import steps
-from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
+from steps.atmosphere.models import AEROSOL_MODELS
 from steps.command.progress import show_progress
-from steps.core.cache import cache_folder, check_writable
+from steps.core.cache import cache_folder
 from steps.core.choice import choice_of
 from steps.core.cli import end_with_run
 from steps.core.code import ROOT, code_digest
-from steps.core.documents import atomic
 from steps.core.environment import leave_foreign_variables
 from steps.core.errors import StepError
 from steps.core.product_list import end_with_failure, is_list
 from steps.core.provenance import Provenance, begin_run
 from steps.core.settings import checked
-from steps.l2a.pages import index_page, REPORT, TEMPLATES, THUMBNAIL
+from steps.l2a.pages import REPORT, TEMPLATES, THUMBNAIL
+from steps.l2a.places import Places
+from steps.l2a.results import Run
 from steps.core.transfer import is_address, Store
 from steps.l1c.addresses import is_elsewhere, place_of
-from steps.l2a.run_summary import failures, printed, product_row, Row, write_summary
+from steps.l2a.run_summary import failures, printed
 from steps.sentinel2.satellites import CODE
 from steps.simulation.demo_scene import DEMO_PRODUCT
 from steps.workflow import (
     Program,
     check_braces,
+    chosen_products,
     has_braces,
     keep_products,
     kept_products,
     l1c_products,
     linked,
     literal,
+    look_up_tables,
     options,
-    parts_of,
     plans_products,
+    read_pods_once,
     recorded_parameters,
-    touched,
 )
 
 min_version("9.20")
@@ -118,48 +120,20 @@ APART = workflow.storage_settings.default_storage_provider is not None
 if APART and not Path().samefile(ROOT):
     refuse("jobs get the files of a clone; start `snakemake` in the folder of one")
 if APART and "kubernetes" in sys.modules:
-    # Of a job that failed its plugin (0.5.1) wants the log of an earlier start. There is none, which would end the run.
-    pods = sys.modules["kubernetes"].client.CoreV1Api
-    read = pods.read_namespaced_pod_log
-    pods.read_namespaced_pod_log = lambda *given, previous=False, **named: read(
-        *given, **named
-    )
+    read_pods_once(sys.modules["kubernetes"].client.CoreV1Api)
 # How addresses are reached: those of products, and that to upload to.
 REMOTE = {key: literal(value) for key, value in config["remote"].items()}
 UPLOAD = {key: literal(value) for key, value in config["upload"].items()}
-COPERNICUS = str(config["dem"]).startswith("copernicus_")
-if COPERNICUS and not config["downloads"]:
-    refuse(
-        f"dem: {config['dem']} is downloaded as far as it is not in the cache; set `downloads: true`, or give a file or folder"
-    )
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
-# The first table is the one to start from, and what is left where nothing tells the model.
-MODELS = [config["aerosol"]["model"]]
-if MODELS == ["auto"]:
-    MODELS = AEROSOL_MODELS
-elif MODELS[0] not in AEROSOL_MODELS:
-    refuse(
-        f"aerosol.model: {MODELS[0]!r} is unknown; choose one of auto, {', '.join(AEROSOL_MODELS)}"
-    )
-
-
-LUTS = [str(lut_path(model)) for model in MODELS]
-if not all(Path(lut).exists() for lut in LUTS):
-    try:
-        check_writable(
-            cache_folder(),
-            "folder for look-up tables",
-            "set SEN2FLOW_CACHE or `cache` to one of yours",
-        )
-    except StepError as error:
-        refuse(error)
-OTHER_LUTS = [str(lut_path(m)) for m in sorted(set(map(other_aerosol_model, MODELS)))]
+try:
+    LUTS, OTHER_LUTS = look_up_tables(config["aerosol"]["model"])
+except StepError as error:
+    refuse(error)
 CONDA = "../../envs/sen2flow.yaml"
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
 ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
 
 
-PARTS, UNTOUCHED = {}, {}
 TABLE = config["input"]
 # Where the results are, also where a workflow that takes this one as a module puts them elsewhere.
 PLACE = Path(OUT if APART else workflow.modifier.modify_path(OUT))
@@ -167,18 +141,11 @@ LIST = PLACE / f"logs/{Path(TABLE).stem}_products.json"
 try:
     # Jobs on other machines take it from the run that has started them.
     known = None if workflow.is_main_process else kept_products(LIST, TABLE)
-    L1C, SET_ASIDE = known or l1c_products(TABLE, DEMO, Store(**config["remote"]))
-    FOUND = dict(L1C), dict(SET_ASIDE)
-    if ROI:
-        PARTS, missed = parts_of(ROI, L1C, DEMO)
-        SET_ASIDE.update(missed)
-        L1C = {name: path for name, path in L1C.items() if path not in SET_ASIDE}
-        if not L1C:
-            raise StepError(next(iter(SET_ASIDE.values())))
-        L1C, UNTOUCHED = touched(L1C, PARTS, TABLE, ROI)
-        for path in UNTOUCHED.values():
-            sentence = "skipped, the region of interest does not touch it"
-            print(f"{path}: {sentence}", file=sys.stderr)
+    FOUND = known or l1c_products(TABLE, DEMO, Store(**config["remote"]))
+    L1C, SET_ASIDE, PARTS, UNTOUCHED = chosen_products(TABLE, FOUND, ROI, DEMO)
+    for path in UNTOUCHED.values():
+        sentence = "skipped, the region of interest does not touch it"
+        print(f"{path}: {sentence}", file=sys.stderr)
     for path in (TABLE, *L1C.values()):
         if APART and not (is_address(path) and config["upload"]["to"]):
             sentence = "no other machine sees it; give products and a table of them"
@@ -213,15 +180,13 @@ wildcard_constraints:
 WORK = OUT
 if SCRATCH:
     WORK = f"{Path(SCRATCH).absolute()}/sen2flow_{zlib.crc32(str(PLACE.absolute()).encode()):08x}"
-
-
-def of(path):
-    """Return an intermediate file, given by its path below the product's folder `work`, as an input."""
-    return f"{WORK}/{{product}}/work/{path}"
+PLACES = Places(OUT, WORK, TABLE)
+# An intermediate file as an input, and a file that stays, by their paths below the product's folder.
+of, kept = PLACES.between, PLACES.kept
 
 
 def final(path):
-    """Return the same in the extent of the product."""
+    """Return an intermediate file in the extent of the product, as an input."""
     return of(f"roi/{path}" if ROI else path)
 
 
@@ -249,25 +214,12 @@ def if_any(wanted, file):
     return file if wanted else []
 
 
-def kept(path):
-    """Return a file that stays, given by its path below the product's folder."""
-    return f"{OUT}/{{product}}/{path}"
-
-
 def threads_of(stage, most):
     """Return the threads of a stage, at most `most`: all cores if it runs alone, else half of them."""
     try:
         return most if stage in CHOICE.alone else max(1, min(most, workflow.cores // 2))
     except WorkflowError:  # a cluster, with no number of cores of its own
         return most
-
-
-# What of each format is written last.
-FORMATS = {
-    "safe": f"{OUT}/{{product}}.SAFE/manifest.safe",
-    "cog": f"{OUT}/{{product}}/cog/item.json",
-    "zarr": f"{OUT}/{{product}}.zarr/.zmetadata",
-}
 
 
 # A part of fewer pixels of 10 m is small.
@@ -327,52 +279,37 @@ def l1c_of(wildcards, input):
     )
 
 
-# What says that all of a product is there, and what became of the products of a table: a file for each table, since
-# others may be processed into the same folder at the same time.
-DONE = f"{OUT}/{{product}}/logs/product.done"
-SUMMARY = f"{OUT}/{Path(TABLE).stem}_summary.csv"
-INDEX = f"{OUT}/{Path(TABLE).stem}_index.html"
-CATALOG = f"{OUT}/catalog.json"
-
-
 def final_files(wildcards):
     """What a user gets of all products, or the files that say that all of a product is there."""
     if APART or plans_products(config["plan"], len(L1C), workflow.dag_settings):
-        return [DONE.format(product=product) for product in L1C]
+        return [PLACES.done.format(product=product) for product in L1C]
     if "$" in SCRATCH:
         refuse(
             f"scratch: {SCRATCH} has a variable that is not set here; set it, or take `plan=products`"
         )
     uploaded = (
-        [UPLOADED.format(product=product) for product in L1C]
+        [PLACES.uploaded.format(product=product) for product in L1C]
         if config["upload"]["to"]
         else []
     )
     return uploaded + [path for product in L1C for path in product_files(product)]
 
 
-# What says that a product was uploaded.
-UPLOADED = f"{OUT}/{{product}}/logs/upload.json"
-
-
 def wanted(wildcards):
     """What is made by default. Summary and catalog are of all products here: not of a batch, nor of jobs elsewhere."""
     if APART or workflow.dag_settings.batch is not None:
         return final_files(wildcards)
-    catalog = if_any("cog" in config["formats"], [CATALOG])
+    catalog = if_any("cog" in config["formats"], [PLACES.catalog])
     return (
-        [*catalog, SUMMARY] if is_list(TABLE) else [*final_files(wildcards), *catalog]
+        [*catalog, PLACES.summary]
+        if is_list(TABLE)
+        else [*final_files(wildcards), *catalog]
     )
 
 
 def product_files(product):
     """Return what a user gets of a product."""
-    return [
-        f"{OUT}/{product}/report/quality.json",
-        f"{OUT}/{product}/{REPORT}",
-        *(f"{OUT}/{product}/quicklook/{name}.png" for name in CHOICE.quicklooks),
-        *(FORMATS[name].format(product=product) for name in config["formats"]),
-    ]
+    return PLACES.wanted(product, config["formats"], CHOICE.quicklooks)
 
 
 # Rules of a workflow that takes this one as a module.
@@ -387,9 +324,13 @@ def keep_list():
         keep_products(LIST, TABLE, FOUND)
 
 
+# As this process sees them.
+SEEN = Places(str(PLACE), WORK, TABLE)
+
+
 def files_of(product):
     """Where the files are that a user gets of a product."""
-    return [f"{PLACE}{path.removeprefix(OUT)}" for path in product_files(product)]
+    return SEEN.wanted(product, config["formats"], CHOICE.quicklooks)
 
 
 def brought(product):
@@ -408,34 +349,22 @@ def brought(product):
     return file
 
 
-def rows():
-    """What became of each product of the run."""
-    for product, l1c in L1C.items():
-        if APART:
-            files, formats = [brought(product)], {}
-        else:
-            files = files_of(product)
-            formats = dict(zip(config["formats"], files[-len(config["formats"]) :]))
-        yield product_row(product, l1c, PLACE / product, files, formats)
-    for product, l1c in UNTOUCHED.items():
-        yield Row(product, "skipped", reason="not in the region of interest", input=l1c)
-    for l1c, reason in SET_ASIDE.items():
-        yield Row(l1c, "set aside", reason=reason, input=l1c)
+def made(product):
+    """Return where the files are that a user gets of a product, and the last one of each format by its name."""
+    if APART:
+        return [brought(product)], {}
+    return files_of(product), SEEN.last_files(product, config["formats"])
 
 
-def summarise(path, page, log):
+RUN = Run(PLACE, L1C, UNTOUCHED, SET_ASIDE, config["formats"], made)
+TITLE = f"{Path(TABLE).stem}: {Path(config['output']).name}"
+
+
+def summarise(table, page, log):
     """Write the summary as a table and as a page, and what it says in short into a log."""
-    found = list(rows())
-    write_summaries(Path(path), Path(page), found)
+    found = RUN.rows()
+    RUN.write(found, Path(table), Path(page), TITLE)
     Path(log).write_text("\n".join(printed(found)) + "\n")
-
-
-def write_summaries(path, page, found):
-    """Write rows as a table and as a page."""
-    write_summary(path, found, config["formats"])
-    with atomic(page) as part:
-        name = Path(config["output"]).name
-        part.write_text(index_page(found, PLACE, f"{Path(TABLE).stem}: {name}"))
 
 
 def list_products():
@@ -458,10 +387,9 @@ def end_of_run():
     """Write and print the summary, also where products have failed, so that its rule has not run."""
     if PROGRESS:
         PROGRESS.close()
-    found = list(rows())
+    found = RUN.rows()
     if is_list(TABLE):
-        places = (PLACE / Path(path).name for path in (SUMMARY, INDEX))
-        write_summaries(*places, found)
+        RUN.write(found, Path(SEEN.summary), Path(SEEN.index), TITLE)
     print(*printed(found), sep="\n", flush=True)
     for sentence in failures(found):
         print(f"ERROR: {sentence}", file=sys.stderr)
@@ -471,7 +399,9 @@ def provenance(stage):
     """Return an input function: of the file that says what the results of a stage are made from."""
     inputs_of_users = {
         "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
-        "dem": [config["dem"]] if config["dem"] and not COPERNICUS else [],
+        "dem": (
+            [config["dem"]] if config["dem"] and not CHOICE.downloads_elevation else []
+        ),
         "layers": LAYER_PATHS,
         "given": GIVEN,
     }
@@ -517,7 +447,7 @@ LAYERS = external(*LAYER_PATHS)
 # All that comes from the user for any product.
 GIVEN = [
     ROI if isinstance(config["roi"], str) else "",
-    "" if COPERNICUS else config["dem"],
+    "" if CHOICE.downloads_elevation else config["dem"],
 ]
 GIVEN = [*filter(None, GIVEN)]
 GIVEN += LAYER_PATHS

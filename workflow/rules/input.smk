@@ -138,7 +138,11 @@ rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        dem=of("elevation_tiles") if COPERNICUS else external(config["dem"]),
+        dem=(
+            of("elevation_tiles")
+            if CHOICE.downloads_elevation
+            else external(config["dem"])
+        ),
     output:
         terrain_10m=if_any(10 in CHOICE.sizes, work("dem/terrain_10m.tif")),
         terrain_20m=work("dem/terrain_20m.tif"),
@@ -155,7 +159,7 @@ rule dem:
         mem_mb=memory(2300),
         workers=WORKERS,
     params:
-        **({} if COPERNICUS else {"dem": literal(config["dem"])}),
+        **({} if CHOICE.downloads_elevation else {"dem": literal(config["dem"])}),
         altitude=config["altitude"],
     shell:
         command("dem")

@@ -98,7 +98,7 @@ rule write_safe:
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
-        FORMATS["safe"],
+        PLACES.formats["safe"],
     log:
         kept("logs/write_safe.log"),
     benchmark:
@@ -163,7 +163,7 @@ rule publish_cog:
         angles=of("import/angles.tif"),
         quality=kept("report/quality.json"),
     output:
-        FORMATS["cog"],
+        PLACES.formats["cog"],
     log:
         kept("logs/publish_cog.log"),
     benchmark:
@@ -186,7 +186,7 @@ rule upload:
     input:
         finished=lambda wildcards: product_files(wildcards.product),
     output:
-        uploaded=UPLOADED,
+        uploaded=PLACES.uploaded,
     log:
         kept("logs/upload.log"),
     benchmark:
@@ -213,7 +213,7 @@ rule write_zarr:
         metadata=final("import/metadata.json"),
         quality=kept("report/quality.json"),
     output:
-        FORMATS["zarr"],
+        PLACES.formats["zarr"],
     log:
         kept("logs/write_zarr.log"),
     benchmark:
@@ -267,7 +267,7 @@ rule quicklook:
 
 rule report:
     input:
-        [FORMATS[name] for name in config["formats"]],
+        [PLACES.formats[name] for name in config["formats"]],
         expand(kept("quicklook/{name}.png"), name=CHOICE.quicklooks, allow_missing=True),
         l1c=l1c_input,
         metadata=final("import/metadata.json"),

@@ -10,7 +10,7 @@ rule product:
             ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
         ),
     output:
-        done=touch(DONE),
+        done=touch(PLACES.done),
     log:
         kept("logs/product.log"),
     conda:
@@ -52,7 +52,7 @@ rule catalog:
     input:
         final_files,
     output:
-        catalog=CATALOG,
+        catalog=PLACES.catalog,
         collection=f"{OUT}/collection.json",
     log:
         f"{OUT}/logs/catalog.log",
@@ -69,9 +69,9 @@ rule summary:
         final_files,
         table=external(TABLE) if is_list(TABLE) else [],
     output:
-        report(SUMMARY, category="summary", caption="../report/summary.rst"),
-        INDEX,
+        report(PLACES.summary, category="summary", caption="../report/summary.rst"),
+        PLACES.index,
     log:
-        f"{OUT}/logs/{Path(SUMMARY).stem}.log",
+        f"{OUT}/logs/{Path(PLACES.summary).stem}.log",
     run:
         summarise(output[0], output[1], log[0])
