@@ -44,8 +44,9 @@ def lagrange(nodes: np.ndarray, values: np.ndarray | np.floating | float) -> np.
     """Return the weights of nodes in the polynomial through all of them, shape `(nodes, *values.shape)`."""
     result = np.ones((nodes.size, *np.shape(values)))
     for i, node in enumerate(nodes):
-        for other in np.delete(nodes, i):
-            result[i] *= (values - other) / (node - other)
+        for j, other in enumerate(nodes):
+            if j != i:
+                result[i] *= (values - other) / (node - other)
     return result
 
 

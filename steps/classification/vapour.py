@@ -16,7 +16,7 @@ import numpy as np
 from steps.classification.cloud_shadow import MATCHED, block_mean
 from steps.classification.images import Bands, Image, Maps, Reader
 from steps.core.compiled import njit
-from steps.core.mesh import nearest_indices
+from steps.core.mesh import interpolate, nearest_indices
 from steps.core.rasters import BLOCK, Grid, grid_of, row_blocks, values
 from steps.sentinel2.kinds import WVP
 from steps.sentinel2.scene import Scene
@@ -266,7 +266,7 @@ def _spread(cells: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
     nearest = ndimage.distance_transform_edt(np.isnan(cells), return_distances=False, return_indices=True)
     smooth = ndimage.uniform_filter(cells[tuple(nearest)], 3, mode="nearest")
     places = [(np.arange(n) + 0.5) / size - 0.5 for n in shape]
-    return ndimage.map_coordinates(smooth, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
+    return interpolate(smooth, *places)
 
 
 @njit(cache=True, nogil=True)

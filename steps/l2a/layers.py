@@ -100,7 +100,7 @@ class Layers:
 
     def _at_pixels(self, field: np.ndarray, rows: slice) -> np.ndarray:
         """Interpolate a field from the nodes."""
-        from steps.core.mesh import interpolate  # compiled, and few layers need it
+        from steps.core.mesh import interpolate  # a module with compiled code, and few layers need it
 
         g, (x, y) = self._grid, self._nodes
         row = (y[0, 0] - g.top + (np.arange(rows.start, rows.stop) + 0.5) * g.resolution) / _STEP
@@ -155,7 +155,7 @@ class Layers:
 
     def _ground(self, rows: slice) -> np.ndarray:
         """Return the flags of the ground of the nearest pixels of 80 m."""
-        from steps.core.mesh import nearest  # compiled
+        from steps.core.mesh import nearest  # as above
 
         path = self.source(AEROSOL_GROUND)
         row, column = grid_of(path, AEROSOL_GROUND).positions(self._grid)
