@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pandas as pd
 
 from steps.atmosphere.models import lut_path, main_model
 from steps.benchmark.measure import measure
+from steps.benchmark.stamp import write_stamp
 from steps.benchmark.variants import SINGLE, VARIANTS
 from steps.core.cli import cli
 from steps.core.documents import read_document
@@ -74,7 +76,7 @@ def run(
     scene_means, aerosol_model
         Means of its whole tile, and its aerosol model.
     folder
-        Output: the table `study.csv`, its account `study.md` and the figures.
+        Output: the table `study.csv`, its account `study.md`, the figures, and their stamp.
     sizes
         Pixels of 10 m along a side of the images, multiples of 6; by default `SIZES`.
     workers
@@ -111,6 +113,7 @@ def run(
     table = pd.DataFrame(rows)
     table.to_csv(folder / "study.csv", index=False, float_format="%.4g")
     write_account(table, _start_up(), ahead_of_time(), folder)
+    write_stamp(folder / "stamp.json", f"snakemake --cores {threads} benchmark_study")
 
 
 def _runs(counts: list[int]) -> Iterator[tuple[str, str, int]]:
@@ -137,6 +140,7 @@ def _enlarged(folder: Path, sources: dict[str, Path], metadata: Path, size: int)
                     raster.write(band, mirrored(read(path, kind, band), grid.height))
         scene = Scene.read(metadata)
         replace(scene, grid=grid_of(folder / "toa_10m.tif", TOA)).write(folder / "metadata.json")
+        os.sync()  # Or else the system writes these files at the cost of the first run that is measured.
         yield {name: folder / f"{name}.tif" for name in sources} | {"metadata": folder / "metadata.json"}
     finally:
         shutil.rmtree(folder)
