@@ -67,6 +67,7 @@ def write(folder: Path) -> None:
         "figures.md": figures_of_tests(),
         "routes.md": routes(),
         "cores.md": cores(),
+        "study.md": study(),
         "operational.md": figures_of_tests("operational"),
         "performance.md": (ROOT / "workflow/report/performance.md").read_text(encoding="utf-8").partition("\n\n")[2],
         **{f"python/{room}.md": python(room, title) for room, title in ROOMS.items()},
@@ -295,6 +296,14 @@ def cores() -> str:
     tables = [_measured(f"cores/{name}.csv") for name in ("cores", "stages")]
     texts = [table(rows[0], (row.values() for row in rows)) for rows in tables]
     return "\n".join([*texts, stamp(DOCS / "measured/cores")])
+
+
+def study() -> str:
+    """Return what the parallelisation study says: its words and tables."""
+    if not (DOCS / "measured/study").exists():
+        return "*Not measured with this version: `snakemake --cores 2 benchmark_study`.*\n"
+    text = (DOCS / "measured/study/study.md").read_text(encoding="utf-8").partition("\n\n")[2]
+    return f"{text}\n{stamp(DOCS / 'measured/study')}"
 
 
 def figures_of_tests(only: str = "") -> str:

@@ -224,6 +224,16 @@ def test_inputs_broadcast_clip_and_pass_nan(table):
         assert value == getattr(a, name)[1, 0]
 
 
+@pytest.mark.parametrize("band", ["B01", "B09"])
+def test_without_gases_there_is_scattering_alone(table, band):
+    """What scatters is the same, but for the path, which is that under no water vapour."""
+    response = reference_response("S2A", band)
+    dry, clear = (band_atmosphere(table, response, **STANDARD | {"water_vapour": v}) for v in (0.0, None))
+    assert clear.gas_transmittance == clear.water_transmittance == 1
+    for name in ("path_reflectance", "transmittance_down", "transmittance_up", "direct_up", "spherical_albedo"):
+        assert getattr(clear, name) == pytest.approx(getattr(dry, name), rel=1e-12)
+
+
 def test_what_lies_outside_of_the_domain_is_counted():
     counts = outside_domain(
         sun_zenith=np.array([10, 81, 85]), aot550=0.2, ozone=[0.1, np.nan], relative_azimuth=999, elevation_km=8.8

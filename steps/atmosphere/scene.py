@@ -122,8 +122,8 @@ class SceneAtmosphere:
         columns, rows = angles.nodes_along(x, y)
         sun, view, azimuth = geometry(angles, band, *np.meshgrid(columns, rows))
         z, aot = self._z[:, None, None, None], self._aot[:, None, None]
-        mixture = evaluate(sun, view, azimuth, z, aot, 0.0)
-        molecules = evaluate(sun, view, azimuth, z[:, 0], 0.0, 0.0)
+        mixture = evaluate(sun, view, azimuth, z, aot, None)
+        molecules = evaluate(sun, view, azimuth, z[:, 0], 0.0, None)
         ratio = mixture.transmittance_up / mixture.direct_up - 1
         direct = np.log(mixture.transmittance_down * mixture.direct_up)
         fields = np.stack(np.broadcast_arrays(mixture.path_reflectance, direct, ratio, mixture.spherical_albedo))
