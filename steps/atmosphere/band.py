@@ -155,8 +155,9 @@ def _prepared(table: LookUpTable, response: SpectralResponse, has_gases: bool) -
     )
     cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
     absorbing = Gas(weights, gas.log_pressure, *cut)
-    # One cell that absorbs nothing: of water nothing, of the others the exponential of so little, of ozone nothing.
-    clear = Gas(np.ones(1), gas.log_pressure, *(np.full((*a.shape[:-1], 1), v) for a, v in zip(cut, (0.0, -1e3, 0.0))))
+    # One cell that absorbs nothing: of water none, of the others the exponential of so little, of ozone none.
+    nothing = zip(cut, (0.0, -1e3, 0.0), strict=True)
+    clear = Gas(np.ones(1), gas.log_pressure, *(np.full((*a.shape[:-1], 1), value) for a, value in nothing))
     return Band(Quadrature(node - node.min(), fraction, weight), scattering, absorbing if has_gases else clear)
 
 

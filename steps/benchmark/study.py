@@ -108,7 +108,9 @@ def run(
     for number, size in enumerate([min(sizes), *sizes]):
         with _enlarged(folder / "work", sources, metadata, size) as scene:
             scene |= {"angles": angles, "aerosol_model": aerosol_model, "scene_means": scene_means}
-            found = [_row(*run, size, scene) for run in _runs(counts)]
+            runs = list(_runs(counts))
+            _row(*runs[0], size, scene)  # The first at a size pays for memory that the system has yet to find.
+            found = [_row(*run, size, scene) for run in runs]
             rows += found if number else []  # the first time compiles
     table = pd.DataFrame(rows)
     table.to_csv(folder / "study.csv", index=False, float_format="%.4g")
