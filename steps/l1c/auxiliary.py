@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from steps.core.errors import StepError
 from steps.core.rasters import Grid
 from steps.l1c.grib import Message
 from steps.l1c.protocol import Product
-from steps.sentinel2.meteorology import CENTRE
+from steps.sentinel2.meteorology import CENTRE, FIELDS
 from steps.sentinel2.scene import Auxiliary
 
 logger = logging.getLogger(__name__)
@@ -27,35 +26,21 @@ _FORECAST = "AUX_CAMSFO"
 _DOBSON_UNIT = 2.1415e-5
 
 
-class _Field(NamedTuple):
-    """Short name of a field, the range of its values on Earth, and their unit."""
-
-    name: str
-    lowest: float
-    highest: float
-    unit: str
-
-
 #: Packing may take what is 0 a little below it.
 _PART = (-0.01, 10)
 _WHOLE = (5e-4, 10)
-#: (parameter table, parameter) of ECMWF to field. Water vapour: from the polar winter to the wettest tropics; pressure:
-#: records are 870 and 1085 hPa; ozone: 50 to 700 DU, records are 73 and about 600 DU.
-_FIELDS = {
-    (128, 137): _Field("tcwv", 0.02, 100, "kg/m2"),
-    (128, 151): _Field("msl", 85_000, 110_000, "Pa"),
-    (128, 206): _Field("tco3", 50 * _DOBSON_UNIT, 700 * _DOBSON_UNIT, "kg/m2"),
-    (210, 207): _Field("aod550", *_WHOLE, ""),
-    (210, 208): _Field("ssaod550", *_PART, ""),
-    (210, 209): _Field("duaod550", *_PART, ""),
-    (210, 210): _Field("omaod550", *_PART, ""),
-    (210, 211): _Field("bcaod550", *_PART, ""),
-    (210, 212): _Field("suaod550", *_PART, ""),
-    (210, 213): _Field("aod469", *_WHOLE, ""),
-    (210, 214): _Field("aod670", *_WHOLE, ""),
-    (210, 215): _Field("aod865", *_WHOLE, ""),
-    (210, 216): _Field("aod1240", *_WHOLE, ""),
+#: Lowest and highest value on Earth of the fields that are used, in their units. Water vapour: from the polar winter to
+#: the wettest tropics; pressure: records are 870 and 1085 hPa; ozone: 50 to 700 DU, records are 73 and about 600 DU.
+_LIMITS = {
+    "tcwv": (0.02, 100),
+    "msl": (85_000, 110_000),
+    "tco3": (50 * _DOBSON_UNIT, 700 * _DOBSON_UNIT),
+    **dict.fromkeys(("aod550", "aod469", "aod670", "aod865", "aod1240"), _WHOLE),
+    **dict.fromkeys(("ssaod550", "duaod550", "omaod550", "bcaod550", "suaod550"), _PART),
 }
+#: The fields by name, and their names by what they are in the tables of ECMWF.
+_FIELDS = {name: field for group in FIELDS.values() for name, field in group.items()}
+_NAMES = {(field.table, field.parameter): name for name, field in _FIELDS.items()}
 
 
 def read_auxiliary(
@@ -134,22 +119,18 @@ def _fields(
         return
     shape = next((m.values.shape for m in found), None)
     for message in found:
-        field = _FIELDS.get((message.table, message.parameter)) if message.centre == CENTRE else None
-        if field is None:
+        short = _NAMES.get((message.table, message.parameter), "") if message.centre == CENTRE else ""
+        if short not in _LIMITS:
             continue
-        if message.values.shape != shape or not _within(message.values, field):
-            ends = f"{message.values.min():g} to {message.values.max():g} {field.unit}".strip()
+        values, (lowest, highest) = message.values, _LIMITS[short]
+        if values.shape != shape or not ((values >= lowest) & (values <= highest)).all():
+            ends = f"{values.min():g} to {values.max():g} {_FIELDS[short].unit}".removesuffix(" 1")
             defaults.append(
-                f"Auxiliary data: {field.name} of {file.name} is not used: {ends} is not within "
-                f"{field.lowest:g} to {field.highest:g}."
+                f"Auxiliary data: {short} of {file.name} is not used: {ends} is not within {lowest:g} to {highest:g}."
             )
             continue
         # Numbers of four bytes, as EOPF's Zarr has them: both forms of a product shall give the same results.
-        yield field.name, replace(message, values=message.values.astype("f4").astype("f8"))
-
-
-def _within(values: np.ndarray, field: _Field) -> bool:
-    return bool(((values >= field.lowest) & (values <= field.highest)).all())
+        yield short, replace(message, values=values.astype("f4").astype("f8"))
 
 
 def _corners(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
