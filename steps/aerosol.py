@@ -31,9 +31,10 @@ from steps.atmosphere.models import USUAL, mixture_name
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
 from steps.classification.classes import any_of_nine, clear_ground, is_one_of
+from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import write_document
-from steps.core.mesh import cell_moments, nearest
+from steps.core.mesh import nearest
 from steps.core.parallel import Backend, RunAll, workers
 from steps.core.rasters import grid_of, read, write
 from steps.sentinel2.angles import AngleGrid

@@ -31,10 +31,11 @@ from steps.atmosphere.uncertainty import (
 )
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty, through_terrain
 from steps.classification.classes import clear_ground
+from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import read_document
 from steps.core.errors import StepError
-from steps.core.mesh import cell_moments, interpolate, nearest
+from steps.core.mesh import interpolate, nearest
 from steps.core.rasters import Grid, create, grid_of, read, row_blocks, tags_of, values
 from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid

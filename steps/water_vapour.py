@@ -14,9 +14,10 @@ from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
 from steps.classification.classes import clear_ground, is_one_of
+from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import write_document
-from steps.core.mesh import cell_moments, interpolate
+from steps.core.mesh import interpolate
 from steps.core.parallel import Backend, workers
 from steps.core.rasters import bands_of, grid_of, read
 from steps.sentinel2.angles import AngleGrid

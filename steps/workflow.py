@@ -61,10 +61,7 @@ def has_braces(path: str | Path) -> bool:
 def check_braces(name: str, folder: str | Path) -> None:
     """Raise `StepError`, which begins with a name, if Snakemake would find wildcards in the path of a folder."""
     if has_braces(folder):
-        raise StepError(
-            f"{name}: {folder} has braces, in which Snakemake looks for wildcards; choose another folder, "
-            "and write a variable as $NAME"
-        )
+        raise StepError(f"{name}: {folder} has braces, in which Snakemake looks for wildcards; choose another folder")
 
 
 def linked(folder: str, cache: Path) -> str:
@@ -80,7 +77,7 @@ def linked(folder: str, cache: Path) -> str:
     Raises
     ------
     StepError
-        If the cache cannot be written.
+        If the cache cannot be written, or holds another link of that name.
     """
     place = Path(folder).absolute()
     link = cache.absolute() / "folders" / f"{zlib.crc32(str(place).encode()):08x}"
@@ -90,6 +87,8 @@ def linked(folder: str, cache: Path) -> str:
             one.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             link.symlink_to(place)
+    if not link.samefile(place):
+        raise StepError(f"{link}: leads to another folder than {place}; remove it")
     return str(link)
 
 

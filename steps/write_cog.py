@@ -38,8 +38,7 @@ _OPTIONS = {
 # as rasterio takes it.
 _CACHE = 128 * 2**20
 # GDAL keeps the overviews in a file of its own until all are there, and would spend a fifth of the time on compressing
-# that well. Without any, it averages a
-# row in 512 wrongly (GDAL 3.10).
+# that well. Without any, it averages a row in 512 wrongly (GDAL 3.10).
 _OVERVIEWS = "PACKBITS"
 #: Averages of codes, flags and azimuths mean nothing: overviews show the most frequent class, or one of the pixels.
 _RESAMPLING = {CLASSIFICATION.name: "MODE", DARK_VEGETATION.name: "MODE", QA.name: "MODE", ANGLE.name: "NEAREST"}

@@ -14,9 +14,9 @@ from steps.atmosphere.ground_samples import sample_means
 from steps.atmosphere.inversion_kernel import COEFFICIENTS, Block, Environment, Nodes, density_factor, invert
 from steps.benchmark import ahead, cores, routes, stages, study, variants
 from steps.benchmark.measure import Cost, measure
+from steps.core.cells import cell_moments
 from steps.core.code import ROOT
 from steps.core.errors import StepError
-from steps.core.mesh import cell_moments
 from steps.core.rasters import write
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import TOA

@@ -14,7 +14,8 @@ from steps.atmosphere.inversion_kernel import (
     invert,
     upsample_row,
 )
-from steps.core.mesh import cell_moments, interpolate
+from steps.core.cells import cell_moments
+from steps.core.mesh import interpolate
 
 SHAPE, CELL = (75, 131), 32  # four rows share coefficients
 

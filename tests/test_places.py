@@ -93,7 +93,7 @@ def test_a_folder_with_braces_is_linked(tmp_path, monkeypatch):
     assert not has_braces(link)
     (folder / "file").touch()
     assert linked(str(folder), tmp_path / "cache") == link
-    assert (tmp_path / link / "file").exists()
+    assert Path(link, "file").exists()
     monkeypatch.chdir(folder)
     assert has_braces("results")
 

@@ -123,14 +123,16 @@ def band_atmosphere(
     clipped = [np.clip(np.asarray(v, "f8"), *DOMAIN.get(k, (-np.inf, np.inf))) for k, v in inputs.items()]
     shape = np.broadcast_shapes(*(v.shape for v in clipped))
     points = np.array([np.broadcast_to(v, shape).ravel() for v in clipped])
-    band = _prepared(table, response, water_vapour is not None)
+    absorbing, clear = _prepared(table, response)
+    band = clear if water_vapour is None else absorbing
     result = np.empty((points.shape[1], 10))
     evaluate(points, pressure(points[3]), band, result)
     return BandAtmosphere(*(column.reshape(shape) for column in np.ascontiguousarray(result.T)))
 
 
-@functools.lru_cache(maxsize=256)
-def _prepared(table: LookUpTable, response: SpectralResponse, has_gases: bool) -> Band:
+@functools.lru_cache(maxsize=128)
+def _prepared(table: LookUpTable, response: SpectralResponse) -> tuple[Band, Band]:
+    """Return what the kernel takes for a band, with gases and without."""
     gas = gases()
     weights = cell_weights(response, gas.wavelength, gas.step) * gas.solar_irradiance
     lit = np.flatnonzero(weights)
@@ -154,11 +156,11 @@ def _prepared(table: LookUpTable, response: SpectralResponse, has_gases: bool) -
         modes=multiple.shape[-1],
     )
     cut = [np.ascontiguousarray(a[..., lit]) for a in (gas.water_vapour, gas.other, gas.ozone)]
-    absorbing = Gas(weights, gas.log_pressure, *cut)
+    absorbing = Band(Quadrature(node - node.min(), fraction, weight), scattering, Gas(weights, gas.log_pressure, *cut))
     # One cell that absorbs nothing: of water none, of the others the exponential of so little, of ozone none.
     nothing = zip(cut, (0.0, -1e3, 0.0), strict=True)
     clear = Gas(np.ones(1), gas.log_pressure, *(np.full((*a.shape[:-1], 1), value) for a, value in nothing))
-    return Band(Quadrature(node - node.min(), fraction, weight), scattering, absorbing if has_gases else clear)
+    return absorbing, absorbing._replace(gas=clear)
 
 
 def _gauss_points(wavelength: np.ndarray, weights: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steps.atmosphere.inversion_kernel import DENSITY_HEIGHT, DENSITY_ONE, POWERS, density_factor
-from steps.core.mesh import cell_moments
+from steps.core.cells import cell_moments
 from steps.core.rasters import Grid
 from steps.sentinel2.kinds import TERRAIN
 

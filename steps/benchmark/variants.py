@@ -23,12 +23,12 @@ from steps.atmosphere.dark_vegetation import dark_vegetation
 from steps.atmosphere.ground_samples import COS_INCIDENCE, sample_means
 from steps.atmosphere.inversion import contrast, uniform_surface
 from steps.atmosphere.inversion_kernel import POWERS, Block, invert, rows_together
-from steps.core import mesh
+from steps.core.cells import cell_moments
 from steps.core.cli import cli
 
 # After our kernels, which say where compiled code is kept.
 from steps.core.compiled import helper, njit, prange, set_num_threads
-from steps.core.mesh import cell_moments, interpolate
+from steps.core.mesh import interpolate
 from steps.sentinel2.kinds import REFLECTANCE_ONE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import VEGETATION
 
@@ -101,7 +101,7 @@ def numpy_sample_means(values, kinds, number, size):
 
 
 def numpy_cell_moments(values, size, nodata):
-    """Do what `steps.core.mesh.cell_moments` does, with arguments as there."""
+    """Do what `steps.core.cells.cell_moments` does, with arguments as there."""
     pixels = _cells(values, size, nodata).astype("i8")
     valid = pixels != nodata
     count = valid.sum(axis=2)
@@ -162,7 +162,7 @@ def prange_sample_means(values, kinds, number, size):
 
 @njit(cache=True, nogil=True, parallel=True)
 def prange_cell_moments(values, size, nodata):
-    """Do what `steps.core.mesh.cell_moments` does, block by block."""
+    """Do what `steps.core.cells.cell_moments` does, block by block."""
     rows, columns = -(-values.shape[0] // size), -(-values.shape[1] // size)
     result = np.empty((5, rows, columns))
     for i in prange(rows):
@@ -199,7 +199,7 @@ def main() -> None:
     """Run a step in a variant."""
     variant, count, step, *arguments = sys.argv[1:]
     module = importlib.import_module(f"steps.{step}")
-    users = [module, importlib.import_module("steps.atmosphere.scene"), mesh]
+    users = [module, importlib.import_module("steps.atmosphere.scene")]
     replaced = {"numpy": _NUMPY, "prange": _PRANGE}.get(variant, {})
     backend, workers = (variant, count) if variant in ("processes", "dask", "dask-adaptive") else ("threads", count)
     with contextlib.ExitStack() as stack:

@@ -20,8 +20,9 @@ from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.relief import filled
 from steps.atmosphere.scene import Coefficients, SceneAtmosphere, evaluator, geometry
 from steps.classification.classes import clear_ground
+from steps.core.cells import cell_moments
 from steps.core.compiled import njit
-from steps.core.mesh import cell_moments, interpolate
+from steps.core.mesh import interpolate
 from steps.core.rasters import Grid, grid_of, read
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TOA

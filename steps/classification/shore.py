@@ -18,14 +18,14 @@ def _beside_water(scl):
     """Return which pixels are water or have a neighbour, also at a corner, that is (bool, shape of `scl`)."""
     rows, columns = scl.shape
     result = np.zeros(scl.shape, np.bool_)
-    above = np.zeros(columns + 2, np.bool_)  # water in a column of this row and those beside it
+    near = np.zeros(columns + 2, np.bool_)  # water in a column of this row and those beside it
     for i in range(rows):
-        above[:] = False
+        near[:] = False
         for y in range(max(i - 1, 0), min(i + 2, rows)):
             for j in range(columns):
-                above[j + 1] |= scl[y, j] == WATER
+                near[j + 1] |= scl[y, j] == WATER
         for j in range(columns):
-            result[i, j] = above[j] or above[j + 1] or above[j + 2]
+            result[i, j] = near[j] or near[j + 1] or near[j + 2]
     return result
 
 

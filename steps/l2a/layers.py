@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.core.mesh import interpolate, nearest
 from steps.core.rasters import Grid, Kind, grid_of, read, values
 from steps.l2a.assets import (
     ANGLE,
@@ -100,8 +101,6 @@ class Layers:
 
     def _at_pixels(self, field: np.ndarray, rows: slice) -> np.ndarray:
         """Interpolate a field from the nodes."""
-        from steps.core.mesh import interpolate  # a module with compiled code, and few layers need it
-
         g, (x, y) = self._grid, self._nodes
         row = (y[0, 0] - g.top + (np.arange(rows.start, rows.stop) + 0.5) * g.resolution) / _STEP
         column = (g.left - x[0, 0] + (np.arange(g.width) + 0.5) * g.resolution) / _STEP
@@ -155,8 +154,6 @@ class Layers:
 
     def _ground(self, rows: slice) -> np.ndarray:
         """Return the flags of the ground of the nearest pixels of 80 m."""
-        from steps.core.mesh import nearest  # as above
-
         path = self.source(AEROSOL_GROUND)
         row, column = grid_of(path, AEROSOL_GROUND).positions(self._grid)
         return nearest(read(path, AEROSOL_GROUND, AEROSOL_GROUND.name), row[rows], column)

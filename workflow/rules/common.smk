@@ -109,9 +109,10 @@ OUT = config["output"].rstrip("/")
 try:
     check_braces("workflow", here)
     check_braces("cache", cache_folder())
-    check_braces("scratch", SCRATCH or "/")
-    if has_braces(OUT):
-        OUT = linked(workflow.modifier.modify_path(OUT), cache_folder())
+    if SCRATCH:
+        check_braces("scratch", SCRATCH)
+    if has_braces(place := workflow.modifier.modify_path(OUT)):
+        OUT = linked(place, cache_folder())
 except StepError as error:
     refuse(error)
 # Where jobs share no file system with this process (Kubernetes, AWS Batch) Snakemake has a storage that both reach. Each
@@ -131,6 +132,8 @@ except StepError as error:
     refuse(error)
 CONDA = "../../envs/sen2flow.yaml"
 CCI_LAYERS = ("water_bodies", "land_cover", "snow_condition")
+# The user's own elevation model.
+DEM = None if CHOICE.downloads_elevation else config["dem"]
 ROI = json.dumps(config["roi"]) if isinstance(config["roi"], list) else config["roi"]
 
 
@@ -399,9 +402,7 @@ def provenance(stage):
     """Return an input function: of the file that says what the results of a stage are made from."""
     inputs_of_users = {
         "region": [ROI] if ROI and not isinstance(config["roi"], list) else [],
-        "dem": (
-            [config["dem"]] if config["dem"] and not CHOICE.downloads_elevation else []
-        ),
+        "dem": [DEM] if DEM else [],
         "layers": LAYER_PATHS,
         "given": GIVEN,
     }
@@ -445,11 +446,7 @@ LAYER_PATHS = [
 ]
 LAYERS = external(*LAYER_PATHS)
 # All that comes from the user for any product.
-GIVEN = [
-    ROI if isinstance(config["roi"], str) else "",
-    "" if CHOICE.downloads_elevation else config["dem"],
-]
-GIVEN = [*filter(None, GIVEN)]
+GIVEN = [*filter(None, (ROI if isinstance(config["roi"], str) else "", DEM))]
 GIVEN += LAYER_PATHS
 # What the run of a product by itself is told, and the stages that its results depend on.
 SETTINGS = json.dumps(

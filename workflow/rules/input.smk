@@ -138,11 +138,7 @@ rule dem:
     input:
         metadata=of("import/metadata.json"),
         angles=of("import/angles.tif"),
-        dem=(
-            of("elevation_tiles")
-            if CHOICE.downloads_elevation
-            else external(config["dem"])
-        ),
+        dem=of("elevation_tiles") if CHOICE.downloads_elevation else external(DEM),
     output:
         terrain_10m=if_any(10 in CHOICE.sizes, work("dem/terrain_10m.tif")),
         terrain_20m=work("dem/terrain_20m.tif"),
@@ -159,7 +155,7 @@ rule dem:
         mem_mb=memory(2300),
         workers=WORKERS,
     params:
-        **({} if CHOICE.downloads_elevation else {"dem": literal(config["dem"])}),
+        **({} if CHOICE.downloads_elevation else {"dem": literal(DEM)}),
         altitude=config["altitude"],
     shell:
         command("dem")
