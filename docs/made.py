@@ -68,6 +68,8 @@ def write(folder: Path) -> None:
         "routes.md": routes(),
         "cores.md": cores(),
         "study.md": study(),
+        "faults.md": faults(),
+        "shadows.md": shadows(),
         "operational.md": figures_of_tests("operational"),
         "performance.md": (ROOT / "workflow/report/performance.md").read_text(encoding="utf-8").partition("\n\n")[2],
         **{f"python/{room}.md": python(room, title) for room, title in ROOMS.items()},
@@ -319,6 +321,29 @@ def figures_of_tests(only: str = "") -> str:
             last = row["what"]
     head = ("what", "quantity", "lowest", "highest", "cases", "test")
     return table(head, rows) + "\n" + stamp(DOCS / "measured/tests")
+
+
+def faults() -> str:
+    """Return the table of faults that tests try."""
+    if not (DOCS / "measured/tests/faults.csv").exists():
+        return "*Not measured with this version: `python docs/measure.py`.*\n"
+    rows = (
+        (row["what"], f"`pytest {row['tests']}`", row["cases"], row["passed"]) for row in _measured("tests/faults.csv")
+    )
+    return table(("what", "test", "cases", "passed"), rows) + "\n" + stamp(DOCS / "measured/tests")
+
+
+def shadows() -> str:
+    """Return the table of cloud shadows that are found, and the means of its two modes."""
+    if not (DOCS / "measured/shadows").exists():
+        return "*Not measured with this version: `python tests/compare_classification.py FOLDER`.*\n"
+    rows = _measured("shadows/shadows.csv")
+    quantities = list(rows[0])[2:]
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        of_mode = [row for row in rows if row["mode"] == mode]
+        means = {key: f"{sum(float(row[key]) for row in of_mode) / len(of_mode):.1f}" for key in quantities}
+        rows.append({"scene": f"mean of {len(of_mode)}", "mode": mode} | means)
+    return table(rows[0], (row.values() for row in rows)) + "\n" + stamp(DOCS / "measured/shadows")
 
 
 _TITLES = {

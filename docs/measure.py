@@ -1,12 +1,14 @@
-"""Measure the figures of docs/proof/accuracy.md that tests print: `python docs/measure.py`, into `docs/measured/tests`.
+"""Measure the tables of docs/proof that tests make: `python docs/measure.py`, a quarter of an hour.
 
-Each of these tests records what it compares (`record_property`); the lowest and the highest of all its cases are kept.
+Into `docs/measured/tests` goes what tests record that they compare (`record_property`), of all cases of each the lowest
+and the highest, and how many cases of faults are tried and passed.
 """
 
 import csv
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lxml import etree
@@ -52,6 +54,9 @@ TESTS = {
     "test_scene_classification.py::test_operational_classes_of_slovenia": (
         "classes of ESA's operational processor, Slovenia on three winter days: equal"
     ),
+    "test_scene_classification_improved.py::test_real_shadows": (
+        "cloud shadows in a real scene of Landsat 8 under a sheet of high clouds"
+    ),
     "test_vapour_classes.py::test_clear_ground_is_no_cirrus_and_snow_is_snow": (
         "clear ground and snow under 0.2 to 4 g/cm2 of vapour on the slant way, both modes"
     ),
@@ -61,26 +66,75 @@ TESTS = {
 }
 
 
-def main() -> None:
-    """Run the tests and write the table."""
+#: Faults that are tried, and the files of the tests that do.
+FAULTS = {
+    "files that do not fit their checksum, truncated images, members twice in a zip, bombs": (
+        "test_l1c",
+        "test_import",
+    ),
+    "implausible metadata: angles, ozone, offsets, names that do not agree": ("test_validation",),
+    "elevation with gaps, other units, other rasters in its folder, wrong systems of coordinates": ("test_dem_kinds",),
+    "killed runs, damaged files between the stages, look-up tables and kernels, two runs at once, changed inputs": (
+        "test_survival",
+    ),
+    "settings that are mistyped or no numbers, paths with quotes, braces and control characters": (
+        "test_settings",
+        "test_workflow",
+    ),
+    "one bad product in a table": ("test_run_summary",),
+    "a cluster whose jobs fail": ("test_cluster",),
+    "servers that break off, send something else or nothing": ("test_remote",),
+    "each interpreter that is found, with the constraints and with the newest versions": ("test_install",),
+}
+
+
+def run_tests(names: Iterable[str]) -> list:
+    """Run tests and return their cases as JUnit's XML has them."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in TESTS), f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in names), f"--junitxml={report}"]
         subprocess.run(command, cwd=ROOT, check=True)
-        cases = etree.parse(report).findall(".//testcase")
+        return etree.parse(report).findall(".//testcase")
+
+
+def file_of(case) -> str:
+    """Return the name of the file of a test, without its ending."""
+    return case.get("classname").rpartition(".")[2]
+
+
+def write_table(name: str, head: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a table into the folder."""
+    with (FOLDER / name).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+
+
+def figures() -> Iterator[tuple]:
+    """Yield the rows of what is compared."""
     values: dict[tuple[str, str], list[float]] = {}
-    for case in cases:
-        name = f"{case.get('classname').rpartition('.')[2]}.py::{case.get('name').partition('[')[0]}"
+    for case in run_tests(TESTS):
+        name = f"{file_of(case)}.py::{case.get('name').partition('[')[0]}"
         for found in case.iter("property"):
             values.setdefault((name, found.get("name")), []).append(float(found.get("value")))
+    for name, what in TESTS.items():
+        for (test, quantity), found in values.items():
+            if test == name:
+                yield name, what, quantity, f"{min(found):.3g}", f"{max(found):.3g}", len(found)
+
+
+def faults() -> Iterator[tuple]:
+    """Yield the rows of what is tried."""
+    cases = run_tests(f"{name}.py" for names in FAULTS.values() for name in names)
+    for what, names in FAULTS.items():
+        of_kind = [case for case in cases if file_of(case) in names]
+        passed = sum(len(case.findall("skipped")) == 0 for case in of_kind)
+        yield what, " ".join(f"tests/{name}.py" for name in names), len(of_kind), passed
+
+
+def main() -> None:
+    """Run the tests and write the tables."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "figures.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("test", "what", "quantity", "lowest", "highest", "cases"))
-        for name, what in TESTS.items():
-            for (test, quantity), found in values.items():
-                if test == name:
-                    writer.writerow((name, what, quantity, f"{min(found):.3g}", f"{max(found):.3g}", len(found)))
+    write_table("figures.csv", ("test", "what", "quantity", "lowest", "highest", "cases"), figures())
+    write_table("faults.csv", ("what", "tests", "cases", "passed"), faults())
     write_stamp(FOLDER / "stamp.json", "python docs/measure.py")
 
 

@@ -2,13 +2,15 @@
 
 Not a test: prints a table of figures for the two modes, for improved mode without each of its improvements that makes
 a difference to the scene, with a cloud buffer, and with the s2cloudless model where that is installed, and puts a
-picture of each scene into FOLDER. The scenes: the whole of the demo's (real and free of cloud, so that all cloud and
-cloud shadow is false); the same under simulated clouds of known height, random ones and those that the products of
-T31TCJ and T48LWP in ../shared outline; the same among simulated mountains; a real one of Landsat 8 with clouds and
-shadows; what the images of those products hold; and patches of 1 km in Slovenia from ../shared, three with the
-operational classification of their time and three from a summer.
+picture of each scene into FOLDER, and `shadows.csv`, the shares of clouds and shadows found. The scenes: the whole of
+the demo's (real and free of cloud, so that all cloud and cloud shadow is false); the same under simulated clouds of
+known height, random ones and those that the products of T31TCJ and T48LWP in ../shared outline; the same among
+simulated mountains; a real one of Landsat 8 with clouds and shadows; what the images of those products hold; and
+patches of 1 km in Slovenia from ../shared, three with the operational classification of their time and three from a
+summer.
 """
 
+import csv
 import importlib.util
 import sys
 from pathlib import Path
@@ -38,6 +40,7 @@ from simulated_clouds import (
     with_clouds,
 )
 
+from steps.benchmark.stamp import write_stamp
 from steps.classification.cloud_shadow import displacement, shadow_limits
 from steps.classification.images import hillshade
 from steps.classification.improved import IMPROVEMENTS
@@ -116,20 +119,26 @@ def share(condition, valid):
 
 
 def compare_clouds(title, toa, opacity, height, sun, path, depth=1.0, **maps):
-    """Print how much of simulated clouds and shadows is found, and what else is called so; draw the classes."""
+    """Print how much of simulated clouds and shadows is found, and what else is called so; draw the classes.
+
+    Returns, for the first two modes, the rows of `shadows.csv`.
+    """
     image, cloud, shadow, clear = with_clouds(toa, opacity, height, sun, tuple(VIEW.values()), depth)
     if depth < 1:
         cloud, clear = opacity > 0.5, ~ndimage.binary_dilation(opacity > 0, iterations=int(height / 800))
     # Water shows no shadow.
     shadow &= toa["B8A"] > 0.15
     sys.stdout.write(f"\n{title}\n{'%':24}   cloud found  false  shadow found  false\n")
-    classes = {}
+    classes, rows = {}, []
     for name, scl, _ in classified(image, sun, VIEW, **maps):
         found = np.isin(scl, CLOUDS)
         row = share(found, cloud), share(found, clear), share(scl == SHADOW, shadow), share(scl == SHADOW, clear)
         sys.stdout.write("{:24}{:14.1f}{:7.2f}{:14.1f}{:7.2f}\n".format(name, *row))
         classes[name] = scl
+        if name in ("classic", "improved"):
+            rows.append((title, name, *(f"{value:.1f}" for value in row)))
     picture(path, image, {name: classes[name] for name in ("classic", "improved")})
+    return rows
 
 
 def figures(scl, cloud, where, expected):
@@ -263,15 +272,19 @@ def main(folder):
     compare("T18SVG 2016-01-12, free of cloud", toa, sun, folder / "T18SVG.png", VIEW)
     no_b08 = {band: image for band, image in toa.items() if band != "B08"}
     compare("T18SVG without B08, so without parallax", no_b08, sun, folder / "T18SVG_no_B08.png", VIEW)
-    shape, known = toa["B02"].shape, (SHARED / "data").exists()
+    shape, known, rows = toa["B02"].shape, (SHARED / "data").exists(), []
     for number, (cover, size, height, light) in enumerate(RANDOM):
         title = f"T18SVG under random clouds at {height} m, size {size} px, cover {100 * cover:.0f} %, sun {light}"
         opacity = random_clouds(shape, cover, size, number)
-        compare_clouds(title, toa, opacity, height, light, folder / f"T18SVG_random_{height}m.png")
+        rows += compare_clouds(title, toa, opacity, height, light, folder / f"T18SVG_random_{height}m.png")
     for product, row, column, height, light in OUTLINED if known else ():
         title = f"T18SVG under the clouds of {product}, row {row}, column {column}, put at {height} m, sun {light}"
         opacity = real_clouds(shape, product, row, column)
-        compare_clouds(title, toa, opacity, height, light, folder / f"T18SVG_{product[:6]}_{height}m.png")
+        rows += compare_clouds(title, toa, opacity, height, light, folder / f"T18SVG_{product[:6]}_{height}m.png")
+    with (folder / "shadows.csv").open("w", newline="", encoding="utf-8") as file:
+        head = ("scene", "mode", "cloud found, %", "false cloud, %", "shadow found, %", "false shadow, %")
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+    write_stamp(folder / "stamp.json", "python tests/compare_classification.py FOLDER")
     compare_mountains(toa, sun, folder)
     compare_real_shadows(folder)
     for product, offset, size, light in THUMBNAILS if known else ():

