@@ -16,10 +16,12 @@ from synthetic import table
 from steps.atmosphere.aerosol_fit import Thickness, log_evidence
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
+from steps.atmosphere.responses import cell_weights
 from steps.atmosphere.surface_prior import BANDS, log_density, surface_prior
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.responses import reference_response
+from steps.simulation.spectra import WAVELENGTH, soils
 from steps.water_vapour import CONTINUUM, CONTINUUM_CONSTANT, inland
 
 DARK, _, VEGETATION, SOIL, WATER, UNCLASSIFIED, _, HIGH, CIRRUS, SNOW = range(2, 12)
@@ -175,14 +177,19 @@ def test_no_opaque_cloud_is_as_red_as_earth(monkeypatch, aot):
 NODES = np.linspace(0.01, 1.2, 120)
 
 
+@functools.cache
+def air_at_nodes(model, band):
+    return band_atmosphere(
+        table(model), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
+        elevation_km=0, aot550=NODES, water_vapour=1.5, ozone=0.3,
+    )  # fmt: skip
+
+
 def likelihood(toa, model="continental"):
     """Logarithm of how likely each of `NODES` makes what was seen of wide ground, nothing else known."""
     surfaces, gain = [], 0.0
     for band in BANDS:
-        air = band_atmosphere(
-            table(model), reference_response("S2A", band), sun_zenith=35, view_zenith=5, relative_azimuth=100,
-            elevation_km=0, aot550=NODES, water_vapour=1.5, ozone=0.3,
-        )  # fmt: skip
+        air = air_at_nodes(model, band)
         surfaces.append(surface_reflectance(np.array(toa[STACK_BANDS.index(band)]), air))
         gain -= np.log(air.gas_transmittance * air.water_transmittance * air.transmittance_down * air.transmittance_up)
     result = np.empty(NODES.size)
@@ -230,6 +237,20 @@ def test_aerosol_over_measured_ground(true, monkeypatch):
     for name in ("crop", "dry grass", "litter", "dark soil", "soil", "bright red soil", "asphalt", "road"):
         mean, uncertainty = found[name]
         assert abs(mean - true) < 2.5 * uncertainty, name
+    atmosphere.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("true", [0.1, 0.3])
+def test_aerosol_over_many_soils(true, monkeypatch):
+    """Soils that differ as the measured ones do that the prior is not fitted to: taken together they tell the truth."""
+    monkeypatch.setitem(AIR, "high sun", (35, true, 1.5))
+    atmosphere.cache_clear()
+    bands = [band for band in STACK_BANDS if band != "B10"]
+    weights = np.array([cell_weights(reference_response("S2A", band), WAVELENGTH, 5.0) for band in bands])
+    many = soils(200, np.random.default_rng(0)) @ (weights / weights.sum(axis=1, keepdims=True)).T
+    likely = np.mean([likelihood(seen(soil, "high sun")) for soil in many], axis=0)
+    assert NODES[likely.argmax()] == pytest.approx(true, abs=0.05 + 0.1 * true)
     atmosphere.cache_clear()
 
 

@@ -2,13 +2,16 @@
 
 `python -m steps.atmosphere.extract_surface_prior --folder steps/atmosphere/data`
 
-For developers only; no run of the pipeline needs this. It draws spectra of canopies (PROSAIL: Jacquemoud et al. 2009,
-Remote Sensing of Environment 113, S56), soils, dry plants, built-up ground and water, mixes them as pixels do, and fits
-a mixture of normal distributions to them. It needs `pip install prosail`.
+For developers only; no run of the pipeline needs this. It draws spectra of soils, dry plants and built-up ground
+(measured ones of the package `earthlib`), of canopies over them (PROSAIL: Jacquemoud et al. 2009, Remote Sensing of
+Environment 113, S56) and of water, mixes them as pixels do, and fits a mixture of normal distributions to them. It
+needs `pip install prosail earthlib`.
 """
 
+import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,7 +28,7 @@ COMPONENTS = 30
 WAVELENGTH = np.arange(400, 2501.0)
 #: Kinds of pure ground, and how often a pixel of land is mostly of one and partly of another.
 KINDS = ("canopy", "soil", "dry", "built", "water")
-MAIN_SHARES = (0.40, 0.25, 0.20, 0.08, 0.07)
+MAIN_SHARES = (0.38, 0.23, 0.19, 0.13, 0.07)
 OTHER_SHARES = (0.58, 0.19, 0.12, 0.08, 0.03)
 #: Share of water among all pixels, and of land that is mixed.
 OF_WATER = 0.15
@@ -38,9 +41,50 @@ PLANKTON = (1, 0.72, 0.22, 0.42, 0.05, 0, 0, 0)
 #: Steps of the fit, and what is added to the variances of a distribution (of the logarithm).
 STEPS = 60
 LEAST_SPREAD = 0.02
+#: Measured spectra that `tests/test_plain_spectra.py` looks at, which are in the second half for that.
+OF_TESTS = ("FS21_FS619", "MCON_Tower_LitterNeedles_Canopy", "Marsh", "spcsmg.003-")
+#: Lowest reflectance from 400 to 500 nm of a measured spectrum that is taken; some instruments give zeros there.
+LEAST_BLUE = 0.004
+#: Share of the soils that are made of PROSAIL's two, which are bluer below 490 nm than any that is measured here; of
+#: the dry plants that are canopies of PROSAIL; of the built-up ground that is a straight line.
+OF_PROSAIL = 0.2
+DRY_CANOPIES = 0.5
+STRAIGHT = 0.3
+#: Water on a wet soil, mm at most, and what wetness darkens it by.
+WATER_FILM = 0.2
+DARKENED = 0.5
 
 
-def soil(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
+def measured(kind: Literal["bare", "npv", "built"], half: Literal[0, 1]) -> np.ndarray:
+    """Return measured spectra of soils, dry plants or built-up ground at `WAVELENGTH`, shape (spectra, wavelengths).
+
+    They are of the package `earthlib` 1.1.0: soils of the ICRAF-ISRIC library, built-up ground of Santa Barbara (Herold
+    et al. 2004, Remote Sensing of Environment 91, 304) and others. The prior is fitted to the first half; simulated
+    scenes and tests are made of the second. Soils of one place are in one half.
+    """
+    import pandas as pd
+    from spectral.io import envi
+
+    folder = Path(str(importlib.resources.files("earthlib"))) / "data"
+    library = envi.open(folder / "spectra.sli.hdr", folder / "spectra.sli")
+    names, wavelength = pd.read_csv(folder / "spectra.csv"), 1000 * np.array(library.bands.centers)
+    place = names.groupby(["LAT", "LON"], dropna=False).ngroup().to_numpy()
+    other = np.where(names.SOURCE == "icraf-isric-soil-database", place, names.index) % 2
+    other[names.NAME.str.strip().isin(OF_TESTS)] = 1
+    blue = library.spectra[:, wavelength <= 500].min(axis=1)
+    wanted = (kind == names.LEVEL_2) & (other == half) & (blue > LEAST_BLUE)
+    return np.array([np.interp(WAVELENGTH, wavelength, spectrum) for spectrum in library.spectra[wanted]])
+
+
+def wet_soil(random: np.random.Generator, dry: np.ndarray) -> np.ndarray:
+    """Return the reflectance at `WAVELENGTH` of a measured soil, more or less wet, rough and shaded."""
+    wetness, film = random.uniform(), random.uniform(0, WATER_FILM * 1e-3)
+    absorption = np.exp(np.interp(WAVELENGTH, MIDDLE, np.log(PURE_WATER)))
+    wet = dry * (1 - DARKENED * wetness) * np.exp(-2 * wetness * film * absorption)
+    return np.clip(random.uniform(0.7, 1.1) * wet, 0.004, 0.9)
+
+
+def soil_of_prosail(random: np.random.Generator, dry: np.ndarray, wet: np.ndarray) -> np.ndarray:
     """Return the reflectance at `WAVELENGTH` of a soil between dry and wet, more or less red, with iron or without."""
     share = random.uniform()
     spectrum = share * dry ** random.uniform(0.8, 1.3) + (1 - share) * random.uniform(1, 3) * wet
@@ -84,7 +128,7 @@ def canopy(random: np.random.Generator, ground: np.ndarray, *, dry: bool) -> np.
     )
 
 
-def built(random: np.random.Generator) -> np.ndarray:
+def straight(random: np.random.Generator) -> np.ndarray:
     """Return the reflectance at `WAVELENGTH` of roofs, roads and rock: nearly a straight line."""
     spectrum = random.uniform(0.05, 0.4) * (WAVELENGTH / 1000) ** random.uniform(-0.1, 0.8)
     return spectrum * (1 - random.uniform(0, 0.2) * (WAVELENGTH > 1500))
@@ -112,18 +156,30 @@ def pure_spectra(random: np.random.Generator, number: int) -> dict[str, np.ndarr
     """Return reflectances of `number` spectra of each of `KINDS` in `BANDS`, shape (number, bands)."""
     from prosail.spectral_library import get_spectra
 
-    soils = get_spectra().soil
+    soils, dry_plants, surfaces = measured("bare", 0), measured("npv", 0), measured("built", 0)
+    of_prosail = get_spectra().soil
     average = np.array([cell_weights(reference_response("S2A", band), WAVELENGTH, 1.0) for band in BANDS])
     average /= average.sum(axis=1, keepdims=True)
 
-    def any_soil():
-        return soil(random, soils.rsoil1, soils.rsoil2)
+    def one(spectra: np.ndarray) -> np.ndarray:
+        return spectra[random.integers(len(spectra))]
+
+    def soil() -> np.ndarray:
+        if random.uniform() < OF_PROSAIL:
+            return soil_of_prosail(random, of_prosail.rsoil1, of_prosail.rsoil2)
+        return wet_soil(random, one(soils))
+
+    def dry() -> np.ndarray:
+        return canopy(random, soil(), dry=True) if random.uniform() < DRY_CANOPIES else one(dry_plants)
+
+    def surface() -> np.ndarray:
+        return straight(random) if random.uniform() < STRAIGHT else one(surfaces)
 
     draw = {
-        "canopy": lambda: average @ canopy(random, any_soil(), dry=False),
-        "soil": lambda: average @ any_soil(),
-        "dry": lambda: average @ canopy(random, any_soil(), dry=True),
-        "built": lambda: average @ built(random),
+        "canopy": lambda: average @ canopy(random, soil(), dry=False),
+        "soil": lambda: average @ soil(),
+        "dry": lambda: average @ dry(),
+        "built": lambda: average @ surface(),
         "water": lambda: water(random),
     }
     return {kind: np.array([draw[kind]() for _ in range(number)]) for kind in KINDS}

@@ -2,7 +2,8 @@
 
 Vegetation, soil, built-up ground and water and their mixtures fill a small part of what reflectances could be. Whoever
 takes the aerosol for too thin sees ground that is too blue, and too blue to be true. The prior is a mixture of normal
-distributions of log(reflectance + `SHIFT`), continued in a straight line below 0. It is fitted to simulated spectra
+distributions of log(reflectance + `SHIFT`), continued in a straight line below 0. It is fitted to measured spectra of
+soils, dry plants and built-up ground, and to simulated ones of vegetation and water
 (`steps.atmosphere.extract_surface_prior`).
 """
 

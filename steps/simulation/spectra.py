@@ -22,30 +22,31 @@ _ICE = (
 )
 
 
+#: What wetness darkens soil by at most in the visible and near infrared, and by how much more beyond.
+_WET = (0.5, 0.25)
+
+
 @cache
 def _tables() -> dict[str, np.ndarray]:
     with np.load(Path(__file__).parent / "data" / "canopies.npz") as data:
-        return {name: data[name] / 1e4 for name in ("canopy", "soil")}
+        return dict(data)
 
 
 def canopies() -> np.ndarray:
     """Return the spectra of 64 canopies of leaf area 0.3 to 6.5 (PROSAIL), shape (canopies, wavelengths)."""
-    return _tables()["canopy"]
+    return _tables()["canopy"] / 1e4
 
 
 def soils(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return reflectance spectra of soils between a dry and a wet one, of varied brightness, iron and slope.
+    """Return reflectance spectra of soils that differ as measured ones do, more or less wet and rough.
 
     As in all functions here the shape is (count, wavelengths), at `WAVELENGTH`.
-
-    Iron darkens the blue to 0.45 to 0.8 of the red; beyond 865 nm soils rise less than the tables' or as much.
     """
-    dry, wet = _tables()["soil"]
-    share, bright = rng.uniform(0, 1, count)[:, None], rng.uniform(0.6, 1.15, count)[:, None]
-    iron, level = rng.uniform(0.05, 0.5, count)[:, None], rng.uniform(0, 0.06, count)[:, None]
-    red = 1 / (1 + np.exp(-(WAVELENGTH - 560) / 40))
-    beyond = 1 / (1 + np.exp(-(WAVELENGTH - 905) / 25))
-    return bright * (share * dry * 0.85 + (1 - share) * wet * 1.3) * (1 - iron * (1 - red)) / (1 + level * beyond)
+    mean, ways = _tables()["soil_mean"], _tables()["soil_ways"]
+    dry = np.exp(mean + np.clip(rng.standard_normal((count, len(ways))), -2, 2) @ ways)
+    wetness, bright = rng.uniform(0, 1, (count, 1)), rng.uniform(0.7, 1, (count, 1))
+    beyond = 1 / (1 + np.exp(-(WAVELENGTH - 1300) / 50))
+    return np.clip(bright * dry * (1 - wetness * (_WET[0] + _WET[1] * beyond)), 0.004, 0.8)
 
 
 def artificial(count: int, rng: np.random.Generator) -> np.ndarray:
