@@ -19,7 +19,7 @@ from steps.l1c.checksums import Setting
 from steps.l1c.formats import open_product
 from steps.l1c.masks import POLYGON_KINDS, add_flags, check_masks, polygon_flags, quality_flags
 from steps.l1c.metadata import L1C, Mask, internal_numbers, read_l1c
-from steps.l1c.overview import any_within, clear_unreliable, interpolated, not_below_zero, reduced, reduced_rows
+from steps.l1c.overview import any_within, area_means, clear_unreliable, reduced, reduced_rows
 from steps.l1c.protocol import Window
 from steps.l1c.roi import DETAIL, grown, part_of, surroundings
 from steps.l2a.documents import check_documents
@@ -281,7 +281,7 @@ def _overview(
     coarse = product.scene.grid.at(60)
     whole = coarse.within(coarse)
     decoded = run_all(
-        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (not_below_zero(reduced(product, b)), None),
+        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None),
         bands,
     )
     for band, pixels in zip(bands, decoded, strict=True):
@@ -292,8 +292,7 @@ def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], fl
     """Write the overview; `flags` of the masks, at 20 m, tell which pixels of it no stage may believe."""
     grid, coarse = scene.overview, scene.whole.at(60)
     bands = {
-        band: interpolated(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored
-        for band, stored in distant.items()
+        band: area_means(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored for band, stored in distant.items()
     }
     clear_unreliable(bands, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), grid))
     write(path, TOA, grid, bands)
@@ -318,8 +317,6 @@ def _decode_all(
     for (band, rows), (stored, flags, low) in zip(tasks, run_all(decode, tasks), strict=True):
         distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
         yield band, rows.start, stored, flags
-    for band in _FINE:
-        distant[band] = not_below_zero(distant[band])
 
 
 def _decode_part(

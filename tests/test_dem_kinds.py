@@ -264,10 +264,10 @@ def test_gap_between_tiles_is_closed(tmp_path):
 
 
 def test_gap_is_closed_to_the_last_pixel_of_the_scene(tmp_path):
-    """Its overview, of pixels of 80 m, ends 30 m before it."""
+    """Its overview, of pixels of 80 m, ends 10 m before it."""
     values = pixels()
     values[:, 300] = np.nan
-    overview = Grid(GRID.epsg, GRID.left - 30, GRID.top + 30, 80, GRID.width // 8, GRID.height // 8)
+    overview = Grid(GRID.epsg, GRID.left - 10, GRID.top + 10, 80, GRID.width // 8, GRID.height // 8)
     with elevation_model(write_raster(tmp_path / "x.tif", values), overview, 0, GRID) as model:
         np.testing.assert_allclose(model.read(GRID), truth(GRID), atol=1.5)
 

@@ -212,14 +212,14 @@ def test_a_dark_pixel_of_the_cirrus_band_is_not_missing(tmp_path):
 
 
 def test_what_is_lost_is_no_data_in_the_overview():
-    """A flag takes all bands of the overview within two of its pixels, whose grid begins 30 m outside the tile."""
-    grid, target = Grid(32631, 0, 0, 20, 90, 60), Grid(32631, -30, 30, 80, 23, 15)
+    """A flag takes all bands of the overview within one of its pixels, whose grid begins 10 m outside the tile."""
+    grid, target = Grid(32631, 0, 0, 20, 90, 60), Grid(32631, -10, 10, 80, 23, 15)
     flags, expected = np.zeros(grid.shape, "u1"), np.zeros(target.shape, bool)
     for row, column in ((7, 40), (56, 85), (30, 0)):
         flags[row, column] = MASK_DEFECTIVE
         for y, x in np.ndindex(target.shape):
-            distance = np.abs([y - (row * 20 + 10 + 30) // 80, x - (column * 20 + 10 + 30) // 80])
-            expected[y, x] |= distance.max() <= 2
+            distance = np.abs([y - (row * 20 + 10 + 10) // 80, x - (column * 20 + 10 + 10) // 80])
+            expected[y, x] |= distance.max() <= 1
     bands = {band: np.full(target.shape, 2000, "u2") for band in ("B02", "B09")}
     clear_unreliable(bands, any_within(flags, grid, target))
     for stored in bands.values():
@@ -235,11 +235,10 @@ def test_overview_of_the_demo_is_near_the_means_of_blocks(tmp_path):
     fine, coarse = (rasters.read(out / name, TOA, "B04").astype("f4") for name in ("toa_10m.tif", "toa_80m.tif"))
     for band in rasters.bands_of(out / "toa_80m.tif", TOA):
         assert rasters.read(out / "toa_80m.tif", TOA, band).all(), band
-    # The grid of the overview begins 30 m outside the tile: samples lie within 5 m of their pixels' middles.
-    blocks = fine[5:965, 5:965].reshape(120, 8, 120, 8).mean((1, 3))
-    error = coarse[1:121, 1:121] - blocks
+    blocks = fine[:960, :960].reshape(120, 8, 120, 8).mean((1, 3))
+    error = coarse[:120, :120] - blocks
     assert abs(error.mean()) < 10
-    assert error.std() < 80
+    assert error.std() < 30
 
 
 def test_internal_scale_of_another_quantification():

@@ -225,37 +225,30 @@ def opened(safe: Images, name: str, **options) -> Iterator[rasterio.DatasetReade
 
 
 def reduced(safe: Images, name: str, factor: int) -> np.ndarray:
-    """Decode an image of one layer at a coarser resolution.
+    """Decode an image of one layer at a coarser resolution: means of what it is without the finest wavelets.
 
     Parameters
     ----------
     factor
-        A power of two. Levels that the file lacks (small images have few) are made of means, 0 where a pixel is 0.
+        An even number. Of an image without a coarser level the means are those of its pixels; see `averaged`.
 
     Returns
     -------
     numpy.ndarray
-        Of the image's type, (ceil(rows / factor), ceil(columns / factor)).
+        uint16, (ceil(rows / factor), ceil(columns / factor)).
 
     Raises
     ------
     StepError
         If it cannot be decoded.
     """
+    from steps.l1c.wavelet import averaged
+
     with opened(safe, name) as image:
-        levels = [n for n in image.overviews(1) if n <= factor]
-    with opened(safe, name, **({"OVERVIEW_LEVEL": len(levels) - 1} if levels else {})) as image:
+        halved = bool(image.overviews(1))
+    with opened(safe, name, **({"OVERVIEW_LEVEL": 0} if halved else {})) as image:
         pixels = image.read(1)
-    return averaged(pixels, factor // levels[-1] if levels else factor)
-
-
-def averaged(pixels: np.ndarray, left: int) -> np.ndarray:
-    """Return the means of squares of `left` x `left` pixels (uint16), rounded down; 0 where one of them is 0."""
-    if left == 1:
-        return pixels
-    padded = np.pad(pixels, [(0, -n % left) for n in pixels.shape], mode="edge")
-    blocks = padded.reshape(padded.shape[0] // left, left, padded.shape[1] // left, left)
-    return np.where((blocks == 0).any(axis=(1, 3)), 0, blocks.mean(axis=(1, 3))).astype(pixels.dtype)
+    return averaged(pixels, factor // 2 if halved else factor)
 
 
 def check(safe: Images, name: str, grid: Grid, count: int = 1, dtype: str = "uint16") -> int:

@@ -1,23 +1,20 @@
-"""A tile at a glance: its images at 80 m, which are quick to decode.
+"""A tile at a glance: its images at 80 m.
 
-JPEG 2000 holds an image as an ever finer sequence of wavelets; those that are finer than wanted are not decoded.
+JPEG 2000 holds an image as an ever finer sequence of wavelets. The finest, in which three quarters of an image's bytes
+are, need not be decoded.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from steps.core.mesh import interpolate
 from steps.core.rasters import Grid
 from steps.l1c.metadata import L1C, internal_numbers
 from steps.sentinel2.bands import PIXEL_SIZE
-from steps.sentinel2.kinds import REFLECTANCE_OFFSET, REFLECTANCE_SCALE
 from steps.sentinel2.scene import OVERVIEW
 
 #: Pixels of the overview around one without data that the wavelets mix with it.
-_BLURRED = 2
-#: Stored number of reflectance 0.
-_REFLECTANCE_0 = round(-REFLECTANCE_OFFSET / REFLECTANCE_SCALE)
+_BLURRED = 1
 
 
 def reduced(product: L1C, band: str) -> np.ndarray:
@@ -49,11 +46,30 @@ def reduced_rows(product: L1C, band: str, dn: np.ndarray) -> np.ndarray:
     return internal_numbers(product, band, low, 20)[0]
 
 
-def interpolated(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Return a band, whose grid is given, interpolated to the overview's; 0 where a pixel around has no data."""
-    at = grid.positions(target)
-    result = np.rint(interpolate(stored.astype("f4"), *at)).astype(stored.dtype)
-    result[interpolate((stored == 0).astype("f4"), *at) > 0] = 0
+def area_means(stored: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Return the means of a band, whose grid is given, over the larger pixels of the overview's.
+
+    They are 0 where a pixel has no data. What of a pixel of the overview lies outside of the grid does not count.
+    """
+    from scipy.sparse import csr_array
+
+    def shares(start: float, size: int, count: int) -> csr_array:
+        """Return which share of each pixel of the overview each pixel along one side is."""
+        ratio = target.resolution / grid.resolution
+        low = start + ratio * np.arange(count)[:, None]
+        first = np.floor(low)
+        index = first + np.arange(np.ceil(ratio) + 1)
+        covered = np.clip(np.minimum(low + ratio, index + 1) - np.maximum(low, index), 0, None)
+        covered[(index < 0) | (index >= size)] = 0
+        covered /= covered.sum(axis=1, keepdims=True)
+        row = np.broadcast_to(np.arange(count)[:, None], index.shape)
+        there = covered > 0
+        return csr_array((covered[there], (row[there], index[there].astype(int))), shape=(count, size))
+
+    down = shares((grid.top - target.top) / grid.resolution, grid.height, target.height)
+    right = shares((target.left - grid.left) / grid.resolution, grid.width, target.width)
+    result = np.rint(right @ (down @ stored.astype("f4")).T).T.astype(stored.dtype)
+    result[(right @ (down @ (stored == 0).astype("f4")).T).T > 0] = 0
     return result
 
 
@@ -77,18 +93,3 @@ def clear_unreliable(bands: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
         lacking = maximum_filter(lacking, 2 * _BLURRED + 1, mode="nearest")
         for stored in bands.values():
             stored[lacking] = 0
-
-
-def not_below_zero(stored: np.ndarray) -> np.ndarray:
-    """Return a band with reflectance 0 for the pixels beside bright ones that the wavelets took below it.
-
-    Some get the number of no data so. Unlike what is missing, these make no area, and are not at the edge of one.
-    """
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    result = np.maximum(stored, stored.dtype.type(_REFLECTANCE_0))
-    lacking = stored == 0
-    if lacking.any():
-        areas = maximum_filter(minimum_filter(lacking, 2 * _BLURRED + 1), 4 * _BLURRED + 1)
-        result[lacking & areas] = 0
-    return result

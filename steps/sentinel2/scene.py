@@ -162,11 +162,11 @@ class Scene:
         """Grid of the overview of the whole tile.
 
         The pixels of a coarser level of an image's wavelets lie around the first of the pixels they stand for, not in
-        their middle.
+        their middle; so means of those of 20 m bands lie 10 m, of those of 10 m bands 5 m before that of their area.
         """
         tile = self.whole
         width, height = (-(-round(n * tile.resolution) // OVERVIEW) for n in (tile.width, tile.height))
-        return Grid(tile.epsg, tile.left - 30, tile.top + 30, OVERVIEW, width, height)
+        return Grid(tile.epsg, tile.left - 10, tile.top + 10, OVERVIEW, width, height)
 
     def write(self, path: Path) -> None:
         """Write to a JSON file."""
