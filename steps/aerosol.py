@@ -30,7 +30,7 @@ from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.models import USUAL, mixture_name
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
-from steps.classification.classes import any_of_nine, clear_ground, is_one_of
+from steps.classification.classes import any_of_nine, is_one_of, light_around
 from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import write_document
@@ -197,7 +197,7 @@ def _retrieval(
         classes=classes,
         elevation=elevation,
         cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
-        clear=clear_ground(classes),
+        counted=light_around(classes),
         near_cloud=near_cloud,
         ratio=ratio,
         cell_elevation=cell_moments(elevation, round(CELL / grid.resolution), -32768)[3] * 1e-3,

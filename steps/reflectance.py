@@ -2,15 +2,13 @@
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.atmosphere.adjacency import ENVIRONMENT, surroundings
 from steps.atmosphere.band import outside_domain
-from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import (
     Block,
     Environment,
@@ -23,7 +21,7 @@ from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import table_of
 from steps.atmosphere.relief import CELL, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import WholeTile, geometry
-from steps.classification.classes import clear_ground
+from steps.classification.classes import light_around
 from steps.core.cli import cli
 from steps.core.documents import read_document, write_document
 from steps.core.errors import StepError
@@ -82,8 +80,8 @@ class _Surroundings:
         At 60 m.
     density_factor, excess
         What `invert` takes.
-    clear
-        Which pixels show ground.
+    counted
+        How much each pixel counts, see `environment`.
     radius_km
         How far they reach.
     """
@@ -91,7 +89,7 @@ class _Surroundings:
     atmosphere: _AtmosphereNodes
     density_factor: np.ndarray | None
     excess: np.ndarray
-    clear: np.ndarray
+    counted: np.ndarray
     radius_km: float
 
 
@@ -284,14 +282,14 @@ def _surroundings(
     atmosphere: _AtmosphereNodes, heights: np.ndarray, wvp: np.ndarray, classification: Path, radius_km: float
 ) -> _Surroundings | None:
     """Return the surroundings, None where hardly any ground of the tile is clear."""
-    clear = clear_ground(read(classification, CLASSIFICATION, "SCL"))
-    if clear is None:
+    counted = light_around(read(classification, CLASSIFICATION, "SCL"))
+    if counted is None:
         logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
         return None
-    clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(atmosphere.mesh.grid))
+    counted = nearest(counted, *grid_of(classification, CLASSIFICATION).positions(atmosphere.mesh.grid))
     thin = None if atmosphere.level is not None else density_factor(heights)
     excess = _excess(atmosphere, thin, block_mean(wvp, 3), 0)
-    return _Surroundings(atmosphere, thin, excess, clear, radius_km)
+    return _Surroundings(atmosphere, thin, excess, counted, radius_km)
 
 
 def _atmosphere_nodes(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _AtmosphereNodes:
@@ -326,19 +324,16 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     """Return the reflectance of the surroundings of each pixel of 60 m in one band, from its raster and its nodes."""
     band, toa, nodes = item
     height = grid_of(toa, TOA).height
-    ratio = height // around.clear.shape[0]
+    ratio = height // around.counted.shape[0]
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
-    clear = around.clear & (stored > 0)
+    counted = around.counted * (stored > 0)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
     block = Block(stored, around.density_factor, around.excess)
     invert(block, None, Nodes(nodes, around.atmosphere.mesh.cell), 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
     mean = tile.clear_ground(band, middle)
-    weights = environment_weights(partial(environment_share, atmosphere=middle), ENVIRONMENT / 1000, around.radius_km)
-    q = float(middle.transmittance_up / middle.direct_up) - 1
-    reflected = float(middle.spherical_albedo) * mean
-    return environment(reflectance, clear, weights, mean, (q + reflected) / (1 - reflected))
+    return surroundings(reflectance, counted, middle, ENVIRONMENT / 1000, around.radius_km, mean)
 
 
 def _invert(

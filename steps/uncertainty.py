@@ -30,7 +30,7 @@ from steps.atmosphere.uncertainty import (
     variance_nodes,
 )
 from steps.atmosphere.uncertainty_kernel import standard_uncertainty, through_terrain
-from steps.classification.classes import clear_ground
+from steps.classification.classes import light_around
 from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import read_document
@@ -175,7 +175,7 @@ def run(
         known,
         grid_of(aot_uncertainty, AOT_UNCERTAINTY),
     )
-    clear = clear_ground(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
+    counted = light_around(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
     )
@@ -188,16 +188,16 @@ def run(
             raise StepError(
                 f"{terrain}: its pixels are not those of {source} at 20 m; delete both and run their stages again"
             )
-        mesh, around_clear = Mesh(grid, CELL[round(grid.resolution)]), None
-        if clear is not None:
-            around_clear = nearest(clear, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
+        mesh, around_counted = Mesh(grid, CELL[round(grid.resolution)]), None
+        if counted is not None:
+            around_counted = nearest(counted, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
         state = _state(mesh, maps, ranges, with_dem, vapour_by_b09, inputs)
         bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
                 stored, around = read(source, BOA, band), None
-                if around_clear is not None:
-                    around = _environment(stored, around_clear, tile, band, adjacency_km, threads)
+                if around_counted is not None:
+                    around = _environment(stored, around_counted, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
                 gained = read(gains, GAIN, band) if gains else None
                 _write_band(output, band, stored, around, nodes, gained, pool)
@@ -255,15 +255,15 @@ def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarra
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))
 
 
-def _environment(stored, clear, tile: WholeTile, band: str, radius_km, threads) -> Environment:
+def _environment(stored, counted, tile: WholeTile, band: str, radius_km, threads) -> Environment:
     """Return the surroundings of each pixel of 60 m."""
-    ratio = stored.shape[0] // clear.shape[0]
+    ratio = stored.shape[0] // counted.shape[0]
     stored = block_mean(stored, ratio)
-    clear, middle = clear & (stored > 0), tile.middle(band)
+    counted, middle = counted * (stored > 0), tile.middle(band)
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
-    around = environment(reflectance, clear, weights, tile.clear_ground(band, middle), threads=threads)
+    around = environment(reflectance, counted, weights, tile.clear_ground(band, middle), threads=threads)
     return Environment(around, ratio)
 
 

@@ -8,6 +8,7 @@ from scipy.ndimage import convolve
 
 from steps.atmosphere.adjacency import environment, environment_weights
 from steps.atmosphere.inversion import aerosol_environment, environment_share, rayleigh_environment
+from steps.classification.classes import light_around
 
 PIXEL = 0.06
 
@@ -26,13 +27,20 @@ def test_weights_follow_the_share_of_light(share):
 def test_environment_is_a_convolution():
     random = np.random.default_rng(0)
     reflectance = random.uniform(0, 0.5, (70, 45)).astype("f4")
-    clear = random.uniform(size=reflectance.shape) < 0.8
+    counted = random.choice(np.array([0, 0.5, 1], "f4"), reflectance.shape)
     weights = environment_weights(aerosol_environment, PIXEL, 0.9)
-    mean = reflectance[clear].mean(dtype="f8")
-    expected = mean + convolve(np.where(clear, reflectance - mean, 0), weights, mode="constant")
-    result = environment(reflectance, clear, weights, mean)
+    mean = reflectance[counted == 1].mean(dtype="f8")
+    expected = mean + convolve(counted * (reflectance - mean), weights, mode="constant")
+    result = environment(reflectance, counted, weights, mean)
     np.testing.assert_allclose(result, expected, atol=2e-6)
-    assert (environment(reflectance, clear, weights, mean, threads=2) == result).all()
+    assert (environment(reflectance, counted, weights, mean, threads=2) == result).all()
+
+
+def test_what_sends_up_light():
+    """Ground, shadow and cirrus by all of it, clouds by half, what has no data by nothing; nothing without ground."""
+    classes = np.array([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]], "u1")
+    np.testing.assert_array_equal(light_around(classes), [[0, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 1, 1]])
+    assert light_around(np.array([[0, 8, 9, 10]], "u1")) is None
 
 
 def test_contrast_that_the_uniform_inversion_lost():

@@ -1,15 +1,25 @@
 """Aerosol from the ground: the prior of surface reflectance, samples of the ground, and the fit of the thickness."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import lognorm, multivariate_normal
+from synthetic import table
 
 from steps.atmosphere import aerosol_fit
-from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
-from steps.atmosphere.aerosol_scene import AOT_NODES, Samples, limit_of
+from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.aerosol_fit import Thickness, fit_thickness, surface_of
+from steps.atmosphere.aerosol_scene import AOT_NODES, Samples, _sample, limit_of
+from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.inversion import environment_share, toa_reflectance
 from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
+from steps.core import rasters
+from steps.core.rasters import Grid
+from steps.sentinel2.kinds import TOA
+from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene_classes import CLOUD_HIGH, SNOW, SOIL, VEGETATION, WATER
 
 NODES = np.linspace(0.01, 1, 34)
@@ -86,6 +96,38 @@ def test_no_ground_beside_snow():
     assert (result[2:7, 2:7] == 0).all()
     result[2:7, 2:7] = 2
     assert (result == 2).all()
+
+
+@pytest.mark.parametrize("band", ["B01", "B04"])
+def test_samples_amid_snow_are_as_dark_as_they_are(tmp_path, band):
+    """Forest and snow in equal parts, seen through known air: what the sample and its surroundings are inverted to."""
+    air = band_atmosphere(
+        table(), reference_response("S2A", band), sun_zenith=60, view_zenith=5, relative_azimuth=100, elevation_km=0,
+        aot550=0.1, water_vapour=1.5, ozone=0.3,
+    )  # fmt: skip
+    forest = np.kron(np.random.default_rng(3).random((24, 24)) < 0.5, np.ones((6, 6), bool))
+    surface = np.where(forest, 0.03, 0.85).astype("f4")
+    counted = np.ones(surface.shape, "f4")
+    weights = environment_weights(partial(environment_share, atmosphere=air), 0.08, 6.0)
+    surroundings = environment(surface, counted, weights, surface.mean())
+    stored = np.rint((toa_reflectance(surface, air, surroundings) + 0.1) * 1e4).astype("u2")
+    rasters.write(tmp_path / "stack.tif", TOA, Grid(32631, 0, 0, 80, *stored.shape[::-1]), {band: stored})
+    kinds = np.where(forest, 2, 0).astype("u1")
+    seen, around, _ = _sample((band, air), tmp_path / "stack.tif", kinds, counted, 16)
+    seen, around = (values[1].ravel() for values in (seen, around))
+    terms = Coefficients(*(np.full(seen.shape, v) for v in air_terms(air)))
+    np.testing.assert_allclose(surface_of(seen[None], around[None], [terms])[0], 0.03, atol=0.001)
+
+
+def air_terms(air):
+    """Path, gain, q and albedo, as `Coefficients` has them."""
+    gain = 1 / (air.gas_transmittance * air.water_transmittance * air.transmittance_down * air.direct_up)
+    return (
+        air.gas_transmittance * air.path_reflectance,
+        gain,
+        air.transmittance_up / air.direct_up - 1,
+        air.spherical_albedo,
+    )
 
 
 def test_means_of_samples_are_those_of_numpy():

@@ -36,7 +36,7 @@ from steps.core.rasters import Grid
 from steps.l1c.jp2 import codestream, tile_keys
 from steps.l1c.masks import polygons_of, quality_flags
 from steps.l1c.metadata import Mask
-from steps.l1c.overview import any_within, clear_unreliable
+from steps.l1c.overview import any_within, area_means, clear_unreliable
 from steps.l1c.safe import Safe
 from steps.l2a import jp2 as l2a_jp2
 from steps.sentinel2.angles import AngleGrid
@@ -224,6 +224,19 @@ def test_what_is_lost_is_no_data_in_the_overview():
     clear_unreliable(bands, any_within(flags, grid, target))
     for stored in bands.values():
         np.testing.assert_array_equal(stored == 0, expected)
+
+
+def test_means_over_the_pixels_of_the_overview():
+    """Against means of pixels of 10 m, which both pixel sizes are made of; what lies outside does not count."""
+    stored = np.random.default_rng(5).integers(1, 10000, (9, 11)).astype("u2")
+    stored[4, 6] = 0
+    fine = np.pad(np.kron(stored, np.ones((6, 6))), ((1, 1), (1, 5)), constant_values=np.nan)
+    blocks = fine.reshape(7, 8, 9, 8)
+    expected = np.rint(np.nanmean(blocks, axis=(1, 3)))
+    expected[(blocks == 0).any(axis=(1, 3))] = 0
+    grid, target = Grid(32631, 0, 0, 60, 11, 9), Grid(32631, -10, 10, 80, 9, 7)
+    np.testing.assert_allclose(area_means(stored, grid, target), expected, atol=1)
+    assert ((area_means(stored, grid, target) == 0) == (expected == 0)).all()
 
 
 @pytest.mark.slow

@@ -5,8 +5,12 @@ transmitted light that comes from within a distance.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+
+from steps.atmosphere.band import BandAtmosphere
+from steps.atmosphere.inversion import environment_share
 
 #: Pixel size at which surroundings are looked at, m.
 ENVIRONMENT = 60
@@ -47,35 +51,72 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
     return weights
 
 
+def surroundings(
+    uniform: np.ndarray,
+    counted: np.ndarray,
+    atmosphere: BandAtmosphere,
+    pixel_km: float,
+    radius_km: float,
+    mean: float | None = None,
+) -> np.ndarray:
+    """Return the reflectance of each pixel's surroundings, given its own as if all ground were uniform.
+
+    What adds up over the surroundings is not the uniform reflectance rho but what is seen of it, rho / (1 - S rho) with
+    the spherical albedo S: the uniform reflectance of snow amid forests lies on a curve. That has lost contrast, since
+    it was seen through the surroundings itself. With the weights' spectrum K and small deviations from the mean, the
+    surroundings are K (1 + Q) / (1 + Q K) of it, where Q = (q + S rho) / (1 - S rho) at the mean and q is the ratio of
+    diffuse to direct upward transmittance.
+
+    Parameters
+    ----------
+    uniform
+        Surface reflectance as inverted for a uniform surface, shape (rows, columns), float32.
+    counted
+        See `environment`.
+    atmosphere
+        In the middle of the scene.
+    pixel_km, radius_km
+        See `environment_weights`.
+    mean
+        Reflectance of the clear ground; None: that of the pixels that count fully, of which there have to be some.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same shape, float32.
+    """
+    albedo = np.float32(atmosphere.spherical_albedo)
+    seen = uniform / (1 - albedo * uniform)
+    middle = float(seen[counted == 1].mean()) if mean is None else mean / (1 - float(albedo) * mean)
+    weights = environment_weights(partial(environment_share, atmosphere=atmosphere), pixel_km, radius_km)
+    q = float(atmosphere.transmittance_up / atmosphere.direct_up) - 1
+    around = environment(seen, counted, weights, middle, q + (1 + q) * float(albedo) * middle)
+    return around / (1 + albedo * around)
+
+
 def environment(
     reflectance: np.ndarray,
-    clear: np.ndarray,
+    counted: np.ndarray,
     weights: np.ndarray,
     mean: float,
     coupling: float = 0.0,
     threads: int = 1,
 ) -> np.ndarray:
-    """Return the mean reflectance of each pixel's surroundings.
-
-    What is known of the surroundings is their reflectance as inverted for a uniform surface, which has lost contrast
-    itself. With the weights' spectrum K, and all deviations from the scene's mean small, the true reflectance rho and
-    the uniform one rho_u are related by rho (1 + Q K) = rho_u (1 + Q). So the surroundings are
-    K (1 + Q) / (1 + Q K) rho_u.
+    """Return the weighted mean of each pixel's surroundings, or K (1 + Q) / (1 + Q K) with the weights' spectrum K.
 
     Parameters
     ----------
     reflectance
-        Surface reflectance as inverted for a uniform surface, shape (rows, columns), float32.
-    clear
-        Which pixels to take, same shape. The others, and all beyond the edges and beyond the reach of the weights,
-        count as `mean`.
+        Shape (rows, columns), float32.
+    counted
+        How much each pixel counts, 0 to 1, same shape. What is left of it, and all beyond the edges and beyond the
+        reach of the weights, counts as `mean`.
     weights
         From `environment_weights`.
     mean
-        Reflectance of the scene's clear ground.
+        That of the scene's clear ground.
     coupling
-        Q = (q + S rho) / (1 - S rho), where q is the ratio of diffuse to direct upward transmittance, S the spherical
-        albedo and rho the scene's mean reflectance; 0 if `reflectance` is the true one.
+        Q, see `surroundings`; 0 if `reflectance` is the true one.
     threads
         Threads of the Fourier transform; the result does not depend on it.
 
@@ -86,7 +127,7 @@ def environment(
     """
     from scipy import fft
 
-    anomaly = np.where(clear, reflectance - np.float32(mean), np.float32(0))
+    anomaly = np.where(counted > 0, (reflectance - np.float32(mean)) * counted, np.float32(0))
     half = weights.shape[0] // 2
     shape = [fft.next_fast_len(n + half, real=True) for n in reflectance.shape]
     shape = [max(n, fft.next_fast_len(weights.shape[0], real=True)) for n in shape]

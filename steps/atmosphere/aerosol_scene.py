@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.adjacency import surroundings
 from steps.atmosphere.aerosol_fit import log_likelihood, surface_of
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
-from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.inversion_kernel import Block, Nodes, density_factor, invert
 from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable
@@ -57,8 +56,8 @@ class AerosolScene:
         Raster of reflectance at the top of the atmosphere, and its grid.
     classes, elevation, cos_incidence
         Scene classification and terrain of the same pixels, stored numbers.
-    clear
-        Which pixels show ground; None where hardly any does.
+    counted
+        How much each pixel counts as surroundings, see `environment`; None where hardly any ground is seen.
     near_cloud, ratio
         Which pixels, `ratio` times larger, have clouds nearby.
     cell_elevation
@@ -77,7 +76,7 @@ class AerosolScene:
     classes: np.ndarray
     elevation: np.ndarray
     cos_incidence: np.ndarray
-    clear: np.ndarray | None
+    counted: np.ndarray | None
     near_cloud: np.ndarray
     ratio: int
     cell_elevation: np.ndarray
@@ -218,25 +217,27 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     sunlight = retrieval.cos_incidence, float(np.cos(np.radians(retrieval.scene.sun_zenith)))
     kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, *sunlight, kinds)
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
-    results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.clear, retrieval.cell)
+    results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.counted, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))
     return Samples(toa, around, pixels.min(axis=0), dark, share, limit)
 
 
-def _sample(item, stack: Path, kinds: np.ndarray, clear: np.ndarray | None, cell: int):
-    """Return one band's mean reflectance of samples and of their surroundings, and their pixels."""
+def _sample(item, stack: Path, kinds: np.ndarray, counted: np.ndarray | None, cell: int):
+    """Return one band's mean reflectance of samples and of their surroundings, and their pixels.
+
+    The surroundings are those under the first guess of the aerosol: what ground as bright looks like through it.
+    """
     band, atmosphere = item
     stored, pixel_km = read(stack, TOA, band), grid_of(stack, TOA).resolution / 1000
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     kinds = np.where(stored > 0, kinds, 0)
     sampled, count = sample_means(toa, kinds, len(KINDS), cell)
-    if clear is None:
+    if counted is None:
         return sampled, sampled, count
-    clear = clear & (stored > 0)
-    mean = float(toa[clear].mean())
-    weights = environment_weights(partial(environment_share, atmosphere=atmosphere), pixel_km, _SURROUNDINGS_KM)
-    q, reflected = atmosphere.transmittance_up / atmosphere.direct_up - 1, atmosphere.spherical_albedo * mean
-    around = environment(toa, clear, weights, mean, float((q + reflected) / (1 - reflected)))
+    counted = counted * (stored > 0)
+    uniform = surface_reflectance(toa, atmosphere).astype(np.float32)
+    around = surroundings(uniform, counted, atmosphere, pixel_km, _SURROUNDINGS_KM)
+    around = toa_reflectance(around, atmosphere).astype(np.float32)
     return sampled, sample_means(around, kinds, len(KINDS), cell)[0], count
 
 

@@ -19,8 +19,9 @@ ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.1, 0.2), (0.1, 0.2), (0.04, 0.2))
 DARK, _GREEN, _SPARSE, _BARE, _WATER = range(1, len(KINDS) + 1)
 #: Vegetation index at the top of the atmosphere above which land counts as vegetation and as sparse vegetation.
 _NDVI = (0.5, 0.25)
-#: Ground is no sample with a pixel so near (pixels) that is so much brighter in red at the top of the atmosphere: the
-#: levels of a wavelet undershoot beside an edge by some percent of its height, beside snow by more than the aerosol.
+#: Ground is no sample with a pixel so near (pixels) that is so much brighter in red at the top of the atmosphere: a
+#: wavelet undershoots beside an edge by some percent of its height, and how much light snow and clouds throw over is
+#: known to some percent, too, which is more than the aerosol.
 _EDGE_REACH = 2
 _EDGE = 0.1
 #: Lowest cosine of the sun's incidence, of 75 degrees.

@@ -8,18 +8,17 @@ reflectance is taken that the same ground in the same surroundings would have un
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.adjacency import surroundings
 from steps.atmosphere.band import BandAtmosphere
-from steps.atmosphere.inversion import environment_share, ground_signal
+from steps.atmosphere.inversion import ground_signal
 from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.relief import filled
 from steps.atmosphere.scene import Coefficients, SceneAtmosphere, evaluator, geometry
-from steps.classification.classes import clear_ground
+from steps.classification.classes import light_around
 from steps.core.cells import cell_moments
 from steps.core.compiled import njit
 from steps.core.mesh import interpolate
@@ -98,18 +97,18 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     StepError
         If a raster cannot be read.
     """
-    clear = clear_ground(read(tile.classification, CLASSIFICATION, "SCL"))
+    counted = light_around(read(tile.classification, CLASSIFICATION, "SCL"))
     count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), _CELL, AOT.nodata)
     thickness = filled(mean * AOT.scale, count > 0, 0.0)
-    if clear is None or thickness.max() <= LEFT:
+    if counted is None or thickness.max() <= LEFT:
         return None
     with ThreadPoolExecutor(threads) as pool:
-        changes = list(pool.map(lambda band: _change(band, tile, clear, thickness), BANDS))
+        changes = list(pool.map(lambda band: _change(band, tile, counted, thickness), BANDS))
     factor, offset = (dict(zip(BANDS, values, strict=True)) for values in zip(*changes, strict=True))
     return Haze(grid_of(tile.stack, TOA), factor, offset)
 
 
-def _change(band: str, tile: Overview, clear: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _change(band: str, tile: Overview, counted: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return factor and offset of a band, given the aerosol in cells.
 
     With the terms of `steps.atmosphere.inversion` and surroundings of reflectance e, a pixel stands out from these by
@@ -118,17 +117,10 @@ def _change(band: str, tile: Overview, clear: np.ndarray, thickness: np.ndarray)
     stored, grid = read(tile.stack, TOA, band), grid_of(tile.stack, TOA)
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     thick, thin, middle = _atmospheres(band, tile, thickness, grid)
-    around = _surroundings(thick.uniform(toa), clear & (stored > 0), middle, grid.resolution / 1000)
+    uniform, pixel_km = thick.uniform(toa).astype("f4"), grid.resolution / 1000
+    around = surroundings(uniform, counted * (stored > 0), middle, pixel_km, _REACH)
     factor = thick.gain / thin.gain * (1 - thick.albedo * around) / (1 - thin.albedo * around)
     return factor.astype("f4"), (_at_top(around, thin) - factor * _at_top(around, thick)).astype("f4")
-
-
-def _surroundings(surface: np.ndarray, clear: np.ndarray, middle: BandAtmosphere, pixel_km: float) -> np.ndarray:
-    """Return the reflectance of each pixel's surroundings, given its own as if all ground were uniform."""
-    mean = float(surface[clear].mean())
-    weights = environment_weights(partial(environment_share, atmosphere=middle), pixel_km, _REACH)
-    q, reflected = middle.transmittance_up / middle.direct_up - 1, middle.spherical_albedo * mean
-    return environment(surface.astype("f4"), clear, weights, mean, float((q + reflected) / (1 - reflected)))
 
 
 def _at_top(surface: np.ndarray, atmosphere: Coefficients) -> np.ndarray:
