@@ -38,12 +38,16 @@ def write_stamp(path: Path, command: str) -> None:
 
 
 def _commit() -> str:
-    """Return the commit of a clone, with a plus where files differ from it; empty elsewhere."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    """Return the commit of a clone, with a plus where files but those of the documentation differ; empty elsewhere."""
+    git = ["git", "-C", str(ROOT)]
+    commit, changed = [*git, "rev-parse", "--short", "HEAD"], [*git, "diff", "--name-only", "HEAD", "--", ".", ":!docs"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        found = [
+            subprocess.run(c, capture_output=True, text=True, check=True).stdout.strip() for c in (commit, changed)
+        ]
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return found[0] + "+" * bool(found[1])
 
 
 def _processor() -> str:
