@@ -40,10 +40,11 @@ def write_stamp(path: Path, command: str) -> None:
 def _commit() -> str:
     """Return the commit of a clone, with a plus where files but those of the documentation differ; empty elsewhere."""
     git = ["git", "-C", str(ROOT)]
-    commit, changed = [*git, "rev-parse", "--short", "HEAD"], [*git, "diff", "--name-only", "HEAD", "--", ".", ":!docs"]
+    changed = ["diff", "--name-only", "HEAD", "--", ".", ":!docs", ":!README.md"]
     try:
         found = [
-            subprocess.run(c, capture_output=True, text=True, check=True).stdout.strip() for c in (commit, changed)
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], changed)
         ]
     except (OSError, subprocess.CalledProcessError):
         return ""
