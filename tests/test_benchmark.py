@@ -126,7 +126,7 @@ def test_study_of_a_small_image(tmp_path, monkeypatch, random, in_this_process):
 
 
 def test_cost_of_a_command_with_its_processes():
-    child = "import numpy, time; a = numpy.ones(2 * 10**7); time.sleep(0.3)"
+    child = "import numpy, time; a = numpy.ones(2 * 10**7); time.sleep(1.5)"
     cost = measure([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{child}'])"])
     assert cost.wall > 0.3
     assert cost.cpu > 0.05
