@@ -4,16 +4,17 @@ from functools import partial
 
 import numpy as np
 import pytest
+from equations import adjacent_reflectance
 from scipy.stats import lognorm, multivariate_normal
 from synthetic import table
 
 from steps.atmosphere import aerosol_fit
 from steps.atmosphere.adjacency import environment, environment_weights
-from steps.atmosphere.aerosol_fit import Thickness, fit_thickness, surface_of
+from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
 from steps.atmosphere.aerosol_scene import AOT_NODES, Samples, _sample, limit_of
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
-from steps.atmosphere.inversion import environment_share, toa_reflectance
+from steps.atmosphere.inversion import environment_share, surface_reflectance, toa_reflectance
 from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
 from steps.core import rasters
@@ -115,19 +116,8 @@ def test_samples_amid_snow_are_as_dark_as_they_are(tmp_path, band):
     kinds = np.where(forest, 2, 0).astype("u1")
     seen, around, _ = _sample((band, air), tmp_path / "stack.tif", kinds, counted, 16)
     seen, around = (values[1].ravel() for values in (seen, around))
-    terms = Coefficients(*(np.full(seen.shape, v) for v in air_terms(air)))
-    np.testing.assert_allclose(surface_of(seen[None], around[None], [terms])[0], 0.03, atol=0.001)
-
-
-def air_terms(air):
-    """Path, gain, q and albedo, as `Coefficients` has them."""
-    gain = 1 / (air.gas_transmittance * air.water_transmittance * air.transmittance_down * air.direct_up)
-    return (
-        air.gas_transmittance * air.path_reflectance,
-        gain,
-        air.transmittance_up / air.direct_up - 1,
-        air.spherical_albedo,
-    )
+    found = adjacent_reflectance(seen, air, surface_reflectance(around, air))
+    np.testing.assert_allclose(found, 0.03, atol=0.001)
 
 
 def test_means_of_samples_are_those_of_numpy():

@@ -230,7 +230,7 @@ def test_aerosol_does_not_make_dark_ground_negative(tmp_path, method):
     scene.scene = SyntheticScene(tmp_path, 50, 40, auxiliary=cams).scene
     retrieved, report = run_aerosol(scene, stack, method=method)
     assert report["method"] == {"auto": "DDV", "cams": "CAMS"}[method]
-    assert 0.02 < retrieved.max() < 0.1
+    assert 0.03 < retrieved.max() < 0.1
 
 
 def grid_of_forecast(*corner_values):

@@ -152,6 +152,11 @@ def water(random: np.random.Generator) -> np.ndarray:
     return np.pi * 0.52 * below / (1 - 1.7 * below) + random.choice([0, random.exponential(0.004)])
 
 
+def one_of(random: np.random.Generator, spectra: np.ndarray) -> np.ndarray:
+    """Return one of several spectra."""
+    return spectra[random.integers(len(spectra))]
+
+
 def pure_spectra(random: np.random.Generator, number: int) -> dict[str, np.ndarray]:
     """Return reflectances of `number` spectra of each of `KINDS` in `BANDS`, shape (number, bands)."""
     from prosail.spectral_library import get_spectra
@@ -161,19 +166,16 @@ def pure_spectra(random: np.random.Generator, number: int) -> dict[str, np.ndarr
     average = np.array([cell_weights(reference_response("S2A", band), WAVELENGTH, 1.0) for band in BANDS])
     average /= average.sum(axis=1, keepdims=True)
 
-    def one(spectra: np.ndarray) -> np.ndarray:
-        return spectra[random.integers(len(spectra))]
-
     def soil() -> np.ndarray:
         if random.uniform() < OF_PROSAIL:
             return soil_of_prosail(random, of_prosail.rsoil1, of_prosail.rsoil2)
-        return wet_soil(random, one(soils))
+        return wet_soil(random, one_of(random, soils))
 
     def dry() -> np.ndarray:
-        return canopy(random, soil(), dry=True) if random.uniform() < DRY_CANOPIES else one(dry_plants)
+        return canopy(random, soil(), dry=True) if random.uniform() < DRY_CANOPIES else one_of(random, dry_plants)
 
     def surface() -> np.ndarray:
-        return straight(random) if random.uniform() < STRAIGHT else one(surfaces)
+        return straight(random) if random.uniform() < STRAIGHT else one_of(random, surfaces)
 
     draw = {
         "canopy": lambda: average @ canopy(random, soil(), dry=False),
@@ -189,8 +191,7 @@ def pixels(random: np.random.Generator, pure: dict[str, np.ndarray], number: int
     """Return reflectances of pixels, shape (number, bands): water, and land of up to four kinds, more or less lit."""
 
     def one(kinds: Sequence[float]) -> np.ndarray:
-        spectra = pure[random.choice(KINDS, p=kinds)]
-        return spectra[random.integers(len(spectra))]
+        return one_of(random, pure[random.choice(KINDS, p=kinds)])
 
     result = []
     for _ in range(number):

@@ -65,8 +65,8 @@ def run(folder: Path) -> None:
     _, length, ways = np.linalg.svd(logarithm - mean, full_matrices=False)
     ways = length[:WAYS, None] / np.sqrt(len(soils)) * ways[:WAYS]
     packed = np.rint(1e4 * np.array(canopies)[:, part]).astype("u2")
-    soil = mean.astype("f4"), ways.astype("f4")
-    np.savez_compressed(folder / "canopies.npz", canopy=packed, soil_mean=soil[0], soil_ways=soil[1])
+    mean, ways = mean.astype("f4"), ways.astype("f4")
+    np.savez_compressed(folder / "canopies.npz", canopy=packed, soil_mean=mean, soil_ways=ways)
 
 
 if __name__ == "__main__":

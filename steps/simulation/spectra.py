@@ -20,8 +20,6 @@ _ICE = (
     *(2.7e-9, 3.1e-9, 5.7e-9, 2.9e-8, 1.34e-7, 4.2e-7, 1.62e-6, 2.3e-6, 1.9e-6, 8e-6, 1.3e-5, 2e-5, 5.9e-4, 3.1e-4),
     *(1.9e-4, 7e-5, 1.6e-3, 2.1e-4, 8e-4),
 )
-
-
 #: What wetness darkens soil by at most in the visible and near infrared, and by how much more beyond.
 _WET = (0.5, 0.25)
 
