@@ -90,6 +90,7 @@ def tiles_with_pixels(
     area: tuple[slice, slice],
     run_all: Callable,
     pixels_of: Callable = lambda layers: layers,
+    empty: set[Hashable] | None = None,
 ) -> Iterator[tuple[Mask, int, int, np.ndarray]]:
     """Read the tiles of mask images that hold anything, decoding once those that are equal within and between files.
 
@@ -103,6 +104,8 @@ def tiles_with_pixels(
         Runs a function for each of some items and gives the results in order (`steps.core.parallel.workers`).
     pixels_of
         Makes of a tile's layers (layers, rows, columns) what is wanted of them.
+    empty
+        Tiles that hold nothing of what is wanted, to be decoded once in several calls; those that are found are added.
 
     Yields
     ------
@@ -116,10 +119,11 @@ def tiles_with_pixels(
     """
     places: dict[Hashable, list] = {}
     wanted = []
+    empty = set() if empty is None else empty
     for mask in masks:
         size = PIXEL_SIZE[mask.band] if mask.band else 60
         for key, window in safe.tiles(mask.name):
-            if not _touches(window, size, area):
+            if key in empty or not _touches(window, size, area):
                 continue
             if key not in places:
                 wanted.append((mask.name, key, window))
@@ -130,7 +134,10 @@ def tiles_with_pixels(
         return pixels_of(safe.pixels(name, window))
 
     for (_, key, _), pixels in zip(wanted, run_all(decode, wanted), strict=True):
-        for place in places[key] if pixels.any() else ():
+        if not pixels.any():
+            empty.add(key)
+            continue
+        for place in places[key]:
             yield *place, pixels
 
 

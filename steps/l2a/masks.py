@@ -7,7 +7,7 @@ MSK_QUALIT (eight layers, see `steps.l1c.masks`) and MSK_CLASSI (opaque cloud, c
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -98,6 +98,7 @@ class Masks:
 
     def __init__(self, source: Product, given: Mapping[tuple[str, str | None], Mask], scene: Scene, run_all: Callable):
         self._source, self._given, self._scene, self._run_all = source, given, scene, run_all
+        self._empty: set[Hashable] = set()
 
     def detectors(self, band: str) -> Layers | None:
         """Return MSK_DETFOO of a band: numbers of detectors."""
@@ -133,7 +134,8 @@ class Masks:
     def _stored(self, mask: Mask, size: int) -> Layers:
         """Yield the layers of a mask image that hold anything; as a rule few of its tiles do."""
         part, whole = self._scene.part, self._scene.whole
-        tiles = list(tiles_with_pixels(self._source, [mask], part.at(20).within(whole.at(20)), self._run_all))
+        area = part.at(20).within(whole.at(20))
+        tiles = list(tiles_with_pixels(self._source, [mask], area, self._run_all, empty=self._empty))
         grid = part.at(size)
         rows, columns = grid.within(whole.at(size))
         for layer in range(MASK_LAYERS[mask.kind]):
