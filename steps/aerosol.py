@@ -24,7 +24,7 @@ from steps.atmosphere.aerosol_scene import (
     samples_of,
 )
 from steps.atmosphere.choice import mean_mixture, mixture_of_cams, overlap
-from steps.atmosphere.ground_samples import ERRORS, LEAVES
+from steps.atmosphere.ground_samples import ERRORS, LEAVES, LOCAL_ERRORS
 from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
 from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.models import USUAL, mixture_name
@@ -87,7 +87,7 @@ def run(
     aerosol_ground: Path | None = None,
     method: Literal["auto", "ddv", "cams", "climatology", "fixed"] = "auto",
     aot550: float = 0.2,
-    smoothing_km: float = 1.0,
+    smoothing_km: float = 0.5,
     threads: int = 1,
     backend: Backend = "threads",
     scheduler: str = "local",
@@ -217,7 +217,7 @@ def _found(
     if method not in ("auto", "ddv"):
         return expected, source
     likelihood, weight = likelihood_of(samples, atmospheres, run_all), _weight(retrieval, samples)
-    return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, expected, CELL / 1000), "DDV"
+    return fit_thickness(AOT_NODES, likelihood, weight, ERRORS, LOCAL_ERRORS, expected, CELL / 1000), "DDV"
 
 
 def _write_uncertainty(path: Path, retrieval: AerosolScene, found: Thickness) -> None:

@@ -148,7 +148,7 @@ def test_one_sample_and_what_was_expected_meet_by_their_precisions(monkeypatch):
     prior, spread = lognorm.interval(0.6827, *_of(0.3, 0.1)), 0.25
     middle, width = np.log(prior).mean(), np.diff(np.log(prior)).item() / 2
     sample = -0.5 * ((np.log(NODES) - np.log(0.5)) / spread) ** 2
-    found = fit_thickness(NODES, sample[:, None, None, None] * one, one[None], ((1e-3, 0),), expected, 1.28)
+    found = fit_thickness(NODES, sample[:, None, None, None] * one, one[None], *[((1e-3, 0),)] * 2, expected, 1.28)
     precision = width**-2 + spread**-2
     both = (middle / width**2 + np.log(0.5) / spread**2) / precision
     assert found.aot550.item() == pytest.approx(np.exp(both + 0.5 / precision), abs=2e-3)
@@ -171,7 +171,7 @@ def test_a_cell_without_a_sample_takes_after_its_neighbours():
     likelihood = np.full((NODES.size, *there.shape), np.nan)
     likelihood[:, 0] = gaussian(truth, 0.03)
     expected = Thickness(np.full(truth.shape, 0.3), np.full(truth.shape, 0.15))
-    found = fit_thickness(NODES, likelihood, there, ((0.01, 0.08),) * 2, expected, 1.28)
+    found = fit_thickness(NODES, likelihood, there, *[((0.01, 0.08),) * 2] * 2, expected, 1.28)
     in_gaps = found.aot550[22, [12, 48]], found.uncertainty[22, [12, 48]]
     np.testing.assert_allclose(in_gaps[0], truth[22, [12, 48]], atol=0.06)
     assert (in_gaps[1] > 1.1 * found.uncertainty[22, [4, 56]]).all()
@@ -182,13 +182,13 @@ def test_what_the_prior_does_not_know_counts_little():
     truth, one = np.full((20, 20), 0.2), np.ones((1, 20, 20))
     truth[10, 10] = 0.9
     expected = Thickness(np.full(truth.shape, 0.2), np.full(truth.shape, 0.1))
-    found = fit_thickness(NODES, gaussian(truth, 0.03)[:, None], one, ((0.01, 0.08),), expected, 1.28)
+    found = fit_thickness(NODES, gaussian(truth, 0.03)[:, None], one, *[((0.01, 0.08),)] * 2, expected, 1.28)
     assert abs(found.aot550[10, 10] - 0.2) < 0.05
 
 
 def test_without_any_sample_it_is_what_was_expected():
     expected = Thickness(np.full((9, 9), 0.3), np.full((9, 9), 0.05))
     nothing = np.full((NODES.size, len(KINDS), 9, 9), np.nan)
-    found = fit_thickness(NODES, nothing, np.zeros((len(KINDS), 9, 9)), ((0.01, 0.1),) * len(KINDS), expected, 1.28)
+    found = fit_thickness(NODES, nothing, np.zeros((len(KINDS), 9, 9)), *[((0.01, 0.1),) * len(KINDS)] * 2, expected, 1.28)
     np.testing.assert_allclose(found.aot550, 0.3, atol=0.01)
     assert (found.uncertainty >= 0.05).all()

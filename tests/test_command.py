@@ -58,7 +58,7 @@ def test_settings_are_those_of_the_schema(started, tmp_path):
     assert settings["input"] == str(tmp_path / "A.SAFE")
     assert settings["roi"] == [-75.5, 37, -75.25, 37.5]
     assert (settings["ozone"], settings["altitude"]) == (310, 5)
-    assert settings["aerosol"] == {"method": "fixed", "aot550": 0.5, "model": "auto", "smoothing_km": 1}
+    assert settings["aerosol"] == {"method": "fixed", "aot550": 0.5, "model": "auto", "smoothing_km": 0.5}
     assert (settings["keep_intermediates"], settings["formats"]) == (False, ["cog"])
     assert set(settings) == set(launch.SCHEMA["properties"])
     assert words[words.index("--directory") + 1] == settings["output"] == str(tmp_path / "out put")

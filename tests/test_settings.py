@@ -77,7 +77,7 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 def test_defaults_are_those_of_the_schema():
     settings = checked({}, SCHEMA)
     assert settings["formats"] == ["safe", "cog"]
-    assert settings["aerosol"] == {"method": "auto", "aot550": 0.2, "model": "auto", "smoothing_km": 1.0}
+    assert settings["aerosol"] == {"method": "auto", "aot550": 0.2, "model": "auto", "smoothing_km": 0.5}
 
 
 def test_words_of_the_command_line(tmp_path, monkeypatch):

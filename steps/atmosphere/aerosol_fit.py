@@ -5,6 +5,9 @@ prior of surface reflectance says how likely that is. By Bayes' theorem (Rodgers
 sounding, ch. 2) this is the likelihood of the thickness. Samples in a neighbourhood see much the same aerosol; a
 neighbourhood begins as the whole tile and gets smaller in steps, each of which takes the result of the one before for
 what is expected. So a cell that has no sample takes after its neighbours, and the tile after what was expected of it.
+
+What a kind of ground is wrong by is much the same in a whole region. How thick the aerosol is in the mean of a region
+is therefore known less well than how it differs from cell to cell, and the two are found apart.
 """
 
 from collections.abc import Sequence
@@ -23,6 +26,10 @@ NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)),
 #: Samples of one kind count as so many independent ones at most: what is odd about the ground of one cell is odd about
 #: that of the next.
 INDEPENDENT = 0.8
+#: The same where only differences are looked at, in the last of the neighbourhoods once more, and standard deviation of
+#: the weights of a region, whose mean these do not change, km.
+INDEPENDENT_LOCALLY = 2.0
+REGION = 4.0
 #: Samples of a kind with which it counts by half where the aerosol's type is chosen.
 HALF_A_KIND = 5.0
 #: How often a sample is nothing that the prior knows, such as a cloud that was not seen.
@@ -87,10 +94,13 @@ def fit_thickness(
     likelihood: np.ndarray,
     weight: np.ndarray,
     errors: Sequence[tuple[float, float]],
+    local_errors: Sequence[tuple[float, float]],
     expected: Thickness,
     cell_km: float,
 ) -> Thickness:
     """Return the aerosol thickness of each cell at 550 nm.
+
+    First the neighbourhoods tell the mean of each region, and then samples of some kinds how the cells in it differ.
 
     Parameters
     ----------
@@ -102,17 +112,37 @@ def fit_thickness(
         0 to 1: how much a sample counts, shape (kinds, rows, columns).
     errors
         Absolute and relative part of what the likelihood of each kind does not know, as standard deviations.
+    local_errors
+        The same of differences between the cells of a region, of the first kinds, which alone tell these.
     expected
         Before the scene was seen, shape (rows, columns): mean and standard deviation of a lognormal distribution.
     cell_km
         Side of a cell, km.
     """
-    likelihood, fine = _blurred(nodes, likelihood, weight > 0, errors)
+    blurred = _blurred(nodes, likelihood, weight > 0, errors)
+    regional = _narrowed(*blurred, weight, NEIGHBOURHOODS, INDEPENDENT, expected, cell_km)
+    weight = weight[: len(local_errors)]
+    blurred = _blurred(nodes, likelihood, weight > 0, local_errors)
+    local = _narrowed(*blurred, weight, NEIGHBOURHOODS[-1:], INDEPENDENT_LOCALLY, regional, cell_km)
+    means = (_sum_around(found.aot550, REGION, cell_km) for found in (regional, local))
+    return Thickness(local.aot550 * np.divide(*means), np.maximum(regional.uncertainty, local.uncertainty))
+
+
+def _narrowed(
+    likelihood: np.ndarray,
+    fine: np.ndarray,
+    weight: np.ndarray,
+    neighbourhoods: Sequence[tuple[float | None, tuple[float, float]]],
+    independent: float,
+    expected: Thickness,
+    cell_km: float,
+) -> Thickness:
+    """Return the aerosol thickness of each cell by ever smaller neighbourhoods, from blurred likelihoods."""
     at, width = fine[:, None, None], np.gradient(fine)[:, None, None]
     found = expected
-    for sigma, (own, share) in NEIGHBOURHOODS:
+    for sigma, (own, share) in neighbourhoods:
         samples = _sum_around(weight, sigma, cell_km)
-        counted = np.minimum(samples, INDEPENDENT) / np.maximum(samples, 1e-9)
+        counted = np.minimum(samples, independent) / np.maximum(samples, 1e-9)
         log_posterior = (counted * _sum_around(weight * likelihood, sigma, cell_km)).sum(axis=1)
         spread = np.hypot(found.uncertainty, own + share * found.aot550)
         log_posterior += _log_prior(at, found.aot550, spread)
