@@ -178,7 +178,7 @@ def test_a_cell_without_a_sample_takes_after_its_neighbours():
 
 
 def test_vegetation_tells_how_cells_differ_and_the_mean_stays():
-    """Aerosol in waves of 12 km over vegetation that tells 0.03 too much everywhere, and soil with a pattern of its own."""
+    """Aerosol in waves of 12 km, vegetation that tells 0.03 too much everywhere, and soil with a pattern of its own."""
     rows, columns = np.indices((40, 40)) * 1.28
     truth = 0.3 + 0.04 * np.sin(2 * np.pi * rows / 12) * np.sin(2 * np.pi * columns / 12)
     fields = 0.3 + 0.2 * np.sign(np.sin(2 * np.pi * (rows + columns) / 5))
@@ -206,6 +206,8 @@ def test_what_the_prior_does_not_know_counts_little():
 def test_without_any_sample_it_is_what_was_expected():
     expected = Thickness(np.full((9, 9), 0.3), np.full((9, 9), 0.05))
     nothing = np.full((NODES.size, len(KINDS), 9, 9), np.nan)
-    found = fit_thickness(NODES, nothing, np.zeros((len(KINDS), 9, 9)), *[((0.01, 0.1),) * len(KINDS)] * 2, expected, 1.28)
+    found = fit_thickness(
+        NODES, nothing, np.zeros((len(KINDS), 9, 9)), *[((0.01, 0.1),) * len(KINDS)] * 2, expected, 1.28
+    )
     np.testing.assert_allclose(found.aot550, 0.3, atol=0.01)
     assert (found.uncertainty >= 0.05).all()
