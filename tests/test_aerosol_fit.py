@@ -191,7 +191,7 @@ def test_vegetation_tells_how_cells_differ_and_the_mean_stays():
     wrong = found.aot550 - truth, without.aot550 - truth
     assert wrong[0].mean() == pytest.approx(wrong[1].mean(), abs=2e-3)
     assert wrong[0].std() < 0.65 * wrong[1].std()
-    assert (found.uncertainty >= without.uncertainty - 1e-6).all()
+    assert (found.uncertainty > abs(wrong[0].mean())).all()
 
 
 def test_what_the_prior_does_not_know_counts_little():
