@@ -34,7 +34,7 @@ from steps.core import rasters
 from steps.core.errors import StepError
 from steps.core.rasters import Grid
 from steps.l1c.jp2 import codestream, tile_keys
-from steps.l1c.masks import polygons_of, quality_flags
+from steps.l1c.masks import polygons_of, quality_flags, tiles_with_pixels
 from steps.l1c.metadata import Mask
 from steps.l1c.overview import any_within, area_means, clear_unreliable
 from steps.l1c.safe import Safe
@@ -294,6 +294,22 @@ def test_equal_tiles_are_decoded_once_and_put_everywhere(tmp_path, size):
     masks = [Mask("MSK_QUALIT", band, "GRANULE/mask.jp2") for band in ("B02", "B03")]
     for flags in fast_flags(Safe(tmp_path), masks, (300, 300)).values():
         assert (flags == slow_flags(path)).all()
+
+
+def test_tiles_that_hold_nothing_are_decoded_once_in_several_calls(tmp_path):
+    layers = np.zeros((8, 300, 300), "u1")
+    layers[7, 64:84, 128:148] = 1
+    write_jp2(tmp_path / "GRANULE/mask.jp2", layers, 10, block=64)
+    (tmp_path / "MTD_MSIL1C.xml").touch()
+    safe, mask, decoded, empty = Safe(tmp_path), Mask("MSK_QUALIT", "B02", "GRANULE/mask.jp2"), [], set()
+
+    def counted(layers):
+        decoded.append(layers)
+        return layers
+
+    found = [list(tiles_with_pixels(safe, [mask], (slice(0, 150),) * 2, map, counted, empty)) for _ in range(2)]
+    assert [[place[1:3] for place in call] for call in found] == [[(64, 128)]] * 2
+    assert len(decoded) == len(empty) + 2
 
 
 @needs_shared

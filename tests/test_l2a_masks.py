@@ -111,7 +111,6 @@ def test_polygons_become_the_images_of_today(polygons, tmp_path, roi):
 
 @pytest.mark.slow
 @needs_shared
-@pytest.mark.slow
 def test_masks_of_a_part_are_those_of_the_tile(tmp_path):
     whole, roi = Grid(32631, 300000, 4900020, 10, 10980, 10980), Grid(32631, 339600, 4850040, 10, 1020, 900)
     written = write_masks(Safe(N0510), masks_in(N0510), scene(whole, roi), tmp_path, map)

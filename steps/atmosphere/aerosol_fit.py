@@ -26,9 +26,9 @@ NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)),
 #: Samples of one kind count as so many independent ones at most: what is odd about the ground of one cell is odd about
 #: that of the next.
 INDEPENDENT = 0.8
-#: The same where only differences are looked at, in the last of the neighbourhoods once more, and standard deviation of
-#: the weights of a region, whose mean these do not change, km.
+#: The same where samples tell how cells differ.
 INDEPENDENT_LOCALLY = 2.0
+#: Standard deviation of the weights of a region, whose mean these differences do not change, km.
 REGION = 4.0
 #: Samples of a kind with which it counts by half where the aerosol's type is chosen.
 HALF_A_KIND = 5.0
@@ -124,8 +124,8 @@ def fit_thickness(
     weight = weight[: len(local_errors)]
     blurred = _blurred(nodes, likelihood, weight > 0, local_errors)
     local = _narrowed(*blurred, weight, NEIGHBOURHOODS[-1:], INDEPENDENT_LOCALLY, regional, cell_km)
-    means = (_sum_around(found.aot550, REGION, cell_km) for found in (regional, local))
-    return Thickness(local.aot550 * np.divide(*means), np.maximum(regional.uncertainty, local.uncertainty))
+    mean, of_local = (_sum_around(found.aot550, REGION, cell_km) for found in (regional, local))
+    return Thickness(local.aot550 * (mean / of_local), np.maximum(regional.uncertainty, local.uncertainty))
 
 
 def _narrowed(
