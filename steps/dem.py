@@ -13,6 +13,7 @@ import rasterio
 
 from steps.core.cli import cli
 from steps.core.code import code_digest
+from steps.core.parallel import workers
 from steps.core.rasters import BLOCK, Grid, create, read, row_blocks
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import TERRAIN, TERRAIN_SCALES
@@ -137,23 +138,31 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
         corner, near = (rows.start + margin, columns.start + margin), np.ascontiguousarray(elevation)
         sky = ground.shape.array(f"sky_view_{size}m", lambda: _sky_view(near, margin, wide, corner, grid, threads))
         views = _views(sky, _shadow(near, margin, grid, sun, threads))
-    with create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), **tags) as raster:
-        for rows in row_blocks(grid.height):
-            around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
-            east, south = gradient(around, grid.resolution)
-            sun_east, sun_north = sun.at(rows)
-            slope, aspect, cos_incidence = slope_aspect_incidence(east, south, sun_east, sun_north)
-            sky_view, shadow = views(rows)
-            _write(raster, rows, "elevation", around[1:-1, 1:-1])
-            _write(raster, rows, "slope", slope)
-            _write(raster, rows, "aspect", aspect)
-            _write(raster, rows, "cos_incidence", cos_incidence)
-            _write(raster, rows, "sky_view", sky_view)
-            _write(raster, rows, "cast_shadow", shadow | (cos_incidence <= 0))
 
+    def described(rows: slice) -> dict[str, np.ndarray]:
+        around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
+        east, south = gradient(around, grid.resolution)
+        sun_east, sun_north = sun.at(rows)
+        slope, aspect, cos_incidence = slope_aspect_incidence(east, south, sun_east, sun_north)
+        sky_view, shadow = views(rows)
+        layers = {
+            "elevation": around[1:-1, 1:-1],
+            "slope": slope,
+            "aspect": aspect,
+            "cos_incidence": cos_incidence,
+            "sky_view": sky_view,
+            "cast_shadow": shadow | (cos_incidence <= 0),
+        }
+        return {band: _stored(band, values) for band, values in layers.items()}
 
-def _write(raster, rows: slice, band: str, values: np.ndarray) -> None:
-    raster.write(band, _stored(band, values), rows.start)
+    blocks = list(row_blocks(grid.height))
+    with (
+        create(terrain, TERRAIN, grid, list(TERRAIN_SCALES), **tags) as raster,
+        workers("threads", threads) as run_all,
+    ):
+        for rows, layers in zip(blocks, run_all(described, blocks), strict=True):
+            for band, values in layers.items():
+                raster.write(band, values, rows.start)
 
 
 def _stored(band: str, values: np.ndarray) -> np.ndarray:
@@ -206,7 +215,7 @@ def _write_flat(terrain: Path, grid: Grid, sun: _Sun, altitude: float, default: 
             for rows in row_blocks(grid.height):
                 raster.write(band, block[: rows.stop - rows.start], rows.start)
         for rows in row_blocks(grid.height):
-            _write(raster, rows, "cos_incidence", sun.on_level_ground(rows))
+            raster.write("cos_incidence", _stored("cos_incidence", sun.on_level_ground(rows)), rows.start)
 
 
 def _look(model: ElevationModel, tile: Grid) -> tuple[float, float, dict[str, str]]:

@@ -52,6 +52,18 @@ def test_plane_has_its_slope_aspect_and_incidence(slope, aspect):
     np.testing.assert_allclose(got[2], expected, atol=2e-5)
 
 
+def test_slope_and_aspect_are_those_of_the_library_in_all_directions():
+    random = np.random.default_rng(4)
+    east, south = random.normal(0, 1, (2, 300, 400)).astype(np.float32) ** 3
+    east[0], south[:, 0] = 0, 0
+    slope, aspect, _ = slope_aspect_incidence(east, south, east, south)
+    np.testing.assert_allclose(slope, np.degrees(np.arctan(np.hypot(east, south, dtype="f8"))), atol=2e-5)
+    expected = np.degrees(np.arctan2(-east.astype("f8"), south))
+    np.testing.assert_allclose((aspect - expected + 180) % 360 - 180, 0, atol=4e-5)
+    assert 0 <= aspect.min() <= aspect.max() <= 360
+    assert aspect[0, 0] == slope[0, 0] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slope", [0, 10, 30, 50])
 @pytest.mark.parametrize("aspect", [0, 10, 75, 222])

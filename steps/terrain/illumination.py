@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import formula, njit
 
 
 @njit(cache=True, nogil=True)
@@ -37,7 +37,7 @@ def gradient(elevation, pixel):
     return east, south
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def at_pixels(nodes, spacing, row, rows, columns):
     """Interpolate a field between its nodes, bilinearly.
 
@@ -56,19 +56,42 @@ def at_pixels(nodes, spacing, row, rows, columns):
         (rows, columns) float32.
     """
     result = np.empty((rows, columns), np.float32)
-    line = np.empty(nodes.shape[1], np.float32)
+    parts = nodes.shape[1] - 1
+    weight = np.empty(columns, np.float32)
+    for j in range(columns):
+        weight[j] = j / spacing - min(j // spacing, parts - 1)
     for i in range(rows):
-        a = min(int((row + i) / spacing), nodes.shape[0] - 2)
+        a = min((row + i) // spacing, nodes.shape[0] - 2)
         u = np.float32((row + i) / spacing - a)
-        for b in range(line.size):
-            line[b] = nodes[a, b] + (nodes[a + 1, b] - nodes[a, b]) * u
-        for j in range(columns):
-            b = min(int(j / spacing), line.size - 2)
-            result[i, j] = line[b] + (line[b + 1] - line[b]) * np.float32(j / spacing - b)
+        right = nodes[a, 0] + (nodes[a + 1, 0] - nodes[a, 0]) * u
+        for b in range(parts):
+            left, right = right, nodes[a, b + 1] + (nodes[a + 1, b + 1] - nodes[a, b + 1]) * u
+            last = columns if b == parts - 1 else min((b + 1) * spacing, columns)
+            for j in range(b * spacing, last):
+                result[i, j] = left + (right - left) * weight[j]
     return result
 
 
-@njit(cache=True, nogil=True)
+@formula
+def _arctangent(ratio):
+    """Return the arctangent (degrees) of a number from 0 to 1 to 2e-6 degrees, and of 0 exactly.
+
+    Abramowitz and Stegun (1964), Handbook of mathematical functions, eq. 4.4.49. Unlike the library's it is computed
+    for several pixels at once.
+    """
+    square = ratio * ratio
+    series = np.float32(0.0028662257)
+    series = series * square - np.float32(0.0161657367)
+    series = series * square + np.float32(0.0429096138)
+    series = series * square - np.float32(0.0752896400)
+    series = series * square + np.float32(0.1065626393)
+    series = series * square - np.float32(0.1420889944)
+    series = series * square + np.float32(0.1999355085)
+    series = series * square - np.float32(0.3333314528)
+    return (series * square + np.float32(1)) * ratio * np.float32(180 / math.pi)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def slope_aspect_incidence(east, south, sun_east, sun_north):
     """Return slope, aspect and cosine of the solar incidence angle of tilted ground.
 
@@ -89,14 +112,21 @@ def slope_aspect_incidence(east, south, sun_east, sun_north):
     slope = np.empty(east.shape, np.float32)
     aspect = np.empty(east.shape, np.float32)
     cos_incidence = np.empty(east.shape, np.float32)
-    degrees = np.float32(180 / math.pi)
-    one = np.float32(1)
+    one, least = np.float32(1), np.float32(1e-30)
     for i in range(east.shape[0]):
         for j in range(east.shape[1]):
             p, q, s, t = east[i, j], south[i, j], sun_east[i, j], sun_north[i, j]
             square = p * p + q * q
-            slope[i, j] = math.atan(math.sqrt(square)) * degrees
-            azimuth = math.atan2(-p, q) * degrees if square > 0 else np.float32(0)
-            aspect[i, j] = azimuth if azimuth >= 0 else azimuth + np.float32(360)
-            cos_incidence[i, j] = (one - p * s + q * t) / math.sqrt((one + square) * (one + s * s + t * t))
+            rise = np.sqrt(square)
+            steep = rise > one
+            angle = _arctangent(one / rise if steep else rise)
+            slope[i, j] = np.float32(90) - angle if steep else angle
+            # The azimuth by octants: from north or south to east or west, and then around.
+            across = abs(p) > abs(q)
+            narrow, wide = (abs(q), abs(p)) if across else (abs(p), abs(q))
+            angle = _arctangent(narrow / (wide + least))
+            angle = np.float32(90) - angle if across else angle
+            angle = np.float32(180) - angle if q < 0 else angle
+            aspect[i, j] = np.float32(360) - angle if p > 0 else angle
+            cos_incidence[i, j] = (one - p * s + q * t) / np.sqrt((one + square) * (one + s * s + t * t))
     return slope, aspect, cos_incidence
