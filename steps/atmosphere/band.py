@@ -126,7 +126,7 @@ def band_atmosphere(
     absorbing, clear = _prepared(table, response)
     band = clear if water_vapour is None else absorbing
     result = np.empty((points.shape[1], 10))
-    evaluate(points, pressure(points[3]), band, result)
+    evaluate(points, pressure(points[3]), np.lexsort(points[:3]), band, result)
     return BandAtmosphere(*(column.reshape(shape) for column in np.ascontiguousarray(result.T)))
 
 

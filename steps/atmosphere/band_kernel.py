@@ -57,41 +57,61 @@ class Band(NamedTuple):
     gas: Gas
 
 
-class _Point(NamedTuple):
-    """Pressure relative to the standard one, aerosol thickness and directions of one point.
-
-    Cosines are those of the zenith angles and, as `cos_angle`, of the scattering angle, which lies at `angle_fraction`
-    between angle `angle_index` of the phase function and the next one.
-    """
-
-    pressure_ratio: float
-    aot: float
-    sun_cosine: float
-    view_cosine: float
-    cos_angle: float
-    angle_index: int
-    angle_fraction: float
-
-
-class _Place(NamedTuple):
-    """Where a point lies among the splines of the table.
+class _Sky(NamedTuple):
+    """What depends on the directions of sun and view alone.
 
     Attributes
     ----------
-    first
-        Index of the first of the four splines that are not zero, for pressure, aerosol, sun and view.
-    weights
-        The splines, shape (4, 4).
-    no_aerosol
-        Those of no aerosol, shape (4,).
+    sun_cosine, view_cosine
+        Of the zenith angles.
+    molecules
+        Phase function of molecules.
+    first_sun, first_view
+        Index of the first of the four splines that are not zero, in the cosine of the sun and in the view zenith.
+    by_sun, by_view
+        These.
     view_azimuth
         Splines of the view zenith times Fourier terms of the azimuth.
+    aerosol
+        Phase function of the aerosol as single scattering takes it, of each wavelength.
+    multiple, down, up
+        Multiple scattering and the transmittances: of each knot of pressure, of aerosol and wavelength.
+    known
+        Of which knots of pressure and of aerosol they are set.
     """
 
-    first: tuple[int, int, int, int]
-    weights: np.ndarray
-    no_aerosol: np.ndarray
+    sun_cosine: float
+    view_cosine: float
+    molecules: float
+    first_sun: int
+    first_view: int
+    by_sun: np.ndarray
+    by_view: np.ndarray
     view_azimuth: np.ndarray
+    aerosol: np.ndarray
+    multiple: np.ndarray
+    down: np.ndarray
+    up: np.ndarray
+    known: np.ndarray
+
+
+class _Air(NamedTuple):
+    """Pressure relative to the standard one, aerosol thickness, and where both lie among the splines of the table.
+
+    Attributes
+    ----------
+    first_pressure, first_aot
+        Index of the first of the four splines that are not zero.
+    by_pressure, by_aot
+        These.
+    """
+
+    pressure_ratio: float
+    aot550: float
+    first_pressure: int
+    first_aot: int
+    by_pressure: np.ndarray
+    by_aot: np.ndarray
 
 
 @helper(cache=True, nogil=True)
@@ -127,69 +147,74 @@ def _bracket(axis, x):
 
 
 @helper(cache=True, nogil=True)
-def _multiple(coefficients, p, a, s, weights, by_aot, view_azimuth):
-    """Contract the table of multiple scattering of one wavelength with spline weights and the Fourier series.
+def _toward(sun_zenith, view_zenith, azimuth, table, sky):
+    """Return the sky for other directions, with the arrays of `sky`, of which no knots are known yet."""
+    sun_cosine, cos_angle = cos(radians(sun_zenith)), cos_scattering_angle(sun_zenith, view_zenith, azimuth)
+    first_sun = _spline_weights(table.knots[2], sun_cosine, sky.by_sun)
+    first_view = _spline_weights(table.knots[3], view_zenith, sky.by_view)
+    for m in range(table.modes):
+        factor = cos(m * radians(180 - azimuth))
+        for k in range(4):
+            sky.view_azimuth[k * table.modes + m] = sky.by_view[k] * factor
+    i, f = _bracket(table.angle, degrees(acos(cos_angle)))
+    for n in range(table.albedo.size):
+        phase = exp(table.log_phase[n, i] * (1 - f) + table.log_phase[n, i + 1] * f)
+        sky.aerosol[n] = phase * table.albedo[n] / (1 - table.albedo[n] * table.peak[n])
+    sky.known[:] = False
+    scalars = sun_cosine, cos(radians(view_zenith)), rayleigh_phase(cos_angle), first_sun, first_view
+    return _Sky(*scalars, *sky[5:])
 
-    The last axis of `coefficients` is view zenith times Fourier mode, with the factors `view_azimuth`.
+
+@helper(cache=True, nogil=True)
+def _know(p, a, table, sky):
+    """Set the tables of `sky` at one knot of pressure and of aerosol."""
+    multiple, down, up = table.multiple, table.transmittance_down, table.transmittance_up
+    sun, view = sky.first_sun, sky.first_view
+    for n in range(table.albedo.size):
+        sky.multiple[p, a, n] = sky.down[p, a, n] = sky.up[p, a, n] = 0.0
+        for k in range(4):
+            part = 0.0
+            for d in range(sky.view_azimuth.size):
+                part += multiple[n, p, a, sun + k, d] * sky.view_azimuth[d]
+            sky.multiple[p, a, n] += sky.by_sun[k] * part
+            sky.down[p, a, n] += sky.by_sun[k] * down[n, p, a, sun + k]
+            sky.up[p, a, n] += sky.by_view[k] * up[n, p, a, view + k]
+    sky.known[p, a] = True
+
+
+@helper(cache=True, nogil=True)
+def _at_nodes(sky, air, table, result):
+    """Set the nine scattering quantities of one point at each wavelength.
+
+    In a row of `result`: path reflectance of molecules and aerosol and of molecules alone, total transmittances down
+    and up, their direct parts, spherical albedo, and the diffuse upward transmittances of molecules alone and aerosol
+    alone.
     """
-    total = 0.0
-    for i in range(4):
-        for j in range(4):
-            pair = weights[0, i] * by_aot[j]
-            if pair == 0.0:
-                continue
-            for k in range(4):
-                part = 0.0
-                for d in range(view_azimuth.size):
-                    part += coefficients[p + i, a + j, s + k, d] * view_azimuth[d]
-                total += pair * weights[2, k] * part
-    return total
-
-
-@helper(cache=True, nogil=True)
-def _contract2(coefficients, i, j, by_i, by_j):
-    total = 0.0
-    for a in range(4):
-        for b in range(4):
-            total += by_i[a] * by_j[b] * coefficients[i + a, j + b]
-    return total
-
-
-@helper(cache=True, nogil=True)
-def _contract3(coefficients, i, j, k, by_i, by_j, by_k):
-    total = 0.0
-    for a in range(4):
-        if by_i[a] != 0.0:
-            total += by_i[a] * _contract2(coefficients[i + a], j, k, by_j, by_k)
-    return total
-
-
-@helper(cache=True, nogil=True)
-def _at_node(n, point, place, table, result):
-    """Set the nine scattering quantities of one point at one wavelength.
-
-    In `result`: path reflectance of molecules and aerosol and of molecules alone, total transmittances down and up,
-    their direct parts, spherical albedo, and the diffuse upward transmittances of molecules alone and aerosol alone.
-    """
-    sun, view, i, f = point.sun_cosine, point.view_cosine, point.angle_index, point.angle_fraction
-    (p, a, s, v), weights, none = place.first, place.weights, place.no_aerosol
-    lowest = np.int64(0)  # not just 0, for whose type helpers would be compiled again
-    molecules, aerosol = table.rayleigh[n] * point.pressure_ratio, table.extinction[n] * point.aot
-    keep = 1 - table.albedo[n] * table.peak[n]
-    log_p = table.log_phase[n, i] * (1 - f) + table.log_phase[n, i + 1] * f
-    phase = rayleigh_phase(point.cos_angle)
-    once = single_scattering(molecules, aerosol * keep, phase, exp(log_p) * table.albedo[n] / keep, sun, view)
-    result[0] = once + _multiple(table.multiple[n], p, a, s, weights, weights[1], place.view_azimuth)
-    once = single_scattering(molecules, 0.0, phase, 0.0, sun, view)
-    result[1] = once + _multiple(table.multiple[n], p, lowest, s, weights, none, place.view_azimuth)
-    up = table.transmittance_up[n]
-    result[2] = _contract3(table.transmittance_down[n], p, a, s, weights[0], weights[1], weights[2])
-    result[3] = _contract3(up, p, a, v, weights[0], weights[1], weights[3])
-    result[4] = exp(-(molecules + aerosol) / sun)
-    result[5] = exp(-(molecules + aerosol) / view)
-    result[6] = _contract2(table.spherical_albedo[n], p, a, weights[0], weights[1])
-    result[7] = _contract3(up, p, lowest, v, weights[0], none, weights[3]) - exp(-molecules / view)
-    result[8] = _contract2(table.aerosol_transmittance_up[n], a, v, weights[1], weights[3]) - exp(-aerosol / view)
+    sun, view, p, a, v = sky.sun_cosine, sky.view_cosine, air.first_pressure, air.first_aot, sky.first_view
+    by_pressure, by_aot, by_view = air.by_pressure, air.by_aot, sky.by_view
+    multiple, down, up, phase = sky.multiple, sky.down, sky.up, sky.aerosol
+    spherical_albedo, aerosol_up = table.spherical_albedo, table.aerosol_transmittance_up
+    rayleigh, extinction, albedo, peak = table.rayleigh, table.extinction, table.albedo, table.peak
+    for n in range(rayleigh.size):
+        molecules, aerosol = rayleigh[n] * air.pressure_ratio, extinction[n] * air.aot550
+        scaled = aerosol * (1 - albedo[n] * peak[n])
+        result[n, 0] = single_scattering(molecules, scaled, sky.molecules, phase[n], sun, view)
+        result[n, 1] = single_scattering(molecules, 0.0, sky.molecules, 0.0, sun, view)
+        result[n, 2] = result[n, 3] = result[n, 6] = 0.0
+        result[n, 4] = exp(-(molecules + aerosol) / sun)
+        result[n, 5] = exp(-(molecules + aerosol) / view)
+        result[n, 7] = -exp(-molecules / view)
+        result[n, 8] = -exp(-aerosol / view)
+        for i in range(4):
+            result[n, 1] += by_pressure[i] * multiple[p + i, 0, n]
+            result[n, 7] += by_pressure[i] * up[p + i, 0, n]
+            for j in range(4):
+                weight = by_pressure[i] * by_aot[j]
+                result[n, 0] += weight * multiple[p + i, a + j, n]
+                result[n, 2] += weight * down[p + i, a + j, n]
+                result[n, 3] += weight * up[p + i, a + j, n]
+                result[n, 6] += weight * spherical_albedo[n, p + i, a + j]
+                result[n, 8] += by_aot[i] * by_view[j] * aerosol_up[n, a + i, v + j]
 
 
 @helper(cache=True, nogil=True)
@@ -231,7 +256,7 @@ def _gas_means(gas, log_pressure, mass, water_vapour, ozone):
 
 
 @njit(cache=True, nogil=True)
-def evaluate(points, pressures, band, result):
+def evaluate(points, pressures, order, band, result):
     """Set the fields of `steps.atmosphere.band.BandAtmosphere`, in their order, at points.
 
     Parameters
@@ -240,42 +265,41 @@ def evaluate(points, pressures, band, result):
         (7, points) float64: the arguments of `band_atmosphere` from `sun_zenith` on, within `DOMAIN`; NaN gives NaN.
     pressures
         (points,) float64, hPa.
+    order
+        (points,) int64: all points, fastest with those of the same directions behind each other.
     band
         `Band`.
     result
         Output, (points, 10) float64.
     """
     table = band.scattering
-    knots, modes = table.knots, table.modes
-    weights, none, view_azimuth = np.zeros((4, 4)), np.zeros(4), np.empty(4 * modes)
-    none[0] = 1.0
-    at_node, mean = np.empty((table.extinction.size, 9)), np.empty(9)
-    for q in range(points.shape[1]):
+    size, knots_of_air = table.extinction.size, table.multiple.shape[1:3]
+    by_pressure, by_aot, at_node, mean = np.empty(4), np.empty(4), np.empty((size, 9)), np.empty(9)
+    splines, tables = np.empty((2, 4)), np.empty((3, *knots_of_air, size))
+    view_azimuth, known = np.empty(4 * table.modes), np.zeros(knots_of_air, np.bool_)
+    arrays = splines[0], splines[1], view_azimuth, np.empty(size), tables[0], tables[1], tables[2], known
+    sky = _Sky(1.0, 1.0, 1.0, 0, 0, *arrays)
+    before = np.full(3, nan)
+    for q in order:
         sun_zenith, view_zenith, azimuth = points[0, q], points[1, q], points[2, q]
         aot, water_vapour, ozone = points[4, q], points[5, q], points[6, q]
         if isnan(sun_zenith + view_zenith + azimuth + points[3, q] + aot + water_vapour + ozone):
             for k in range(result.shape[1]):
                 result[q, k] = nan
             continue
-        sun, view = cos(radians(sun_zenith)), cos(radians(view_zenith))
-        first = (
-            _spline_weights(knots[0], pressures[q], weights[0]),
-            _spline_weights(knots[1], aot, weights[1]),
-            _spline_weights(knots[2], sun, weights[2]),
-            _spline_weights(knots[3], view_zenith, weights[3]),
-        )
-        for m in range(modes):
-            factor = cos(m * radians(180 - azimuth))
-            for k in range(4):
-                view_azimuth[k * modes + m] = weights[3, k] * factor
-        cos_angle = cos_scattering_angle(sun_zenith, view_zenith, azimuth)
-        i, f = _bracket(table.angle, degrees(acos(cos_angle)))
-        point = _Point(pressures[q] / STANDARD_PRESSURE, aot, sun, view, cos_angle, i, f)
-        place = _Place(first, weights, none, view_azimuth)
-        for n in range(table.extinction.size):
-            _at_node(n, point, place, table, at_node[n])
+        if before[0] != sun_zenith or before[1] != view_zenith or before[2] != azimuth:
+            before[0], before[1], before[2] = sun_zenith, view_zenith, azimuth
+            sky = _toward(sun_zenith, view_zenith, azimuth, table, sky)
+        p = _spline_weights(table.knots[0], pressures[q], by_pressure)
+        a = _spline_weights(table.knots[1], aot, by_aot)
+        for i in range(p, p + 4):
+            for j in (0, a, a + 1, a + 2, a + 3):
+                if not known[i, j]:
+                    _know(i, j, table, sky)
+        _at_nodes(sky, _Air(pressures[q] / STANDARD_PRESSURE, aot, p, a, by_pressure, by_aot), table, at_node)
         _band_means(band.quadrature, at_node, mean)
-        other, water, half = _gas_means(band.gas, log(pressures[q]), 1 / sun + 1 / view, water_vapour, ozone)
+        mass = 1 / sky.sun_cosine + 1 / sky.view_cosine
+        other, water, half = _gas_means(band.gas, log(pressures[q]), mass, water_vapour, ozone)
         result[q, 0] = mean[1] + (mean[0] - mean[1]) * half
         result[q, 1], result[q, 2] = other, water
         for k in range(2, mean.size):
