@@ -328,6 +328,21 @@ def test_output_and_working_directory_may_have_braces(tmp_path):
 
 
 @pytest.mark.slow
+def test_jobs_a_second_are_limited_only_if_the_user_says_so(tmp_path):
+    """Snakemake's own limit leaves a timer for each job, for which the run waits, and which cost a core in the end."""
+    checkout = Checkout(tmp_path)
+    (checkout.folder / "probe.smk").write_text(
+        'include: "workflow/Snakefile"\n\n\n'
+        "onsuccess:\n    limiter = workflow.scheduler.job_rate_limiter\n"
+        '    print("limit", limiter and limiter.max_jobs)\n\n\n'
+        'rule probe:\n    output:\n        touch("probed"),\n'
+    )
+    for option, limit in (("", "None"), ("--max-jobs-per-timespan 7/1s", "7")):
+        done = checkout.snakemake(f"-s probe.smk {option} -F probe")
+        assert f"limit {limit}\n" in done.stdout
+
+
+@pytest.mark.slow
 def test_home_that_cannot_be_written(tmp_path):
     """A look-up table that does not come with the project needs another folder then; nothing else does."""
     checkout = Checkout(tmp_path)

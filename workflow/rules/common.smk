@@ -386,6 +386,17 @@ def list_products():
             )
 
 
+def start_of_run():
+    """Lift Snakemake's own limit of 100 jobs a second, unless the user has set another one.
+
+    With the limit, each job that has ended leaves a timer that looks for new jobs once a second till the run is over:
+    after some thousand products that takes a whole core (Snakemake 9.27). Every run waits for the last timers, too.
+    """
+    limiter = getattr(workflow.scheduler, "job_rate_limiter", None)
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def end_of_run():
     """Write and print the summary, also where products have failed, so that its rule has not run."""
     if PROGRESS:
