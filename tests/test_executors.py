@@ -163,7 +163,7 @@ def store(s3, tmp_path_factory):  # noqa: F811
 def plugins(tmp_path_factory):
     """A folder with the plugins, which would take a second of each start of Snakemake in all other tests."""
     folder, extras = tmp_path_factory.mktemp("plugins"), PROJECT["optional-dependencies"]
-    words = ["--target", folder, "-c", ROOT / "envs/constraints.txt", *extras["kubernetes"], *extras["aws_batch"]]
+    words = ["--target", folder, "-c", ROOT / "envs/constraints.txt", *extras["kubernetes"], *extras["aws-batch"]]
     done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", *words], capture_output=True, text=True)
     if re.search("NewConnectionError|NameResolutionError|ConnectTimeout|Max retries", done.stderr):
         pytest.skip("no package index can be reached")

@@ -111,7 +111,7 @@ def in_high_throughput(path, monkeypatch):
 @pytest.mark.slow
 def test_high_throughput_images_give_the_same(copy, tmp_path, monkeypatch):
     """Bands, masks and overview of a product whose images are HTJ2K; a truncated one is refused as any other."""
-    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
+    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high-throughput]'")
     plain = imported(copy, tmp_path / "plain", checksums="ignore")
     for path in copy.rglob("*.jp2"):
         in_high_throughput(path, monkeypatch)

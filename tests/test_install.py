@@ -51,6 +51,19 @@ def conda_words(requirement):
     return f"{CONDA_NAMES.get(parsed.name, parsed.name)} {parsed.specifier}".strip()
 
 
+def test_extras_are_spelled_as_every_pip_knows_them():
+    """The pip of Python 3.11 takes no other spelling than that of the metadata, and installs nothing without a word."""
+    extras, named = PROJECT["optional-dependencies"], set()
+    assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", extra) for extra in extras)
+    for path in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split():
+        if path.endswith((".md", ".py", ".yaml", ".toml")):
+            text = (ROOT / path).read_text(encoding="utf-8")
+            named |= {
+                extra for found in re.findall(r"(?:'\.|sen2flow)\[([\w,-]+)\]", text) for extra in found.split(",")
+            }
+    assert {"high-throughput", "aws-batch", "test"} <= named <= set(extras)
+
+
 def test_conda_environment_holds_the_dependencies():
     """And nothing that depends on where the file lies, for Snakemake copies it."""
     python, *packages = ENVIRONMENT["dependencies"]

@@ -196,7 +196,7 @@ def test_images_do_not_depend_on_threads(work, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_high_throughput_images_hold_the_same(work, tmp_path):
     """Pixels, overviews, place, and what each band is are those of part 1, and no file depends on the processes."""
-    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high_throughput]'")
+    pytest.importorskip("imagecodecs", reason="the encoder is not installed: pip install -e '.[high-throughput]'")
     images = make_images(work, tmp_path / "images", jpeg2000="high_throughput", threads=2)
     again = make_images(work, tmp_path / "again", jpeg2000="high_throughput")
     for path in (work / "images").iterdir():

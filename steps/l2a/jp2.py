@@ -108,7 +108,7 @@ def ht_encoder() -> Callable[..., bytes | bytearray | memoryview]:
     if not installed:
         raise StepError(
             "safe.jpeg2000: high_throughput needs imagecodecs, which is not installed (or without OpenJPH); "
-            "run `pip install -c envs/constraints.txt -e '.[high_throughput]'` or choose `part1`"
+            "run `pip install -c envs/constraints.txt -e '.[high-throughput]'` or choose `part1`"
         )
     return htj2k_encode
 
