@@ -242,11 +242,15 @@ def test_what_lies_outside_of_the_domain_is_counted():
 
 
 def test_points_do_not_depend_on_each_other(table):
+    """Neither on those with other directions, nor on those under the same, which share a part of the work."""
     points, response = random_points(50, 3), reference_response("S2B", "B02")
+    for name in ("sun_zenith", "view_zenith", "relative_azimuth"):
+        points[name][10:30:2] = points[name][10]
     together = band_atmosphere(table, response, **points)
-    alone = band_atmosphere(table, response, **{name: values[17] for name, values in points.items()})
-    for name, value in vars(alone).items():
-        assert value == getattr(together, name)[17]
+    for point in (5, 10, 17, 28):
+        alone = band_atmosphere(table, response, **{name: values[point] for name, values in points.items()})
+        for name, value in vars(alone).items():
+            assert value == getattr(together, name)[point]
 
 
 @pytest.mark.parametrize("elevation", [-0.4, 0.0, 2.5, 8.8])

@@ -74,7 +74,7 @@ def at_pixels(nodes, spacing, row, rows, columns):
 
 @formula
 def _arctangent(ratio):
-    """Return the arctangent (degrees) of a number from 0 to 1 to 2e-6 degrees, and of 0 exactly.
+    """Return the arctangent (degrees) of a number from 0 to 1, to 1e-5 degrees, and of 0 exactly.
 
     Abramowitz and Stegun (1964), Handbook of mathematical functions, eq. 4.4.49. Unlike the library's it is computed
     for several pixels at once.
