@@ -219,7 +219,7 @@ def test_high_throughput_images_hold_the_same(work, tmp_path):
 
 def test_absent_encoder_is_told_in_one_line(work, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(StepError, match=r"safe.jpeg2000: .*pip install .*high_throughput") as refused:
+    with pytest.raises(StepError, match=r"safe.jpeg2000: .*pip install .*high-throughput") as refused:
         make_images(work, tmp_path / "images", jpeg2000="high_throughput")
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
