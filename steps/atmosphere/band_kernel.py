@@ -147,6 +147,27 @@ def _bracket(axis, x):
 
 
 @helper(cache=True, nogil=True)
+def _no_sky(table):
+    """Return a sky for no directions, with arrays for `_toward` to set."""
+    knots, size = table.multiple.shape[1:3], table.albedo.size
+    return _Sky(
+        sun_cosine=1.0,
+        view_cosine=1.0,
+        molecules=1.0,
+        first_sun=0,
+        first_view=0,
+        by_sun=np.empty(4),
+        by_view=np.empty(4),
+        view_azimuth=np.empty(4 * table.modes),
+        aerosol=np.empty(size),
+        multiple=np.empty((*knots, size)),
+        down=np.empty((*knots, size)),
+        up=np.empty((*knots, size)),
+        known=np.empty(knots, np.bool_),
+    )
+
+
+@helper(cache=True, nogil=True)
 def _toward(sun_zenith, view_zenith, azimuth, table, sky):
     """Return the sky for other directions, with the arrays of `sky`, of which no knots are known yet."""
     sun_cosine, cos_angle = cos(radians(sun_zenith)), cos_scattering_angle(sun_zenith, view_zenith, azimuth)
@@ -274,13 +295,9 @@ def evaluate(points, pressures, order, band, result):
         Output, (points, 10) float64.
     """
     table = band.scattering
-    size, knots_of_air = table.extinction.size, table.multiple.shape[1:3]
-    by_pressure, by_aot, at_node, mean = np.empty(4), np.empty(4), np.empty((size, 9)), np.empty(9)
-    splines, tables = np.empty((2, 4)), np.empty((3, *knots_of_air, size))
-    view_azimuth, known = np.empty(4 * table.modes), np.zeros(knots_of_air, np.bool_)
-    arrays = splines[0], splines[1], view_azimuth, np.empty(size), tables[0], tables[1], tables[2], known
-    sky = _Sky(1.0, 1.0, 1.0, 0, 0, *arrays)
-    before = np.full(3, nan)
+    by_pressure, by_aot = np.empty(4), np.empty(4)
+    at_node, mean = np.empty((table.extinction.size, 9)), np.empty(9)
+    sky, before = _no_sky(table), np.full(3, nan)
     for q in order:
         sun_zenith, view_zenith, azimuth = points[0, q], points[1, q], points[2, q]
         aot, water_vapour, ozone = points[4, q], points[5, q], points[6, q]
@@ -295,7 +312,7 @@ def evaluate(points, pressures, order, band, result):
         a = _spline_weights(table.knots[1], aot, by_aot)
         for i in range(p, p + 4):
             for j in (0, a, a + 1, a + 2, a + 3):
-                if not known[i, j]:
+                if not sky.known[i, j]:
                     _know(i, j, table, sky)
         _at_nodes(sky, _Air(pressures[q] / STANDARD_PRESSURE, aot, p, a, by_pressure, by_aot), table, at_node)
         _band_means(band.quadrature, at_node, mean)
