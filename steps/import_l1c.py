@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Column where neither the product nor the user tells one, DU.
 OZONE = 331.0
-#: Bands of 10 and 20 m; those of 60 m are small files.
-_FINE = [band for band in BANDS if PIXEL_SIZE[band] < 60]
-_COARSE = [band for band in BANDS if PIXEL_SIZE[band] == 60]
+#: Bands of 10 and then of 20 m, the long work first; those of 60 m are small files.
+_FINE = [*native_bands(10), *native_bands(20)]
+_COARSE = native_bands(60)
 #: What else the L2A product takes from the product, and what decoders leave beside it.
 _COPIED = (
     "INSPIRE.xml",
@@ -134,13 +134,7 @@ def _write_bands(
     run_all: RunAll,
 ) -> dict[str, np.ndarray]:
     """Decode all bands into the raster of their pixel size, and add what they lack to `flags`; return the overview."""
-    grid, tile, distant = scene.grid, product.scene.grid, {}
-    part, part_20m = grid.at(60).within(tile), grid.at(20).within(tile)
-    for band, stored, found in _overview(product, BANDS if scene.roi else _COARSE, run_all):
-        distant[band] = stored
-        if found is not None:
-            rasters[60].write(band, stored[part], 0)
-            flags |= found[part_20m]
+    distant: dict[str, np.ndarray] = {}
     if scene.roi:
         bands = _decode_part(product, scene, distant, run_all)
     else:
@@ -271,51 +265,37 @@ def _mask_flags(product: L1C, masks: list[Mask], grid: Grid, run_all: RunAll) ->
     return flags
 
 
-def _overview(
-    product: L1C, bands: Sequence[str], run_all: RunAll
-) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Yield bands of the whole tile: name, the pixels, and flags at 20 m.
-
-    Those of 10 and 20 m are on the overview's grid, without flags, those of 60 m as they are.
-    """
-    coarse = product.scene.grid.at(60)
-    whole = coarse.within(coarse)
-    decoded = run_all(
-        lambda b: _decode(product, b, whole) if PIXEL_SIZE[b] == 60 else (reduced(product, b), None),
-        bands,
-    )
-    for band, pixels in zip(bands, decoded, strict=True):
-        yield band, *pixels
-
-
 def _write_overview(path: Path, scene: Scene, distant: dict[str, np.ndarray], flags: np.ndarray) -> None:
     """Write the overview; `flags` of the masks, at 20 m, tell which pixels of it no stage may believe."""
-    grid, coarse = scene.overview, scene.whole.at(60)
-    bands = {
-        band: area_means(stored, coarse, grid) if PIXEL_SIZE[band] == 60 else stored for band, stored in distant.items()
-    }
-    clear_unreliable(bands, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), grid))
-    write(path, TOA, grid, bands)
+    clear_unreliable(distant, any_within(flags & MASK_DEFECTIVE, scene.whole.at(20), scene.overview))
+    write(path, TOA, scene.overview, distant)
 
 
 def _decode_all(
     product: L1C, blocks: dict[str, int], distant: dict[str, np.ndarray], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yield each band of 10 and 20 m in pieces: its name, first row, pixels in the internal scale, flags at 20 m.
+    """Yield bands in pieces: name, first row, pixels in the internal scale, flags at 20 m.
 
     Meanwhile they are put into `distant` on the overview's grid.
     """
-    grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in _FINE}
-    distant.update((band, np.empty(product.scene.overview.shape, "u2")) for band in _FINE)
-    tasks = [(b, rows) for b in _FINE for rows in _chunks(grids[b].height, blocks[b], PIXEL_SIZE[b])]
+    grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in BANDS}
+    tasks: list[tuple[str, slice]] = [(band, slice(0, grids[band].height)) for band in _COARSE]
+    for band in _FINE:
+        distant[band] = np.empty(product.scene.overview.shape, "u2")
+        tasks += ((band, rows) for rows in _chunks(grids[band].height, blocks[band], PIXEL_SIZE[band]))
 
     def decode(task: tuple[str, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         band, rows = task
+        if band in _COARSE:
+            return _decode_coarse(product, band)
         dn = _digital_numbers(product, band, (rows, slice(0, grids[band].width)))
         return *internal_numbers(product, band, dn, PIXEL_SIZE[band]), reduced_rows(product, band, dn)
 
     for (band, rows), (stored, flags, low) in zip(tasks, run_all(decode, tasks), strict=True):
-        distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
+        if band in _COARSE:
+            distant[band] = low
+        else:
+            distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
         yield band, rows.start, stored, flags
 
 
@@ -323,11 +303,23 @@ def _decode_part(
     product: L1C, scene: Scene, distant: dict[str, np.ndarray], run_all: RunAll
 ) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
     """Yield bands as `_decode_all` does, on the scene's grid: all of it near the region, else from the overview."""
+    part, part_20m = (scene.grid.at(size).within(scene.whole) for size in (60, 20))
+    for band, low in zip(_FINE, run_all(lambda band: reduced(product, band), _FINE), strict=True):
+        distant[band] = low
+    for band, pixels in zip(_COARSE, run_all(lambda band: _decode_coarse(product, band), _COARSE), strict=True):
+        stored, found, distant[band] = pixels
+        yield band, 0, stored[part], found[part_20m]
     near = grown(scene.part, scene.whole, DETAIL)
-    bands = sorted(_FINE, key=PIXEL_SIZE.__getitem__)  # the long work first
-    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), bands)
-    for band, pixels in zip(bands, decoded, strict=True):
+    decoded = run_all(lambda band: _decode_near(product, scene, near, band, distant[band]), _FINE)
+    for band, pixels in zip(_FINE, decoded, strict=True):
         yield band, 0, *pixels
+
+
+def _decode_coarse(product: L1C, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a band of 60 m in the internal scale, its flags at 20 m, and its means on the overview's grid."""
+    grid = product.scene.grid.at(60)
+    stored, flags = _decode(product, band, grid.within(grid))
+    return stored, flags, area_means(stored, grid, product.scene.overview)
 
 
 def _decode_near(
