@@ -9,7 +9,7 @@ import rasterio
 import real_scenes
 from scipy import ndimage
 
-import steps.classification.classify as core
+from steps.classification import blocks
 from steps.classification import images as kernels
 from steps.classification import rules as rules
 from steps.classification import scene as scene_kernels
@@ -283,7 +283,7 @@ def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, resolution, m
     expected = classify_scene(toa, resolution, 40, 150, **options, **maps)
     assert len(np.unique(expected[0])) >= 9
     for threads, rows in ((1, 16), (1, 37), (2, 64), (4, 37), (4, 139), (2, 1000)):
-        monkeypatch.setattr(core, "ROWS", rows)
+        monkeypatch.setattr(blocks, "ROWS", rows)
         got = classify_scene(toa, resolution, 40, 150, threads=threads, **options, **maps)
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -9,9 +9,8 @@ import real_scenes
 import yaml
 from scipy import ndimage
 
-import steps.classification.classify as core
 import steps.scene_classification as step
-from steps.classification import cloud_heights, parallax
+from steps.classification import blocks, cloud_heights, parallax, parts
 from steps.classification import cloud_shadow as shadows
 from steps.classification import improved as improved
 from steps.classification import signs as looks
@@ -557,9 +556,22 @@ def test_probabilities_agree_with_classes():
 def test_result_does_not_depend_on_threads_and_blocks(monkeypatch, threads):
     toa, *_ = scene_with_clouds(2)
     expected = classify(toa, cloud_buffer=40)
-    monkeypatch.setattr(core, "ROWS", 77)
+    monkeypatch.setattr(blocks, "ROWS", 77)
     for a, b in zip(classify(toa, cloud_buffer=40, threads=threads), expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_connected_parts():
+    """Against each part by itself."""
+    rng = np.random.default_rng(8)
+    mask, place = rng.random((2, 60, 70)) < 0.3
+    labels, count = parts.connected(mask)
+    assert ((labels > 0) == mask).all()
+    expected = [0, *((labels == label)[place].sum() for label in range(1, count + 1))]
+    np.testing.assert_array_equal(parts.pixels_in(labels, count, place), expected)
+    scl, chosen = np.full(mask.shape, 4, "u1"), np.arange(count + 1) % 2 == 1
+    parts.reclassify(scl, labels, chosen, 6)
+    np.testing.assert_array_equal(scl == 6, np.isin(labels, range(1, count + 1, 2)))
 
 
 def write_scene(folder, grid, stored, cast_shadow=0):

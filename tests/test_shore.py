@@ -55,10 +55,10 @@ def test_forest_by_a_lake_stays():
     b8a, b11 = np.full((2, 20, 30), 0.1, "f4")
     b8a[:, :10] = b11[:, :10] = 0.02
     expected = scl.copy()
-    shore_is_water(scl, b8a, b11, 100)
+    shore_is_water(scl, b8a, b11)
     np.testing.assert_array_equal(scl, expected)
     b8a[:, 10], b11[:, 10] = 0.04, 0.05  # three quarters, and five eighths
-    shore_is_water(scl, b8a, b11, 100)
+    shore_is_water(scl, b8a, b11)
     expected[:, 10] = 6
     np.testing.assert_array_equal(scl, expected)
 

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from steps.atmosphere.tables import water_vapour_transmittance
 from steps.classification import images as kernels
+from steps.classification.blocks import by_rows
 from steps.classification.cloud_shadow import ShadowLimits
 from steps.classification.ground import ground_by_vapour
 from steps.classification.images import Bands, Image, Maps, Reader
@@ -17,7 +17,6 @@ from steps.classification.rules import OPEN
 from steps.classification.scene import bright_ground, cirrus_over_ground, doubtful_over_bright_ground, geometric_shadow
 from steps.classification.signs import signs
 from steps.classification.vapour import Absorption, Vapour, without_ground
-from steps.core.rasters import BLOCK, row_blocks
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.scene import SpectralResponse
 from steps.sentinel2.scene_classes import UNCLASSIFIED
@@ -27,8 +26,6 @@ logger = logging.getLogger(__name__)
 #: Code of the sea in the ESA CCI snow condition map, and the mean over land below which there is no snow at sea.
 SEA = 254
 LITTLE_SNOW = 10
-#: Rows computed at a time; few, so that little is read twice for the margins.
-ROWS = BLOCK
 #: The bands of the kernels' `Bands`, in its order.
 BANDS = tuple(name.upper() for name in Bands._fields if name != "nodata")
 #: Those that `signs` needs, in its order, and with them the recovery rules.
@@ -125,7 +122,7 @@ def classify(
         _by_land_cover(scl, kept, land_cover, resolution)
     shadows = None
     if refinements:
-        shadows = refine(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, refinements)
+        shadows = refine(scl, cloud, snow, kept["b8a"], kept["b11"], seen, resolution, refinements, threads)
     scl[scl == OPEN] = UNCLASSIFIED
     return scl, cloud, snow, shadows
 
@@ -139,7 +136,7 @@ def _evidence(read_rows: Reader, shape: tuple[int, int], snow_possible: bool, th
         for whole, part in zip(found, results, strict=True):
             whole[rows] = part[inner]
 
-    _by_rows(of_rows, shape[0], kernels.EVIDENCE_REACH, threads)
+    by_rows(of_rows, shape[0], kernels.EVIDENCE_REACH, threads)
     return found
 
 
@@ -181,7 +178,7 @@ def _recovered(
         for name, whole in kept.items():
             whole[rows] = getattr(maps if name in Maps._fields else bands, name)[inner]
 
-    _by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
+    by_rows(recover, first.shape[0], kernels.RECOVER_REACH, threads)
     return scl, kept, seen
 
 
@@ -210,16 +207,5 @@ def find_displaced(read_rows: Callable[[slice], list[np.ndarray]], shape: tuple[
         b07, b08, b8a = read_rows(wide)
         result[rows] = displacement_index(b07, b08, b8a)[inner] < DISPLACED
 
-    _by_rows(one, shape[0], REACH, threads)
+    by_rows(one, shape[0], REACH, threads)
     return result
-
-
-def _by_rows(function: Callable[[slice, slice, slice], None], height: int, margin: int, threads: int) -> None:
-    """Call `function` for each block: its rows, these with a margin, and the rows within the wider block."""
-
-    def one(rows: slice) -> None:
-        wide = slice(max(rows.start - margin, 0), min(rows.stop + margin, height))
-        function(rows, wide, slice(rows.start - wide.start, rows.stop - wide.start))
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, row_blocks(height, ROWS)))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steps.classification.cloud_heights import REGION, cloud_heights, pattern_evidence, shadow_evidence, surroundings
+from steps.classification.parts import connected, pixels_in
 from steps.core.compiled import njit
 from steps.sentinel2.scene_classes import CIRRUS, CLOUD_MEDIUM, NO_DATA, SNOW, WATER
 
@@ -258,25 +259,17 @@ def _within(missing: np.ndarray, move: np.ndarray) -> np.ndarray:
     return outside | missing[np.ix_(*inside)]
 
 
-def count_inside(mask: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label the connected parts of a mask from 1 on; return labels, pixels of each label, and those in a place."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    pixels, inside = (np.bincount(labels[where], minlength=count + 1) for where in (mask, mask & place))
-    return labels, pixels, inside
-
-
 def _mostly_in(place: np.ndarray, mask: np.ndarray, least: float) -> np.ndarray:
     """Return the connected parts of a mask of which half, and at least so many pixels, are in a place."""
-    labels, pixels, inside = count_inside(mask, place)
-    return mask & ((inside >= least) & (2 * inside >= pixels))[labels]
+    labels, count = connected(mask)
+    inside = pixels_in(labels, count, place)
+    return mask & ((inside >= least) & (2 * inside >= pixels_in(labels, count, mask)))[labels]
 
 
 def _no_water(bodies: np.ndarray, shadow: np.ndarray) -> np.ndarray:
     """Return 1 where what looks like water is shadow: its body does not reach beyond."""
-    labels, pixels, shaded = count_inside(bodies, shadow)
-    nothing_else = shaded >= SHADED_SHARE * pixels
+    labels, count = connected(bodies)
+    nothing_else = pixels_in(labels, count, shadow) >= SHADED_SHARE * pixels_in(labels, count, bodies)
     nothing_else[0] = True  # a few pixels by themselves
     return (shadow & nothing_else[labels]).view(np.uint8)
 

@@ -4,8 +4,10 @@ import numpy as np
 
 from steps.classification.images import share_around
 from steps.classification.parallax import UNSEEN
+from steps.classification.parts import connected, pixels_in
 from steps.classification.rules import OPEN
 from steps.classification.signs import LIKE_EARTH, LIKE_WATER
+from steps.core.compiled import njit
 from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM, SOIL, UNCLASSIFIED, VEGETATION, WATER
 
 #: Pixels of the window of which most must look like earth, and of the one of which at most this share may be displaced
@@ -37,20 +39,24 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     scl, signs, displaced : uint8, shape (rows, columns)
         The latter as in `Refinements`.
     """
-    from scipy import ndimage
-
     cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = ndimage.label(cloud, np.ones((3, 3)))
+    labels, count = connected(cloud)
     rim = cloud & (share_around(cloud.view(np.uint8), 2 * RIM + 1) < 200) & (displaced != UNSEEN)
-    total = np.bincount(labels[rim], minlength=count + 1)
-    ground = np.bincount(labels[rim & (displaced == 1)], minlength=count + 1) < DISPLACED_RIM * total
-    ground[0] = False
+    moved = pixels_in(labels, count, rim & (displaced == 1))
+    ground = moved < DISPLACED_RIM * pixels_in(labels, count, rim)
     earth = earthy(scl, signs)
     if earth.any():
-        moved = (displaced == 1).view(np.uint8)
-        earth &= share_around(moved, STILL_WINDOW) <= 200 * STILL_DISPLACED
-    still = ground[labels] | earth
-    scl[still] = np.where(signs[still] & LIKE_WATER, WATER, SOIL)
+        earth &= share_around((displaced == 1).view(np.uint8), STILL_WINDOW) <= 200 * STILL_DISPLACED
+    _turn_into_ground(scl, labels, ground, earth, signs)
+
+
+@njit(cache=True, nogil=True)
+def _turn_into_ground(scl, labels, ground, earth, signs):
+    """Turn the parts that are `ground` by their label, and what is `earth`, into bare ground or water, in place."""
+    for i in range(scl.shape[0]):
+        for j in range(scl.shape[1]):
+            if ground[labels[i, j]] or earth[i, j]:
+                scl[i, j] = WATER if signs[i, j] & LIKE_WATER else SOIL
 
 
 def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:

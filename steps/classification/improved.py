@@ -8,11 +8,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, count_inside, in_shadow, shadow_limits
+from steps.classification.blocks import change_by_rows
+from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
 from steps.classification.ground import ground_without_parallax
 from steps.classification.images import share_around
+from steps.classification.parts import connected, pixels_in, reclassify
 from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
-from steps.classification.shore import shore_is_water
+from steps.classification.shore import SHORE_REACH, shore_is_water
 from steps.classification.signs import (
     HIGH_ICE,
     LIKE_LAND,
@@ -101,6 +103,7 @@ def refine(
     signs: np.ndarray,
     resolution: int,
     refinements: Refinements,
+    threads: int,
 ) -> ShadowLimits | None:
     """Apply the refinements that look at neighbours, and make the probabilities agree with the classes.
 
@@ -118,9 +121,11 @@ def refine(
         Pixel size, m.
     refinements
         What to do.
+    threads
+        Blocks of rows that are worked on side by side.
     """
     if "thin_cloud" in refinements.improvements:
-        thin_clouds(scl, signs)
+        change_by_rows(thin_clouds, scl, signs, margin=THIN_WINDOW // 2, threads=threads)
     if refinements.prediction is not None:
         clouds_of_model(scl, refinements.prediction)
     if "snow" in refinements.improvements:
@@ -129,9 +134,9 @@ def refine(
     if "parallax" in refinements.improvements and refinements.displaced is not None:
         ground_without_parallax(scl, refinements.displaced, signs)
     if "shore" in refinements.improvements:
-        shore_is_water(scl, b8a, b11, OPEN)
+        change_by_rows(shore_is_water, scl, b8a, b11, margin=SHORE_REACH, threads=threads)
     if "single_pixels" in refinements.improvements:
-        drop_single_pixels(scl)
+        change_by_rows(drop_single_pixels, scl, margin=1, threads=threads)
     shadows = None
     if "shadow" in refinements.improvements:
         if isinstance(refinements.shadows, ShadowLimits):
@@ -211,8 +216,9 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     surf &= shore[np.ix_(rows, columns)]
     if not surf.any():
         return
-    labels, pixels, white = count_inside(snow, surf)
-    scl[(2 * white > pixels)[labels]] = WATER
+    labels, count = connected(snow)
+    white, pixels = (pixels_in(labels, count, place) for place in (surf, snow))
+    reclassify(scl, labels, 2 * white > pixels, WATER)
 
 
 def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
@@ -225,17 +231,13 @@ def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
     ----------
     scl, signs : uint8, shape (rows, columns)
     """
-    from scipy import ndimage
-
     scl[(scl == SNOW) & (signs & HIGH_ICE != 0)] = CIRRUS
     snow = scl == SNOW
     if not snow.any():
         return
     doubtful = (scl == OPEN) | (scl == UNCLASSIFIED) | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = ndimage.label(snow | (doubtful & (signs & LIKE_SNOW != 0)), np.ones((3, 3)))
-    holds_snow = np.zeros(count + 1, np.bool_)
-    holds_snow[labels[snow]] = True
-    scl[holds_snow[labels]] = SNOW
+    labels, count = connected(snow | (doubtful & (signs & LIKE_SNOW != 0)))
+    reclassify(scl, labels, pixels_in(labels, count, snow) > 0, SNOW)
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from steps.classification.rules import OPEN
 from steps.core.compiled import helper, njit
 from steps.sentinel2.scene_classes import DARK, SOIL, UNCLASSIFIED, VEGETATION, WATER
 
@@ -11,6 +12,8 @@ WINDOW = 4
 MOST = 0.6
 #: How often the shore is looked at, pixel by pixel from the water on.
 TIMES = 2
+#: Pixels around a pixel that decide whether it becomes water: each time the window and their neighbours.
+SHORE_REACH = TIMES * (WINDOW + 1)
 
 
 @helper(cache=True, nogil=True)
@@ -54,7 +57,7 @@ def _share_of_water(scl, beside, b8a, b11, i, j):
 
 
 @njit(cache=True, nogil=True)
-def shore_is_water(scl, b8a, b11, open_class):
+def shore_is_water(scl, b8a, b11):
     """Turn pixels beside water that are water for the most part into water, in place.
 
     Mixed with land, water is dark, vegetation or nothing to the rules. What it is mixed of lies around: a forest as
@@ -66,8 +69,6 @@ def shore_is_water(scl, b8a, b11, open_class):
         Classes.
     b8a, b11 : float32, shape (rows, columns)
         Reflectance.
-    open_class
-        Of pixels without a class yet.
     """
     rows, columns = scl.shape
     for _ in range(TIMES):
@@ -77,6 +78,6 @@ def shore_is_water(scl, b8a, b11, open_class):
                 if not beside[i, j]:
                     continue
                 c = before[i, j]
-                mixed = c in (DARK, VEGETATION, SOIL, UNCLASSIFIED, open_class)
+                mixed = c in (DARK, VEGETATION, SOIL, UNCLASSIFIED, OPEN)
                 if mixed and _share_of_water(before, beside, b8a, b11, i, j) > MOST:
                     scl[i, j] = WATER
