@@ -1,5 +1,6 @@
 """The command line that each step gets from its run function."""
 
+import platform
 import subprocess
 import sys
 import textwrap
@@ -62,3 +63,27 @@ def test_unwritable_output_names_the_remedy(step, tmp_path):
 
 def test_help_is_the_docstring(step):
     assert "Do it." in step("--help").stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it tells glibc what to keep")
+def test_memory_of_freed_arrays_is_kept():
+    """By what the system is asked for: an array of 40 MB after another in the main thread, then in one of a pool."""
+    code = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from steps.core.cli import keep_freed_memory
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(40_000_000, "u1")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+pages()
+with ThreadPoolExecutor(1) as pool:
+    print(pages(), pool.submit(pages).result())
+"""
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert all(int(count) < 10 for count in printed.split())

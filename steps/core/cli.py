@@ -1,6 +1,8 @@
 """Turn the `run` function of a step into its command line, from its signature and docstring alone."""
 
 import argparse
+import contextlib
+import ctypes
 import errno
 import gc
 import inspect
@@ -30,6 +32,8 @@ _REMEDIES = {
     errno.EACCES: "check the permissions or choose another folder",
     errno.EPERM: "check the permissions or choose another folder",
 }
+#: Numbers of these options of glibc's `mallopt`.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def parser(run: Callable) -> argparse.ArgumentParser:
@@ -111,6 +115,19 @@ def end_with_run() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed arrays for the next ones, instead of giving it back to the system.
+
+    What holds a block of an image is larger than what glibc keeps by itself, so that for each the system would clear
+    memory anew: a sixth of the time of the classification and of the reflectance. All threads share one pool, since
+    glibc gives back those of single threads whatever it is told. Other C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        for option, value in ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, 2**31 - 1), (_ARENA_MAX, 1)):
+            set_option(option, value)
+
+
 def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     """Run a step from its command line.
 
@@ -127,6 +144,7 @@ def cli(run: Callable, argv: Sequence[str] | None = None) -> None:
     foreign = leave_foreign_variables()
     start = time.perf_counter()
     end_with_run()
+    keep_freed_memory()
     try:
         _set_up_log(log, parser(run).prog.removeprefix("python -m "))
         for sentence in foreign:
