@@ -143,7 +143,8 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    threads: unless_small(8)  # the largest file is a fifth of the work
+    # The largest file is a fifth of the work; without reflectance there is little, beside which others can run.
+    threads: unless_small(8 if CHOICE.reflectance else 1)
     resources:
         mem_mb=memory(200, each=250),
     params:
