@@ -17,7 +17,7 @@ import numpy as np
 
 from steps.atmosphere.inversion import contrast
 from steps.atmosphere.scene import Coefficients
-from steps.atmosphere.surface_prior import SurfacePrior, log_density
+from steps.atmosphere.surface_prior import log_density, surface_prior
 
 #: Neighbourhoods: standard deviation of their weights (km; None: all cells alike), and how much the aerosol in one
 #: differs from that of the one before: a part of its own and a share of the thickness. Aerosol differs by about a
@@ -73,20 +73,36 @@ def surface_of(toa: np.ndarray, around: np.ndarray, atmosphere: Sequence[Coeffic
     return result
 
 
-def log_likelihood(surface: np.ndarray, atmosphere: Sequence[Coefficients], prior: SurfacePrior) -> np.ndarray:
+def log_likelihood(
+    toa: np.ndarray,
+    surface: np.ndarray,
+    atmosphere: Sequence[Coefficients],
+    kinds: np.ndarray,
+    calibration: np.ndarray,
+) -> np.ndarray:
     """Return the log-likelihood of one aerosol thickness by each sample, but for a constant of each, shape (samples,).
+
+    What calibration makes of the surface grows with the path reflectance: of dark leaves in thick air it is as much as
+    they differ in blue, and would be taken for another type of aerosol. It is that of the median sample of a kind.
 
     Parameters
     ----------
-    surface, atmosphere
-        Result and argument of `surface_of`.
-    prior
-        Of surface reflectance in these bands.
+    toa, surface, atmosphere
+        As of `surface_of`, and what that returns.
+    kinds
+        Kind of ground of each sample, shape (samples,).
+    calibration
+        Standard uncertainty of reflectance at the top of the atmosphere, relative, shape (bands,).
     """
-    result = np.empty(surface.shape[1])
-    log_density(np.ascontiguousarray(surface.T), prior, result)
+    result, gain = np.empty(surface.shape[1]), np.stack([a.gain for a in atmosphere])
+    for kind in np.unique(kinds):
+        of_kind = kinds == kind
+        prior = surface_prior(calibration * np.median((toa * gain)[:, of_kind], axis=1))
+        density = np.empty(np.count_nonzero(of_kind))
+        log_density(np.ascontiguousarray(surface[:, of_kind].T), prior, density)
+        result[of_kind] = density
     # The density of what was measured: surface reflectance changes with it by the gain.
-    return result + sum(np.log(a.gain) for a in atmosphere)
+    return result + np.log(gain).sum(axis=0)
 
 
 def fit_thickness(

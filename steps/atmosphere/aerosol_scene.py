@@ -19,7 +19,8 @@ from steps.atmosphere.inversion_nodes import inversion_nodes
 from steps.atmosphere.lut import LookUpTable
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import Coefficients, SceneAtmosphere, evaluator, geometry
-from steps.atmosphere.surface_prior import BANDS, SurfacePrior, surface_prior
+from steps.atmosphere.surface_prior import BANDS
+from steps.atmosphere.uncertainty import CALIBRATION
 from steps.core.parallel import RunAll
 from steps.core.rasters import Grid, grid_of, read
 from steps.sentinel2.angles import AngleGrid
@@ -32,6 +33,8 @@ LOWEST = 0.01
 HIGHEST = 3.0
 #: Thicknesses above sea level whose likelihood is computed.
 AOT_NODES = np.concatenate([np.arange(LOWEST, 0.3, 0.03), np.geomspace(0.3, HIGHEST, 24)])
+#: Standard uncertainty of the calibration of `BANDS`.
+_CALIBRATION = np.array([CALIBRATION[band] for band in BANDS])
 #: Side of the cells in which ground is sampled, m.
 CELL = 1280
 #: Distance up to which surroundings count, km.
@@ -246,7 +249,8 @@ def likelihood_of(samples: Samples, atmospheres: Sequence[Sequence[Coefficients]
 
     `atmospheres` are those of `above_samples`. The shape is (nodes, kinds, rows, columns); see `log_likelihood`.
     """
-    return _at_nodes(_likelihood, np.nan, samples, atmospheres, run_all, surface_prior())
+    kinds, *_ = np.nonzero(samples.pixels > 0)
+    return _at_nodes(_likelihood, np.nan, samples, atmospheres, run_all, kinds)
 
 
 def limit_of(samples: Samples, atmospheres: Sequence[Sequence[Coefficients]], run_all: RunAll) -> np.ndarray:
@@ -285,9 +289,9 @@ def _above_samples(band: str, retrieval: AerosolScene, there: np.ndarray) -> lis
 
 
 def _likelihood(
-    atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray, prior: SurfacePrior
+    atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray, kinds: np.ndarray
 ) -> np.ndarray:
-    return log_likelihood(surface_of(toa, around, atmosphere), atmosphere, prior)
+    return log_likelihood(toa, surface_of(toa, around, atmosphere), atmosphere, kinds, _CALIBRATION)
 
 
 def _is_negative(atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np.ndarray) -> np.ndarray:

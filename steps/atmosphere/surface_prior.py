@@ -20,8 +20,8 @@ FILE = "surface_prior.npz"
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B8A", "B11", "B12")
 #: Added to reflectances before their logarithm is taken, so that small errors of dark ground stay small.
 SHIFT = 0.01
-#: Standard deviation of what calibration, radiative transfer and noise add to reflectance: absolute and relative part.
-_ERROR = (0.0015, 0.015)
+#: Standard deviation of what radiative transfer and noise add to reflectance.
+_ERROR = 0.0015
 
 
 class SurfacePrior(NamedTuple):
@@ -43,13 +43,24 @@ class SurfacePrior(NamedTuple):
 
 
 @cache
-def surface_prior() -> SurfacePrior:
-    """Return the shipped prior, widened by what measurements of reflectance are wrong by."""
+def _shipped() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weights, means and covariances of the prior in the repository."""
     with np.load(DATA / FILE) as arrays:
         weights, mean, covariance = (arrays[name].astype("f8") for name in ("weights", "means", "covariances"))
-    error = np.hypot(_ERROR[0], _ERROR[1] * np.exp(mean)) / np.exp(mean)
-    covariance += error[..., None] ** 2 * np.eye(mean.shape[1])
-    whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+    return weights, mean, covariance
+
+
+def surface_prior(error: np.ndarray | float = 0.0) -> SurfacePrior:
+    """Return the shipped prior, widened by what surface reflectances are wrong by.
+
+    Parameters
+    ----------
+    error
+        Standard deviation of what calibration makes of them, one number or shape (d,).
+    """
+    weights, mean, covariance = _shipped()
+    of_logarithm = np.hypot(_ERROR, error) / np.exp(mean)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance + of_logarithm[..., None] ** 2 * np.eye(mean.shape[1])))
     log_scale = np.log(weights) + np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
     return SurfacePrior(log_scale - mean.shape[1] / 2 * np.log(2 * np.pi), mean, whitening)
 
