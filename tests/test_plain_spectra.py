@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from synthetic import table
 
-from steps.atmosphere.aerosol_fit import Thickness, log_evidence
+from steps.atmosphere.aerosol_fit import Thickness, log_evidence, log_likelihood, surface_of
 from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.responses import cell_weights
+from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.surface_prior import BANDS, log_density, surface_prior
+from steps.atmosphere.uncertainty import CALIBRATION
 from steps.scene_classification import classify_scene
 from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.responses import reference_response
@@ -223,6 +225,55 @@ def test_ground_tells_the_aerosol_model_it_was_seen_through(truth):
         likely = np.transpose([likelihood(toa, model) for toa in seen_through])[:, None, None]
         evidence[model] = log_evidence(NODES, likely, np.ones((1, 1, 6)), expected)
     assert max(evidence, key=evidence.get) == truth
+
+
+@pytest.mark.slow
+def test_calibration_is_not_taken_for_another_aerosol():
+    """Leaves through thick continental air, a hundred times by a camera that is a little wrong in each band.
+
+    Smoke must hardly ever come out as fifty times as likely, which it does where calibration is taken for exact.
+    """
+    leaves = ("meadow", "crop", "broadleaf forest", "conifer forest")
+    bands = [band for band in STACK_BANDS if band != "B10"]
+    surface = np.array([[SURFACES[name][bands.index(band)] for name in leaves] for band in BANDS])
+    air = {model: [layers(model, band) for band in BANDS] for model in ("continental", "biomass")}
+    thick = int(np.abs(NODES - 0.6).argmin())
+    exact = np.array([toa_of(ground, layer[thick]) for ground, layer in zip(surface, air["continental"], strict=True)])
+    calibration = np.array([CALIBRATION[band] for band in BANDS])
+    errors = 1 + calibration * np.random.default_rng(5).standard_normal((100, len(BANDS)))
+    expected, weight = Thickness(np.full((1, 4), 0.5), np.full((1, 4), 0.2)), np.full((1, 1, 4), 25.0)
+
+    def evidence(toa, model, known):
+        likely = [
+            log_likelihood(toa, surface_of(toa, toa, above), above, np.zeros(len(leaves)), known)
+            for above in zip(*air[model], strict=True)
+        ]
+        return log_evidence(NODES, np.array(likely)[:, None, None], weight, expected)
+
+    def sure_and_wrong(known):
+        seen_by = [exact * error[:, None] for error in errors]
+        return np.mean(
+            [evidence(t, "biomass", known) > evidence(t, "continental", known) + np.log(50) for t in seen_by]
+        )
+
+    assert sure_and_wrong(calibration) <= 0.03 < sure_and_wrong(0 * calibration)
+
+
+def layers(model, band):
+    """The terms of the inversion above four samples under a low sun, for each of `NODES`."""
+    air = band_atmosphere(
+        table(model), reference_response("S2A", band), sun_zenith=60, view_zenith=5, relative_azimuth=100,
+        elevation_km=0, aot550=NODES, water_vapour=1.5, ozone=0.3,
+    )  # fmt: skip
+    gas = air.gas_transmittance
+    gain = 1 / (gas * air.water_transmittance * air.transmittance_down * air.direct_up)
+    terms = air.path_reflectance * gas, gain, air.transmittance_up / air.direct_up - 1, air.spherical_albedo
+    return [Coefficients(*(np.full(4, value) for value in node)) for node in zip(*terms, strict=True)]
+
+
+def toa_of(surface, air):
+    """What is seen of wide ground."""
+    return air.path + surface * (1 + air.q) / (1 - air.albedo * surface) / air.gain
 
 
 @pytest.mark.slow
