@@ -134,7 +134,7 @@ def _write_bands(
     run_all: RunAll,
 ) -> dict[str, np.ndarray]:
     """Decode all bands into the raster of their pixel size, and add what they lack to `flags`; return the overview."""
-    distant: dict[str, np.ndarray] = {}
+    distant = {band: np.empty(scene.overview.shape, "u2") for band in BANDS}
     if scene.roi:
         bands = _decode_part(product, scene, distant, run_all)
     else:
@@ -143,7 +143,7 @@ def _write_bands(
         rasters[PIXEL_SIZE[band]].write(band, stored, row)
         start = row * PIXEL_SIZE[band] // 20
         flags[start : start + len(found)] |= found
-    return {band: distant[band] for band in BANDS}
+    return distant
 
 
 def check(l1c: Path, checksums: Setting = "refuse", threads: int = 1) -> tuple[str, tuple[str, ...]]:
@@ -281,7 +281,6 @@ def _decode_all(
     grids = {band: product.scene.grid.at(PIXEL_SIZE[band]) for band in BANDS}
     tasks: list[tuple[str, slice]] = [(band, slice(0, grids[band].height)) for band in _COARSE]
     for band in _FINE:
-        distant[band] = np.empty(product.scene.overview.shape, "u2")
         tasks += ((band, rows) for rows in _chunks(grids[band].height, blocks[band], PIXEL_SIZE[band]))
 
     def decode(task: tuple[str, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -292,10 +291,7 @@ def _decode_all(
         return *internal_numbers(product, band, dn, PIXEL_SIZE[band]), reduced_rows(product, band, dn)
 
     for (band, rows), (stored, flags, low) in zip(tasks, run_all(decode, tasks), strict=True):
-        if band in _COARSE:
-            distant[band] = low
-        else:
-            distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
+        distant[band][rows.start * PIXEL_SIZE[band] // OVERVIEW :][: len(low)] = low
         yield band, rows.start, stored, flags
 
 

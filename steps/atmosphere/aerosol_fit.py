@@ -94,10 +94,11 @@ def log_likelihood(
     calibration
         Standard uncertainty of reflectance at the top of the atmosphere, relative, shape (bands,).
     """
-    result, gain = np.empty(surface.shape[1]), np.stack([a.gain for a in atmosphere])
+    gain = np.stack([a.gain for a in atmosphere])
+    result, error = np.empty(surface.shape[1]), calibration[:, None] * toa * gain
     for kind in np.unique(kinds):
         of_kind = kinds == kind
-        prior = surface_prior(calibration * np.median((toa * gain)[:, of_kind], axis=1))
+        prior = surface_prior(np.median(error[:, of_kind], axis=1))
         density = np.empty(np.count_nonzero(of_kind))
         log_density(np.ascontiguousarray(surface[:, of_kind].T), prior, density)
         result[of_kind] = density

@@ -143,7 +143,7 @@ def label_parts(cloud: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     """Label clouds of a mask from 1 on, large ones in parts of `size` pixels; return labels (int) and their number."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(cloud, np.ones((3, 3)))
+    labels, count = connected(cloud)
     large = np.zeros(count + 1, np.int64)
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         large[label] = any(side.stop - side.start > 2 * size for side in box)

@@ -96,7 +96,7 @@ def ground_by_vapour(
         return
     ratio = b09 / np.maximum(b8a, np.float32(1e-6))
     if land.any():
-        labels, count = ndimage.label((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH), np.ones((3, 3)))
+        labels, count = connected((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH))
         labelled = np.nonzero(labels)
         of_clouds = labels[labelled]
         size = np.bincount(of_clouds, minlength=count + 1)
