@@ -60,22 +60,25 @@ INPUTS = InputUncertainties()
 #: Sciences 60, 119).
 AOT550 = {"CAMS": (0.05, 0.25), "CLIMATOLOGY": (0.05, 0.6), "FIXED": (0.05, 0.1)}
 
-#: Reference radiance (W/m2/sr/um), signal-to-noise ratio required there (Drusch et al. 2012), and the share of the
-#: noise's variance there that does not depend on the signal (S2A's noise model, CNES, December 2015). The form,
-#: variance = a + b * radiance, is that of Gorrono et al. 2017 (Remote Sensing 9, 178).
+#: Reference radiance (W/m2/sr/um), the camera's signal-to-noise ratio there, and the share of the noise's variance
+#: there that does not depend on the signal: S2A's noise model of the mission's quality control, as ESA's Radiometric
+#: Uncertainty Tool has it (2025), which is what was measured in flight (Gascon et al. 2017, Remote Sensing 9, 584). The
+#: requirement (Drusch et al. 2012) is 1.3 to 2.5 times as much noise. The form, variance = a + b * radiance, is that of
+#: Gorrono et al. 2017 (Remote Sensing 9, 178).
 NOISE = {
-    "B01": (129.0, 129, 0.12),
-    "B02": (128.0, 154, 0.09),
-    "B03": (128.0, 168, 0.05),
-    "B04": (108.0, 142, 0.07),
-    "B05": (74.5, 117, 0.17),
-    "B06": (68.0, 89, 0.18),
-    "B07": (67.0, 105, 0.21),
-    "B08": (103.0, 174, 0.06),
-    "B8A": (52.5, 72, 0.15),
-    "B09": (9.0, 114, 0.66),
-    "B11": (4.0, 100, 0.70),
-    "B12": (1.5, 100, 0.74),
+    "B01": (129.0, 1390, 0.40),
+    "B02": (128.0, 209, 0.05),
+    "B03": (128.0, 239, 0.04),
+    "B04": (108.0, 222, 0.04),
+    "B05": (74.5, 247, 0.12),
+    "B06": (68.0, 215, 0.13),
+    "B07": (67.0, 223, 0.16),
+    "B08": (103.0, 216, 0.03),
+    "B8A": (52.5, 158, 0.10),
+    "B09": (9.0, 219, 0.48),
+    "B10": (6.0, 390, 0.34),
+    "B11": (4.0, 159, 0.56),
+    "B12": (1.5, 167, 0.58),
 }
 
 #: Standard uncertainty of the calibration, relative, which all pixels of a band share: root of the sum of the squares

@@ -13,7 +13,7 @@ from steps.core.errors import StepError
 #: The scenes of the regression bench.
 BENCH = Path(__file__).parent / "data" / "bench.yaml"
 #: Counts changes of the simulator, so that scenes are made again.
-VERSION = 6
+VERSION = 7
 #: A landscape of fields, woods, villages and a lake.
 FARMLAND = {"water": 0.04, "urban": 0.06, "bare": 0.15, "crop": 0.35, "grass": 0.15, "forest": 0.25}
 #: Factor by which the auxiliary data of a product are wrong.

@@ -43,8 +43,6 @@ _HEADING = 194.0
 #: Wavelength below which aerosol and water vapour do not vary, m, and their scale height, m.
 _SMOOTH = 3000.0
 _HEIGHT = 2000.0
-#: Noise of B10, which the mission's requirements give apart: radiance, ratio, and the constant share.
-_CIRRUS_NOISE = (6.0, 50, 0.7)
 #: NDVI from which the ground counts as vegetation.
 _GREEN = 0.4
 #: Reflectance from which clouds of droplets and of ice count as such, and below which there is none.
@@ -304,7 +302,7 @@ def _spoiled(toa: np.ndarray, band: str, recipe: Recipe, scene: Acquisition, rng
     error = 1 + recipe.calibration * rng.standard_normal()
     noise = rng.standard_normal(toa.shape, dtype="f4")
     if recipe.noise:
-        radiance, ratio, constant = NOISE.get(band, _CIRRUS_NOISE)
+        radiance, ratio, constant = NOISE[band]
         sunlight = IRRADIANCE[band] * earth_sun_factor(scene.datatake_start) * np.cos(np.radians(recipe.sun_zenith))
         reference = np.pi * radiance / sunlight
         variance = (reference / ratio) ** 2 * (constant + (1 - constant) * toa / reference)
