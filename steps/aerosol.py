@@ -23,11 +23,11 @@ from steps.atmosphere.aerosol_scene import (
     limit_of,
     samples_of,
 )
-from steps.atmosphere.choice import mean_mixture, mixture_of_cams, overlap
+from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture
 from steps.atmosphere.ground_samples import ERRORS, LEAVES, LOCAL_ERRORS
 from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
 from steps.atmosphere.maps import Pixels, write_map
-from steps.atmosphere.models import USUAL, mixture_name
+from steps.atmosphere.models import USUAL, lut_path, mixture_name, usual_doubt
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
 from steps.classification.classes import any_of_nine, is_one_of, light_around
@@ -144,7 +144,7 @@ def run(
     expected, source = _expected(retrieval, method, aot550)
     with workers(backend, threads, scheduler) as run_all:
         samples = samples_of(retrieval, float(expected.aot550.mean()), run_all)
-        shares, model_source, probability = _mixture(retrieval, tables, lut, samples, expected, run_all)
+        shares, other, model_source = _mixture(retrieval, tables, lut, samples, expected, run_all)
         retrieval = replace(retrieval, table=_mixed(tables, lut, shares))
         found, source = _found(retrieval, samples, method, expected, source, run_all)
         if aerosol_ground:
@@ -158,8 +158,7 @@ def run(
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
     _write_uncertainty(aot_uncertainty, retrieval, found)
-    names = {model: path.name for model, path in zip(tables, lut, strict=True) if model in shares}
-    chosen, model = ChosenAerosol(shares, names, probability), mixture_name(shares)
+    model = mixture_name(shares)
     result = AerosolReport(
         method=source,
         source=retrieval.scene.auxiliary.cams_file if source == "CAMS" else None,
@@ -167,7 +166,7 @@ def run(
         spread_aot550=float(found.aot550.std()),
         model=model,
         model_source=model_source,
-        lut=tuple(names.values()),
+        lut=tuple(lut_path(one).name for one in shares),
         ddv_percentage=100 * samples.dark_share,
         ddv_swir_limit=samples.swir_limit,
         ddv_cells=int(samples.pixels.any(axis=0).sum()),
@@ -177,7 +176,8 @@ def run(
     for sentence in result.defaults:
         logger.warning("%s", sentence)
     logger.info("mean aerosol optical thickness %.3f, method %s", result.mean_aot550, result.method)
-    write_document(aerosol_model, chosen)
+    names = {one: lut_path(one).name for one in shares | other}
+    write_document(aerosol_model, ChosenAerosol(shares, other, names))
     write_document(report, result)
 
 
@@ -247,17 +247,19 @@ def _mixture(
     samples: Samples,
     expected: Thickness,
     run_all: RunAll,
-) -> tuple[dict[str, float], ModelSource, float | None]:
-    """Return the shares of the aerosol models there are tables of, what tells them, and how probable they are."""
+) -> tuple[dict[str, float], dict[str, float], ModelSource]:
+    """Return the shares of the aerosol models there are tables of, those that they may be instead, and what tells."""
+    usual = {retrieval.table.aerosol: 1.0}
     if len(tables) == 1:
-        return {retrieval.table.aerosol: 1.0}, "CONFIG", None
+        return usual, usual_doubt(usual), "CONFIG"
     of_cams = mixture_of_cams(retrieval.scene.auxiliary.cams or {}, tables)
     step = max(1, int(np.sqrt(samples.pixels[0].size / _CELLS_FOR_MODEL)))
     few = retrieval.every(step)
     samples, expected = samples.every(step), Thickness(*(v[::step, ::step] for v in expected))
     samples = samples._replace(pixels=np.where(LEAVES, samples.pixels, 0))
     if not samples.pixels.any():
-        return (of_cams, "CAMS", None) if of_cams else ({retrieval.table.aerosol: 1.0}, "DEFAULT", None)
+        shares = of_cams or usual
+        return shares, usual_doubt(shares), "CAMS" if of_cams else "DEFAULT"
     weight = _weight(retrieval, samples)
     candidates = [(_OF_MODEL.get(name, 0.0), {name: 1.0}) for name in tables]
     candidates += [(_OF_CAMS, of_cams)] if of_cams else []
@@ -269,9 +271,8 @@ def _mixture(
         logger.info("evidence of %s: %.1f", mixture_name(shares), evidence[-1])
     probability = np.exp(np.array(evidence) - max(evidence))
     probability /= probability.sum()
-    mean = mean_mixture(probability, [shares for _, shares in candidates])
-    right = sum(p * overlap(shares, mean) for p, (_, shares) in zip(probability, candidates, strict=True))
-    return mean, "GROUND", float(right)
+    mixtures = [shares for _, shares in candidates]
+    return mean_mixture(probability, mixtures), other_mixture(probability, mixtures), "GROUND"
 
 
 def _mixed(tables: dict[str, LookUpTable], lut: list[Path], shares: dict[str, float]) -> LookUpTable:

@@ -13,8 +13,7 @@ import numpy as np
 from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import Environment, Nodes
-from steps.atmosphere.lut import LookUpTable, load_table, table_of
-from steps.atmosphere.models import main_model, other_aerosol_model
+from steps.atmosphere.lut import table_of
 from steps.atmosphere.relief import CELL, Mesh, filled
 from steps.atmosphere.scene import WholeTile
 from steps.atmosphere.uncertainty import (
@@ -24,7 +23,6 @@ from steps.atmosphere.uncertainty import (
     VAPOUR_BY_CONTINUUM,
     InputUncertainties,
     changes,
-    model_share,
     noise_variance,
     spans,
     variance_nodes,
@@ -52,7 +50,7 @@ from steps.sentinel2.kinds import (
     UNCERTAINTY,
     WVP,
 )
-from steps.sentinel2.reports import ChosenAerosol, SceneMeans
+from steps.sentinel2.reports import SceneMeans
 from steps.sentinel2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -118,7 +116,6 @@ def run(
     aot_uncertainty: Path,
     wvp: Path,
     aerosol_model: Path,
-    other_luts: list[Path],
     scene_means: Path,
     uncertainty: list[Path],
     gain: list[Path] | None = None,
@@ -143,8 +140,6 @@ def run(
         The scene, its angles, and its aerosol model.
     aot_uncertainty
         How well the aerosol is known, in cells of the whole tile.
-    other_luts
-        Look-up tables of aerosol models, that of the model to compare with among them.
     scene_means
         `SceneMeans`, means and ranges of the whole tile.
     uncertainty
@@ -162,12 +157,11 @@ def run(
         If the grids differ, a look-up table is missing, an input cannot be read or an output cannot be written.
     """
     scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
-    tile, other = (WholeTile(table, scene, angle_grid, means) for table in _tables(aerosol_model, other_luts))
+    tile, other = (WholeTile(table_of(aerosol_model, other=one), scene, angle_grid, means) for one in (False, True))
     with_dem = "dem" in tags_of(terrain, TERRAIN)
     vapour_by_b09 = tags_of(wvp, WVP).get("method") == "B09"
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
-    model = model_share(read_document(aerosol_model, ChosenAerosol).probability)
-    inputs = replace(INPUTS, aot550=(float(known.max()), 0.0), model=model)
+    inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
     maps = _Maps(
         read(terrain, TERRAIN, "elevation"),
         read(aot, AOT, AOT.name),
@@ -237,16 +231,6 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
         inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
     terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
     return Nodes(variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs), mesh.cell)
-
-
-def _tables(aerosol_model: Path, other_luts: list[Path]) -> tuple[LookUpTable, LookUpTable]:
-    """Return the look-up tables of the inversion and of the aerosol model to compare with."""
-    table, others = table_of(aerosol_model), [load_table(path) for path in other_luts]
-    wanted = other_aerosol_model(main_model(read_document(aerosol_model, ChosenAerosol).shares))
-    for other in others:
-        if other.aerosol == wanted:
-            return table, other
-    raise StepError(f"{aerosol_model}: the look-up table to compare with, of {wanted} aerosol, is not given; add it")
 
 
 def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarray:

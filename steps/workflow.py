@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from steps.atmosphere.models import AEROSOL_MODELS, lut_path, other_aerosol_model
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path
 from steps.core.cache import cache_folder, check_writable
 from steps.core.documents import atomic
 from steps.core.errors import StepError
@@ -342,8 +342,8 @@ def chosen_products(given: str, found: tuple[Mapping[str, str], Mapping[str, str
     return Chosen(products, set_aside, parts, untouched)
 
 
-def look_up_tables(model: str) -> tuple[list[str], list[str]]:
-    """Return paths of the look-up tables of the aerosol models that the setting names, and of those to compare with.
+def look_up_tables(model: str) -> list[str]:
+    """Return paths of the look-up tables of the aerosol models that the setting names.
 
     The first table is the one to start from, and what is left where nothing tells the model.
 
@@ -358,8 +358,7 @@ def look_up_tables(model: str) -> tuple[list[str], list[str]]:
     tables = [lut_path(one) for one in models]
     if not all(table.exists() for table in tables):
         check_writable(cache_folder(), "folder for look-up tables", "set SEN2FLOW_CACHE or `cache` to one of yours")
-    others = [lut_path(one) for one in sorted(set(map(other_aerosol_model, models)))]
-    return [str(table) for table in tables], [str(table) for table in others]
+    return [str(table) for table in tables]
 
 
 def read_pods_once(pods) -> None:

@@ -32,8 +32,9 @@ def table_path(aerosol="continental") -> Path:
 
 
 def write_model(path: Path, aerosol="continental") -> Path:
-    """Write what the stage aerosol tells the others of the model, and make sure that there is a table of it."""
-    write_document(path, ChosenAerosol({aerosol: 1.0}, {aerosol: table_path(aerosol).name}))
+    """Write what the stage aerosol tells the others: a model, which may be maritime aerosol instead; tables are made."""
+    names = {model: table_path(model).name for model in (aerosol, "maritime")}
+    write_document(path, ChosenAerosol({aerosol: 1.0}, {"maritime": 1.0}, names))
     return path
 
 

@@ -8,10 +8,10 @@ from synthetic import OZONE, SyntheticScene, table_path
 from test_plain_spectra import SURFACES
 
 from steps import aerosol
-from steps.atmosphere.choice import mean_mixture, mixture_of_cams, overlap
+from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture
 from steps.atmosphere.inversion import toa_reflectance
 from steps.atmosphere.lut import load_mixture, mixed, table_of
-from steps.atmosphere.models import AEROSOL_MODELS, lut_path, mixture_name
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path, mixture_name, usual_doubt
 from steps.atmosphere.scattering import delta_m, legendre_moments
 from steps.atmosphere.solver import solve
 from steps.atmosphere.table import AOT, ELEVATION, GAUSS, MODES, SUN_ZENITH, VIEW_ZENITH
@@ -56,8 +56,9 @@ def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, **options):
     assert sum(chosen.shares.values()) == pytest.approx(1)
     assert table_of(tmp_path / "model.json").aerosol == report["model"] == mixture_name(chosen.shares)
     assert report["lut"] == [lut_path(model).name for model in chosen.shares]
-    assert (chosen.probability is not None) == (report["model_source"] == "GROUND")
-    assert chosen.probability is None or 0 < chosen.probability <= 1
+    assert sum(chosen.other.values()) == pytest.approx(1)
+    assert (chosen.other == usual_doubt(chosen.shares)) == (report["model_source"] != "GROUND")
+    assert table_of(tmp_path / "model.json", other=True).aerosol == mixture_name(chosen.other)
     return chosen.shares, report
 
 
@@ -89,7 +90,7 @@ def test_without_ground_it_is_that_of_the_forecast_or_the_first_and_told(tmp_pat
 def test_table_of_other_code_is_told(tmp_path):
     write_document(
         tmp_path / "model.json",
-        ChosenAerosol({"continental": 1.0}, {"continental": "lut_continental_0123456789ab.npz"}),
+        ChosenAerosol({"continental": 1.0}, {"urban": 1.0}, {"continental": "lut_continental_0123456789ab.npz"}),
     )
     with pytest.raises(
         StepError, match=r"model.json: names lut_continental_0123456789ab.npz, but .* run the stage aerosol"
@@ -164,7 +165,7 @@ def test_mixture_has_the_spectrum_and_the_absorption_of_the_forecast(shares):
     tables = {model: load_mixture({lut_path(model): 1.0}) for model in AEROSOL_MODELS}
     found = mixture_of_cams(of_models(shares), tables)
     assert sum(found.values()) == pytest.approx(1)
-    assert overlap(found, shares) > 0.85
+    assert sum(min(share, found.get(model, 0.0)) for model, share in shares.items()) > 0.85
 
 
 def test_what_is_none_of_the_species_absorbs_nothing():
@@ -191,3 +192,23 @@ def test_mean_of_mixtures():
     )
     assert mean == {"urban": 0.75, "continental": 0.25}
     assert mixture_name(mean) == "urban 75 %, continental 25 %"
+
+
+def test_other_mixture_is_a_standard_deviation_off():
+    """Of two models by chance it is what draws of them scatter by, of one alone nothing."""
+    draws = np.random.default_rng(1).random(100_000) < 0.1
+    other = other_mixture(np.array([0.9, 0.1]), [{"continental": 1.0}, {"urban": 1.0}])
+    assert other["urban"] == pytest.approx(0.1 + draws.std(), abs=0.01)
+    assert sum(other.values()) == pytest.approx(1)
+    assert other_mixture(np.array([1.0]), [{"urban": 0.7, "desert": 0.3}]) == {"urban": 0.7, "desert": 0.3}
+    # Nearly equal mixtures leave little doubt, however even the choice between them.
+    near = other_mixture(np.array([0.5, 0.5]), [{"continental": 0.9, "urban": 0.1}, {"continental": 0.8, "urban": 0.2}])
+    assert near["urban"] in (0.1, 0.2)
+
+
+@pytest.mark.parametrize("model", AEROSOL_MODELS)
+def test_usual_doubt_is_a_rectangular_distribution_between_two_models(model):
+    doubt = usual_doubt({model: 1.0})
+    assert doubt[model] == pytest.approx(1 - np.random.default_rng(2).uniform(-1, 1, 100_000).std(), abs=0.01)
+    assert sum(doubt.values()) == pytest.approx(1)
+    assert len(doubt) == 2

@@ -87,11 +87,6 @@ def _at(wavelength: float, nodes: np.ndarray, values: np.ndarray) -> float:
     return float(np.exp(np.interp(np.log(wavelength), np.log(nodes), np.log(values))))
 
 
-def overlap(shares: Mapping[str, float], others: Mapping[str, float]) -> float:
-    """Return the part, 0 to 1, that two mixtures have in common."""
-    return sum(min(share, others.get(model, 0.0)) for model, share in shares.items())
-
-
 def mean_mixture(probability: np.ndarray, mixtures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mixture that is expected, given several and the probability of each (their sum is 1)."""
     total: dict[str, float] = {}
@@ -99,6 +94,21 @@ def mean_mixture(probability: np.ndarray, mixtures: Sequence[Mapping[str, float]
         for model, share in shares.items():
             total[model] = total.get(model, 0.0) + float(p) * share
     return _rounded(total)
+
+
+def other_mixture(probability: np.ndarray, mixtures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what a mixture may be instead of the mean of several: one standard deviation off, where they differ most.
+
+    It lies on the first principal component of the mixtures as they are probable, on the side on which shares are not
+    negative. Arguments are as of `mean_mixture`.
+    """
+    models = list(dict.fromkeys(model for shares in mixtures for model in shares))
+    shares = np.array([[mixture.get(model, 0.0) for model in models] for mixture in mixtures])
+    mean = probability @ shares
+    variance, components = np.linalg.eigh((shares - mean).T * probability @ (shares - mean))
+    step = np.sqrt(max(variance[-1], 0)) * components[:, -1]
+    other = np.maximum(max((mean + step, mean - step), key=np.min), 0)
+    return _rounded(dict(zip(models, (other / other.sum()).tolist(), strict=True)))
 
 
 def _rounded(shares: Mapping[str, float]) -> dict[str, float]:

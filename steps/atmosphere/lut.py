@@ -161,8 +161,8 @@ def load_mixture(shares: Mapping[Path, float]) -> LookUpTable:
     return _splined(mixed([_load(path) for path in shares], np.array(list(shares.values()))))
 
 
-def table_of(aerosol_model: Path) -> LookUpTable:
-    """Read the look-up table of the aerosol that a document describes (`ChosenAerosol`).
+def table_of(aerosol_model: Path, *, other: bool = False) -> LookUpTable:
+    """Read the look-up table of the aerosol that a document describes (`ChosenAerosol`), or of what it may be instead.
 
     Raises
     ------
@@ -174,7 +174,8 @@ def table_of(aerosol_model: Path) -> LookUpTable:
         now = lut_path(model).name
         if now != name:
             raise StepError(f"{aerosol_model}: names {name}, but the table is now {now}; run the stage aerosol again")
-    return load_mixture({lut_path(model): share for model, share in chosen.shares.items()})
+    shares = chosen.other if other else chosen.shares
+    return load_mixture({lut_path(model): share for model, share in shares.items()})
 
 
 def mixed(tables: Sequence[dict[str, np.ndarray]], shares: np.ndarray) -> dict[str, np.ndarray]:

@@ -37,10 +37,6 @@ class InputUncertainties:
     elevation, elevation_without_dem
         Km. SRTM's mission requirement is 16 m at 90 % confidence (Farr et al. 2007, Reviews of Geophysics 45, RG2004);
         without a DEM, a choice of ours for a lowland.
-    model
-        Share of the change when the other aerosol model (`steps.atmosphere.models.other_aerosol_model`) is taken for
-        the one used: the truth may lie anywhere between the two or as far on the other side, a rectangular
-        distribution (JCGM 100:2008, 4.3.7). Where the scene tells the model, see `model_share`.
     """
 
     calibration: float = 0.03 / np.sqrt(3)
@@ -48,7 +44,6 @@ class InputUncertainties:
     water_vapour: tuple[float, float] = (0.1, 0.05)
     elevation: float = 0.01
     elevation_without_dem: float = 0.1
-    model: float = 1 / np.sqrt(3)
 
 
 INPUTS = InputUncertainties()
@@ -148,7 +143,7 @@ def changes(
     ----------
     at, other
         Functions of elevation (km), aerosol thickness and water vapour column (g/cm2) that return coefficients, for the
-        aerosol model used and for `steps.atmosphere.models.other_aerosol_model` (as `SceneAtmosphere.at`).
+        aerosol used and for one that is a standard deviation off (as `SceneAtmosphere.at`).
     elevation_km, aot550, water_vapour
         Arrays of one shape.
     with_dem
@@ -162,16 +157,8 @@ def changes(
         Change(at(elevation_km, aot[0], water_vapour), at(elevation_km, aot[1], water_vapour), aot[2]),
         Change(at(elevation_km, aot550, column[0]), at(elevation_km, aot550, column[1]), column[2]),
         Change(at(height[0], aot550, water_vapour), at(height[1], aot550, water_vapour), height[2]),
-        Change(other(elevation_km, aot550, water_vapour), nominal, np.float64(inputs.model)),
+        Change(other(elevation_km, aot550, water_vapour), nominal, np.float64(1)),
     ]
-
-
-def model_share(probability: float | None) -> float:
-    """Return `InputUncertainties.model`, given how probable it is that the model is right; None if that is not known.
-
-    With the remaining probability the truth is the other model: the standard deviation of a choice between the two.
-    """
-    return INPUTS.model if probability is None else min(INPUTS.model, float(np.sqrt(1 - probability)))
 
 
 def spans(elevation_km, aot550, water_vapour, *, with_dem: bool, inputs: InputUncertainties = INPUTS) -> list[tuple]:

@@ -53,15 +53,15 @@ class ChosenAerosol:
     shares
         Some of `steps.atmosphere.models.AEROSOL_MODELS` to their share of the optical thickness at 550 nm; the sum is
         1.
+    other
+        What it may be instead, a mixture one standard deviation off.
     tables
-        The same to the name of the look-up table, which has the digest of the code that made it.
-    probability
-        That the mixture is right, by what the ground looks like; None where that does not tell.
+        Models of both to the name of the look-up table, which has the digest of the code that made it.
     """
 
     shares: dict[str, float]
+    other: dict[str, float]
     tables: dict[str, str]
-    probability: float | None = None
 
 
 @dataclass(frozen=True)

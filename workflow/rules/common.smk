@@ -127,7 +127,7 @@ REMOTE = {key: literal(value) for key, value in config["remote"].items()}
 UPLOAD = {key: literal(value) for key, value in config["upload"].items()}
 DEMO = f"{OUT}/demo/{DEMO_PRODUCT}.SAFE"
 try:
-    LUTS, OTHER_LUTS = look_up_tables(config["aerosol"]["model"])
+    LUTS = look_up_tables(config["aerosol"]["model"])
 except StepError as error:
     refuse(error)
 CONDA = "../../envs/sen2flow.yaml"

@@ -5,10 +5,7 @@ rule product:
     input:
         l1c=l1c_given,
         given=external(*GIVEN),
-        luts=if_any(
-            not APART,
-            ancient(LUTS + (OTHER_LUTS if config["boa_uncertainty"] else [])),
-        ),
+        luts=if_any(not APART, ancient(LUTS)),
     output:
         done=touch(PLACES.done),
     log:

@@ -45,7 +45,6 @@ rule uncertainty:
         aot_uncertainty=of("aerosol/aot_uncertainty.tif"),
         wvp=of("water_vapour/wvp_20m.tif"),
         aerosol_model=of("aerosol/model.json"),
-        other_luts=ancient(OTHER_LUTS),
         scene_means=of("water_vapour/scene_means.json"),
     output:
         uncertainty=each_size(work, "uncertainty/uncertainty_{}m.tif"),
