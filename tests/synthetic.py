@@ -32,7 +32,7 @@ def table_path(aerosol="continental") -> Path:
 
 
 def write_model(path: Path, aerosol="continental") -> Path:
-    """Write what the stage aerosol tells the others: a model, which may be maritime aerosol instead; tables are made."""
+    """Write what the stage aerosol tells the others: a model that may be maritime aerosol instead."""
     names = {model: table_path(model).name for model in (aerosol, "maritime")}
     write_document(path, ChosenAerosol({aerosol: 1.0}, {"maritime": 1.0}, names))
     return path
