@@ -14,7 +14,7 @@ import rasterio
 from steps.core.cli import cli
 from steps.core.code import code_digest
 from steps.core.parallel import workers
-from steps.core.rasters import BLOCK, Grid, create, read, row_blocks
+from steps.core.rasters import BLOCK, Grid, create, read, read_bands, row_blocks
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import TERRAIN, TERRAIN_SCALES
 from steps.sentinel2.scene import Scene
@@ -33,6 +33,7 @@ _REACH = 7
 _FARTHEST = 10_000
 #: The direction of the sun is interpolated between nodes so far apart, m: a divisor of `steps.l1c.roi.ALIGNMENT`.
 _SUN_NODES = 960
+_LIE = ("slope", "cos_incidence", "sky_view", "cast_shadow")
 
 
 def run(
@@ -48,8 +49,8 @@ def run(
 ) -> None:
     """Describe the ground at 10, 20, 60 and 80 m: elevation, slope, aspect, solar incidence, cast shadow, sky view.
 
-    Cast shadow and sky view of 10 and 60 m are those of 20 m. Elevation and sky view are kept in the cache folder for
-    the next product of the same tile and elevation model.
+    Cast shadow and sky view of 10 m are those of 20 m; pixels of 60 m lie and are lit as those of 20 m are in the mean.
+    Elevation and sky view are kept in the cache folder for the next product of the same tile and elevation model.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ class _Ground:
 
 
 def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coarse: Path | None, threads: int) -> None:
-    """Write a raster, with cast shadow and sky view of the raster of 20 m `coarse` where that is given."""
+    """Write a raster, with what `_lie_from` takes of the raster of 20 m `coarse` where that is given."""
     margin = 1 if coarse else max(1, math.ceil(ground.reach / grid.resolution))
     model, tile = ground.model, ground.tile(grid)
     # The horizon of a part may be anywhere in the tile.
@@ -133,26 +134,20 @@ def _write_relief(terrain: Path, grid: Grid, sun: "_Sun", ground: _Ground, coars
     if model.notes:
         tags["default"] = "; ".join(model.notes)
     if coarse:
-        views = _views_from(coarse, grid)
+        lie_at = _lie_from(coarse, grid)
     else:
         corner, near = (rows.start + margin, columns.start + margin), np.ascontiguousarray(elevation)
         sky = ground.shape.array(f"sky_view_{size}m", lambda: _sky_view(near, margin, wide, corner, grid, threads))
-        views = _views(sky, _shadow(near, margin, grid, sun, threads))
+        lie_at = _lie(sky, _shadow(near, margin, grid, sun, threads))
 
     def described(rows: slice) -> dict[str, np.ndarray]:
         around = elevation[rows.start + margin - 1 : rows.stop + margin + 1, margin - 1 : grid.width + margin + 1]
         east, south = gradient(around, grid.resolution)
         sun_east, sun_north = sun.at(rows)
         slope, aspect, cos_incidence = slope_aspect_incidence(east, south, sun_east, sun_north)
-        sky_view, shadow = views(rows)
-        layers = {
-            "elevation": around[1:-1, 1:-1],
-            "slope": slope,
-            "aspect": aspect,
-            "cos_incidence": cos_incidence,
-            "sky_view": sky_view,
-            "cast_shadow": shadow | (cos_incidence <= 0),
-        }
+        layers = {"elevation": around[1:-1, 1:-1], "slope": slope, "aspect": aspect, "cos_incidence": cos_incidence}
+        layers |= lie_at(rows)
+        layers["cast_shadow"] |= layers["cos_incidence"] <= 0
         return {band: _stored(band, values) for band, values in layers.items()}
 
     blocks = list(row_blocks(grid.height))
@@ -249,9 +244,12 @@ def _fill(elevation: np.ndarray, margin: int, level: float) -> None:
     np.copyto(elevation, inside.min(), where=np.isnan(elevation))
 
 
-def _views(sky_view: np.ndarray, shadow: np.ndarray) -> Callable:
+def _lie(sky_view: np.ndarray, shadow: np.ndarray) -> Callable:
     """Return a function of rows that gives sky view (0-1) and cast shadow, from the stored numbers of the former."""
-    return lambda rows: (sky_view[rows] * np.float32(TERRAIN_SCALES["sky_view"]), shadow[rows])
+    return lambda rows: {
+        "sky_view": sky_view[rows] * np.float32(TERRAIN_SCALES["sky_view"]),
+        "cast_shadow": shadow[rows],
+    }
 
 
 def _shadow(elevation: np.ndarray, margin: int, grid: Grid, sun, threads: int) -> np.ndarray:
@@ -299,32 +297,40 @@ def _sweep(pool, elevation, along, across, corner, pixel: float, angle: int, sky
     list(pool.map(add, lines[::LINES]))
 
 
-def _views_from(coarse: Path, grid: Grid) -> Callable:
-    """Return a function of rows that gives the 20 m raster's sky view (0-1) and cast shadow at 10 or 60 m."""
-    n = round(max(grid.resolution / 20, 20 / grid.resolution))
+def _lie_from(coarse: Path, grid: Grid) -> Callable:
+    """Return a function of rows that gives how pixels of 10 or 60 m lie by the raster of 20 m: layers by name.
 
-    def finer(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    Those of 10 m get its sky view and cast shadow. Those of 60 m see what their parts throw back together, so they have
+    the means of the cosines of slopes and of incidence, where that is 0 in shadow. On slopes that are smoothed instead
+    reflectance is wrong by twice as much.
+    """
+    n = round(max(grid.resolution / 20, 20 / grid.resolution))
+    cosine = np.cos(np.radians(np.arange(90 / TERRAIN_SCALES["slope"] + 1) * TERRAIN_SCALES["slope"])).astype("f4")
+
+    def finer(rows: slice) -> dict[str, np.ndarray]:
         part = slice(rows.start // n, -(-rows.stop // n))
         sky_view, shadow = (
             read(coarse, TERRAIN, band, part).repeat(n, 0).repeat(n, 1)[: rows.stop - rows.start, : grid.width]
             for band in ("sky_view", "cast_shadow")
         )
-        return sky_view, shadow
+        return {"sky_view": sky_view * np.float32(TERRAIN_SCALES["sky_view"]), "cast_shadow": shadow > 0}
 
-    def coarser(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    def coarser(rows: slice) -> dict[str, np.ndarray]:
         part = slice(rows.start * n, rows.stop * n)
+        slope, incidence, sky_view, shadow = read_bands(coarse, TERRAIN, _LIE, part)
+        incidence[shadow > 0] = 0
         shape = (rows.stop - rows.start, n, grid.width, n)
-        sky_view, shadow = (
-            read(coarse, TERRAIN, band, part).reshape(shape).mean((1, 3), dtype="f4")
-            for band in ("sky_view", "cast_shadow")
+        upright, lit, sky_view = (
+            layer.reshape(shape).mean((1, 3), dtype="f4") for layer in (cosine[slope], incidence, sky_view)
         )
-        return sky_view, shadow
+        return {
+            "slope": np.degrees(np.arccos(np.minimum(upright, 1))),
+            "cos_incidence": lit * np.float32(TERRAIN_SCALES["cos_incidence"]),
+            "sky_view": sky_view * np.float32(TERRAIN_SCALES["sky_view"]),
+            "cast_shadow": lit <= 0,
+        }
 
-    def at(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        sky_view, shadow = finer(rows) if grid.resolution < 20 else coarser(rows)
-        return sky_view * np.float32(TERRAIN_SCALES["sky_view"]), shadow >= 0.5
-
-    return at
+    return finer if grid.resolution < 20 else coarser
 
 
 if __name__ == "__main__":

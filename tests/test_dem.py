@@ -237,6 +237,24 @@ def test_tilted_plane_through_the_whole_stage(tmp_path):
         assert not read(path, TERRAIN, "cast_shadow").any()
 
 
+def test_pixels_of_60_m_get_the_light_of_their_parts(tmp_path):
+    """By Lambert's law, from the raster of 20 m, in ground that is rough within 60 m and partly in shadow."""
+    metadata, angles = write_scene(tmp_path, zenith=70.0, azimuth=140.0)
+    rough = np.random.default_rng(3).normal(0, 12, (700, 700))
+    rough[300:] += 400  # a cliff, whose shadow ends within pixels
+    dem = write_tile(tmp_path / "dem.tif", GRID.left - 1000, GRID.top + 1000, 700, 20, lambda x, y: rough, "EPSG:32633")
+    run(metadata, angles, *outputs(tmp_path), dem)
+    fine, coarse = ({b: values(path, TERRAIN, b) for b in TERRAIN.scales} for path in outputs(tmp_path)[1:3])
+    light = np.where(fine["cast_shadow"] > 0, 0, np.maximum(fine["cos_incidence"], 0))
+    upright = np.cos(np.radians(fine["slope"]))
+    light, upright, sky = (v.reshape(200, 3, 200, 3).mean((1, 3)) for v in (light, upright, fine["sky_view"]))
+    np.testing.assert_allclose(coarse["cos_incidence"], light, atol=1e-4)
+    np.testing.assert_allclose(np.cos(np.radians(coarse["slope"])), upright, atol=1e-4)
+    np.testing.assert_allclose(coarse["sky_view"], sky, atol=1e-4)
+    np.testing.assert_array_equal(coarse["cast_shadow"], light < 5e-5)
+    assert 0.01 < coarse["cast_shadow"].mean() < 0.5
+
+
 @pytest.mark.slow
 def test_part_has_the_ground_of_the_whole(tmp_path):
     metadata, angles = write_scene(tmp_path / "whole")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steps.core.rasters import Grid
-from steps.dem import _shadow, _sky_view, _views
+from steps.dem import _lie, _shadow, _sky_view
 from steps.terrain.horizon import DIRECTIONS, cell_heights, horizon_tangents
 from steps.terrain.illumination import at_pixels, gradient, slope_aspect_incidence
 
@@ -28,7 +28,7 @@ def views(elevation, margin, zenith=45.0, azimuth=180.0, threads=1):
     grid = Grid(32633, 0, 0, PIXEL, columns, rows)
     elevation, sun = elevation.astype(np.float32), Sun(zenith, azimuth, columns)
     sky_view = _sky_view(elevation, margin, elevation, (margin, margin), grid, threads)
-    return _views(sky_view, _shadow(elevation, margin, grid, sun, threads))(slice(0, rows))
+    return tuple(_lie(sky_view, _shadow(elevation, margin, grid, sun, threads))(slice(0, rows)).values())
 
 
 def plane(slope, aspect, size):
