@@ -1,11 +1,12 @@
 """What the rules would see if there were less aerosol: reflectance at the top of the atmosphere without the haze.
 
-The thresholds of the rules are for air that is fairly clear. Under thick aerosol leaves lose the contrast between red
-and infrared by which they are known, so that a meadow becomes bare ground, and water is as bright as dark land. So the
-reflectance is taken that the same ground in the same surroundings would have under thinner aerosol.
+The thresholds of the rules are for air that is fairly clear, and a sun that is fairly high. Under thick aerosol leaves
+lose the contrast between red and infrared by which they are known, so that a meadow becomes bare ground, and water is
+as bright as dark land; air that the sun shines through at a slant does the same, and bright soil becomes cloud. So the
+reflectance is taken that the same ground in the same surroundings would have under thinner aerosol and a higher sun.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from steps.sentinel2.scene import Scene
 
 #: Optical thickness at 550 nm that is left: rather more than over most of the land on most days.
 LEFT = 0.15
+#: Zenith angle that the sun is put to where it is lower, degrees.
+SUN = 45.0
 #: The bands that are changed; what the ground adds to B10 is found by `steps.classification.vapour` from these.
 BANDS = ("B02", "B03", "B04", "B05", "B8A", "B09", "B11", "B12")
 #: Side of the cells in which the thickness is averaged, in pixels of its map.
@@ -90,7 +93,7 @@ class Overview:
 
 
 def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
-    """Return the haze of a tile; None where the aerosol is nowhere so thick, or hardly any ground is seen.
+    """Return the haze of a tile; None where neither the aerosol is so thick nor the sun so low, or no ground is seen.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     counted = light_around(read(tile.classification, CLASSIFICATION, "SCL"))
     count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), _CELL, AOT.nodata)
     thickness = filled(mean * AOT.scale, count > 0, 0.0)
-    if counted is None or thickness.max() <= LEFT:
+    if counted is None or (thickness.max() <= LEFT and tile.scene.sun_zenith <= SUN):
         return None
     with ThreadPoolExecutor(threads) as pool:
         changes = list(pool.map(lambda band: _change(band, tile, counted, thickness), BANDS))
@@ -138,25 +141,31 @@ def _atmospheres(
     x, y = (spacing * (np.arange(n) + 0.5) for n in thickness.shape[::-1])
     x, y = grid.left + x, grid.top - y
     evaluate = evaluator(tile.table, tile.scene, band)
-    atmosphere = SceneAtmosphere(
-        evaluate,
-        tile.angles,
-        band,
-        x,
-        y,
-        elevation_km=np.array([tile.elevation_km]),
-        aot550=np.append(thickness, LEFT),
-        water_vapour=np.array([column]),
-    )
     rows, columns = ((np.arange(n) + 0.5) / _CELL - 0.5 for n in grid.shape)
-    thick, thin = (
-        Coefficients(
-            *(interpolate(v, rows, columns) for v in vars(atmosphere.at(tile.elevation_km, aot, column)).values())
-        )
-        for aot in (thickness, np.minimum(thickness, LEFT))
-    )
+
+    def over_pixels(evaluate: Callable, aot550: np.ndarray) -> Coefficients:
+        spans = np.array([tile.elevation_km]), aot550, np.array([column])
+        names = ("elevation_km", "aot550", "water_vapour")
+        atmosphere = SceneAtmosphere(evaluate, tile.angles, band, x, y, **dict(zip(names, spans, strict=True)))
+        fields = vars(atmosphere.at(tile.elevation_km, aot550, column)).values()
+        return Coefficients(*(interpolate(field, rows, columns) for field in fields))
+
+    thick = over_pixels(evaluate, thickness)
+    thin = over_pixels(_under_a_higher_sun(evaluate), np.minimum(thickness, LEFT))
     angles = (float(v.mean()) for v in geometry(tile.angles, band, *np.meshgrid(x, y)))
     return thick, thin, evaluate(*angles, tile.elevation_km, float(thickness.mean()), column)
+
+
+def _under_a_higher_sun(evaluate: Callable) -> Callable:
+    """Return `evaluate` with the sun at `SUN` or higher for what is scattered, which it is asked for without a column.
+
+    Gases absorb on the way that the light takes: the rules on water vapour and cirrus reckon with that.
+    """
+
+    def higher(sun_zenith, *others):
+        return evaluate(sun_zenith if others[-1] is not None else np.minimum(sun_zenith, SUN), *others)
+
+    return higher
 
 
 @njit(cache=True, nogil=True)

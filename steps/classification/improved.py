@@ -37,7 +37,7 @@ from steps.sentinel2.scene_classes import (
 )
 
 #: shadow: cloud shadows by matching; terrain: dark features from the terrain's cast shadows instead of a hillshade;
-#: cirrus: also above 1500 m; haze: reflectance as it would be under little aerosol, where there is much;
+#: cirrus: also above 1500 m; haze: reflectance as it would be under little aerosol and a higher sun;
 #: thin_cloud: veils over land that the rules leave unclassified or call vegetation; snow: snow told from cloud and surf
 #: by B10 and context; parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not
 #: given; shore: pixels beside water that are water for the most part; single_pixels: no clouds of one pixel.
