@@ -8,7 +8,7 @@ reflectance is taken that the same ground in the same surroundings would have un
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from steps.core.cells import cell_moments
 from steps.core.compiled import njit
 from steps.core.mesh import interpolate
 from steps.core.rasters import Grid, grid_of, read
+from steps.core.resampling import block_mean
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TOA
 from steps.sentinel2.scene import Scene
@@ -34,8 +35,10 @@ LEFT = 0.15
 SUN = 45.0
 #: The bands that are changed; what the ground adds to B10 is found by `steps.classification.vapour` from these.
 BANDS = ("B02", "B03", "B04", "B05", "B8A", "B09", "B11", "B12")
-#: Side of the cells in which the thickness is averaged, in pixels of its map.
-_CELL = 16
+#: Pixels of the overview along a side of what the haze is found in.
+_PIXELS = 2
+#: Side of the cells in which the thickness is averaged, in such squares.
+_CELL = 8
 #: Distance up to which surroundings count, km.
 _REACH = 6.0
 #: Water vapour (g/cm2) for want of a forecast; both atmospheres have the same.
@@ -101,23 +104,35 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
         If a raster cannot be read.
     """
     counted = light_around(read(tile.classification, CLASSIFICATION, "SCL"))
-    count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), _CELL, AOT.nodata)
+    fine = grid_of(tile.stack, TOA)
+    size = min(_PIXELS, *fine.shape)
+    count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), size * _CELL, AOT.nodata)
     thickness = filled(mean * AOT.scale, count > 0, 0.0)
     if counted is None or (thickness.max() <= LEFT and tile.scene.sun_zenith <= SUN):
         return None
+    width, height = fine.width // size, fine.height // size
+    grid = replace(fine, resolution=size * fine.resolution, width=width, height=height)
+    whole = np.s_[: size * height, : size * width]
+    counted = counted[whole].reshape(height, size, width, size).mean(axis=(1, 3))
+
+    def change(band: str) -> tuple[np.ndarray, np.ndarray]:
+        stored = block_mean(np.ascontiguousarray(read(tile.stack, TOA, band)[whole]), size)
+        return _change(band, tile, stored, grid, counted, thickness)
+
     with ThreadPoolExecutor(threads) as pool:
-        changes = list(pool.map(lambda band: _change(band, tile, counted, thickness), BANDS))
+        changes = list(pool.map(change, BANDS))
     factor, offset = (dict(zip(BANDS, values, strict=True)) for values in zip(*changes, strict=True))
-    return Haze(grid_of(tile.stack, TOA), factor, offset)
+    return Haze(grid, factor, offset)
 
 
-def _change(band: str, tile: Overview, counted: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return factor and offset of a band, given the aerosol in cells.
+def _change(
+    band: str, tile: Overview, stored: np.ndarray, grid: Grid, counted: np.ndarray, thickness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return factor and offset of a band on a grid, given its stored reflectance there, and the aerosol in cells.
 
     With the terms of `steps.atmosphere.inversion` and surroundings of reflectance e, a pixel stands out from these by
     direct (rho - e) / (1 - albedo e): by a factor less where there is more aerosol.
     """
-    stored, grid = read(tile.stack, TOA, band), grid_of(tile.stack, TOA)
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     thick, thin, middle = _atmospheres(band, tile, thickness, grid)
     uniform, pixel_km = thick.uniform(toa).astype("f4"), grid.resolution / 1000
@@ -148,7 +163,7 @@ def _atmospheres(
         names = ("elevation_km", "aot550", "water_vapour")
         atmosphere = SceneAtmosphere(evaluate, tile.angles, band, x, y, **dict(zip(names, spans, strict=True)))
         fields = vars(atmosphere.at(tile.elevation_km, aot550, column)).values()
-        return Coefficients(*(interpolate(field, rows, columns) for field in fields))
+        return Coefficients(*(interpolate(field.astype("f4"), rows, columns) for field in fields))
 
     thick = over_pixels(evaluate, thickness)
     thin = over_pixels(_under_a_higher_sun(evaluate), np.minimum(thickness, LEFT))
@@ -172,16 +187,22 @@ def _under_a_higher_sun(evaluate: Callable) -> Callable:
 def _linear(values, factor, offset, rows, columns, result):
     """Multiply values and add to them what is bilinear between the cells; rows and columns are positions in these."""
     last_row, last_column = factor.shape[0] - 1, factor.shape[1] - 1
+    of_row = np.empty((2, factor.shape[1]), np.float32)
+    left, weight = np.empty(columns.size, np.int32), np.empty(columns.size, np.float32)
+    for j in range(columns.size):
+        x = min(max(columns[j], 0.0), last_column)
+        left[j] = min(int(x), max(last_column - 1, 0))
+        weight[j] = x - left[j]
+    step = min(1, last_column)
     for i in range(values.shape[0]):
-        y = np.float32(min(max(rows[i], 0.0), last_row))
+        y = min(max(rows[i], 0.0), last_row)
         top = min(int(y), max(last_row - 1, 0))
-        bottom, v = min(top + 1, last_row), y - np.float32(top)
+        bottom, v = min(top + 1, last_row), np.float32(y - top)
+        for j in range(factor.shape[1]):
+            of_row[0, j] = factor[top, j] + (factor[bottom, j] - factor[top, j]) * v
+            of_row[1, j] = offset[top, j] + (offset[bottom, j] - offset[top, j]) * v
         for j in range(values.shape[1]):
-            x = np.float32(min(max(columns[j], 0.0), last_column))
-            left = min(int(x), max(last_column - 1, 0))
-            right, u = min(left + 1, last_column), x - np.float32(left)
-            f = (factor[top, left] * (1 - u) + factor[top, right] * u) * (1 - v)
-            f += (factor[bottom, left] * (1 - u) + factor[bottom, right] * u) * v
-            o = (offset[top, left] * (1 - u) + offset[top, right] * u) * (1 - v)
-            o += (offset[bottom, left] * (1 - u) + offset[bottom, right] * u) * v
+            k, u = left[j], weight[j]
+            f = of_row[0, k] + (of_row[0, k + step] - of_row[0, k]) * u
+            o = of_row[1, k] + (of_row[1, k + step] - of_row[1, k]) * u
             result[i, j] = f * values[i, j] + o
