@@ -153,6 +153,19 @@ def test_clear_air_and_a_clouded_tile_have_no_haze(hazy):
     assert find_haze(clouded) is None
 
 
+def test_haze_is_found_between_clouds_that_lie_everywhere(hazy):
+    """Of each square of two by two pixels one is cloud."""
+    scene, _ = hazy
+    grid = scene.grid.at(20)
+    classes, nothing = np.full(grid.shape, VEGETATION, "u1"), np.zeros(grid.shape, "u1")
+    classes[::2, ::2] = CLOUD_HIGH
+    write(scene.folder / "dotted.tif", CLASSIFICATION, grid, {"SCL": classes, "CLD": nothing, "SNW": nothing})
+    dotted = Overview(**(vars(overview(scene)) | {"classification": scene.folder / "dotted.tif"}))
+    clear = find_haze(overview(scene))
+    for band, factor in find_haze(dotted).factor.items():
+        np.testing.assert_allclose(factor, clear.factor[band], rtol=0.02)
+
+
 def test_classes_are_those_under_thinner_aerosol(hazy):
     scene, _ = hazy
     write(scene.folder / "clear.tif", TOA, scene.grid.at(20), simulated(scene, LEFT))

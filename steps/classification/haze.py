@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,6 +96,25 @@ class Overview:
     elevation_km: float
 
 
+class _Squares(NamedTuple):
+    """What is known in squares of some pixels of an overview.
+
+    Attributes
+    ----------
+    grid
+        Of the squares.
+    counted, clear
+        How much each counts as surroundings (`light_around`), and the share of it that is clear ground.
+    thickness
+        Optical thickness of the aerosol, in cells of `_CELL` squares a side.
+    """
+
+    grid: Grid
+    counted: np.ndarray
+    clear: np.ndarray
+    thickness: np.ndarray
+
+
 def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     """Return the haze of a tile; None where neither the aerosol is so thick nor the sun so low, or no ground is seen.
 
@@ -113,11 +133,14 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     width, height = fine.width // size, fine.height // size
     grid = replace(fine, resolution=size * fine.resolution, width=width, height=height)
     whole = np.s_[: size * height, : size * width]
-    counted = counted[whole].reshape(height, size, width, size).mean(axis=(1, 3))
+
+    def averaged(pixels: np.ndarray) -> np.ndarray:
+        return pixels[whole].reshape(height, size, width, size).mean(axis=(1, 3))
+
+    squares = _Squares(grid, averaged(counted), averaged(counted == 1), thickness)
 
     def change(band: str) -> tuple[np.ndarray, np.ndarray]:
-        stored = block_mean(np.ascontiguousarray(read(tile.stack, TOA, band)[whole]), size)
-        return _change(band, tile, stored, grid, counted, thickness)
+        return _change(band, tile, block_mean(np.ascontiguousarray(read(tile.stack, TOA, band)[whole]), size), squares)
 
     with ThreadPoolExecutor(threads) as pool:
         changes = list(pool.map(change, BANDS))
@@ -125,18 +148,18 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     return Haze(grid, factor, offset)
 
 
-def _change(
-    band: str, tile: Overview, stored: np.ndarray, grid: Grid, counted: np.ndarray, thickness: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return factor and offset of a band on a grid, given its stored reflectance there, and the aerosol in cells.
+def _change(band: str, tile: Overview, stored: np.ndarray, squares: _Squares) -> tuple[np.ndarray, np.ndarray]:
+    """Return factor and offset of a band in squares, given its stored reflectance there.
 
     With the terms of `steps.atmosphere.inversion` and surroundings of reflectance e, a pixel stands out from these by
     direct (rho - e) / (1 - albedo e): by a factor less where there is more aerosol.
     """
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
-    thick, thin, middle = _atmospheres(band, tile, thickness, grid)
-    uniform, pixel_km = thick.uniform(toa).astype("f4"), grid.resolution / 1000
-    around = surroundings(uniform, counted * (stored > 0), middle, pixel_km, _REACH)
+    thick, thin, middle = _atmospheres(band, tile, squares.thickness, squares.grid)
+    uniform, known = thick.uniform(toa).astype("f4"), stored > 0
+    clear = squares.clear * known
+    mean = float((uniform * clear).sum() / max(clear.sum(), 1e-6))
+    around = surroundings(uniform, squares.counted * known, middle, squares.grid.resolution / 1000, _REACH, mean)
     factor = thick.gain / thin.gain * (1 - thick.albedo * around) / (1 - thin.albedo * around)
     return factor.astype("f4"), (_at_top(around, thin) - factor * _at_top(around, thick)).astype("f4")
 
