@@ -53,7 +53,7 @@ _ENOUGH = 1000
 _KEYS = {asset.bands[0]: key for key, asset in ASSETS.items() if asset.kind == BOA}
 #: Classes whose probability of detection and false-alarm rate are told; those of clouds count together.
 _DETECTED = {"cloud": (CLOUD_MEDIUM, CLOUD_HIGH), "cirrus": (CIRRUS,), "shadow": (SHADOW,), "water": (WATER,)}
-_DETECTED |= {"snow": (SNOW,)}
+_DETECTED |= {"snow": (SNOW,), "vegetation": (VEGETATION,), "soil": (SOIL,)}
 _STATISTICS = ("truth", "A", "P", "U", "inside", "covered", "POD", "FAR")
 
 
