@@ -23,11 +23,11 @@ from steps.atmosphere.aerosol_scene import (
     limit_of,
     samples_of,
 )
-from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture
+from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture, usual_doubt
 from steps.atmosphere.ground_samples import ERRORS, LEAVES, LOCAL_ERRORS
 from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
 from steps.atmosphere.maps import Pixels, write_map
-from steps.atmosphere.models import USUAL, lut_path, mixture_name, usual_doubt
+from steps.atmosphere.models import USUAL, lut_path, mixture_name
 from steps.atmosphere.relief import SCALE_HEIGHT, thinned
 from steps.atmosphere.uncertainty import AOT550
 from steps.classification.classes import any_of_nine, is_one_of, light_around
@@ -158,6 +158,8 @@ def run(
             pixels = Pixels.of(mask_20m, terrain_20m)
         mean = write_map(aot, AOT, *field, pixels, (LOWEST, HIGHEST), run_all, method=source)
     _write_uncertainty(aot_uncertainty, retrieval, found)
+    given = {one: path.name for one, path in zip(tables, lut, strict=True)}
+    names = {one: given.get(one, lut_path(one).name) for one in shares | other}
     model = mixture_name(shares)
     result = AerosolReport(
         method=source,
@@ -166,7 +168,7 @@ def run(
         spread_aot550=float(found.aot550.std()),
         model=model,
         model_source=model_source,
-        lut=tuple(lut_path(one).name for one in shares),
+        lut=tuple(names[one] for one in shares),
         ddv_percentage=100 * samples.dark_share,
         ddv_swir_limit=samples.swir_limit,
         ddv_cells=int(samples.pixels.any(axis=0).sum()),
@@ -176,7 +178,6 @@ def run(
     for sentence in result.defaults:
         logger.warning("%s", sentence)
     logger.info("mean aerosol optical thickness %.3f, method %s", result.mean_aot550, result.method)
-    names = {one: lut_path(one).name for one in shares | other}
     write_document(aerosol_model, ChosenAerosol(shares, other, names))
     write_document(report, result)
 

@@ -1,6 +1,8 @@
 """Which mixture of aerosol models is taken, by the forecast and by the ground; mixed tables against the solver."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,10 @@ from synthetic import OZONE, SyntheticScene, table_path
 from test_plain_spectra import SURFACES
 
 from steps import aerosol
-from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture
+from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture, usual_doubt
 from steps.atmosphere.inversion import toa_reflectance
 from steps.atmosphere.lut import load_mixture, mixed, table_of
-from steps.atmosphere.models import AEROSOL_MODELS, lut_path, mixture_name, usual_doubt
+from steps.atmosphere.models import AEROSOL_MODELS, lut_path, mixture_name
 from steps.atmosphere.scattering import delta_m, legendre_moments
 from steps.atmosphere.solver import solve
 from steps.atmosphere.table import AOT, ELEVATION, GAUSS, MODES, SUN_ZENITH, VIEW_ZENITH
@@ -30,7 +32,7 @@ MEADOW = SURFACES["meadow"]
 SEA_SALT = {f"{name}aod550": ((share,),) for name, share in (("ss", 0.2), ("su", 0.05), ("om", 0.05), ("bc", 0.002))}
 
 
-def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, **options):
+def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, lut=None, **options):
     """Simulate uniform ground under an aerosol of model `truth` and let the stage choose among two tables."""
     scene = SyntheticScene(tmp_path, 12, 10, sun_zenith=50.0, auxiliary=auxiliary, **options)
     grid, bands = scene.grid.at(20), {}
@@ -45,7 +47,7 @@ def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, **options):
         terrain=scene.terrain(20),
         metadata=scene.metadata,
         angles=scene.angles,
-        lut=[table_path(model) for model in MODELS],
+        lut=lut or [table_path(model) for model in MODELS],
         aot=tmp_path / "aot.tif",
         aot_uncertainty=tmp_path / "aot_uncertainty.tif",
         aerosol_model=tmp_path / "model.json",
@@ -85,6 +87,14 @@ def test_without_ground_it_is_that_of_the_forecast_or_the_first_and_told(tmp_pat
     assert (set(shares), report["model_source"]) == expected
     told = any("continental aerosol was assumed" in sentence for sentence in report["defaults"])
     assert told == (expected[1] == "DEFAULT")
+
+
+@pytest.mark.slow
+def test_table_that_only_the_aerosol_was_given_is_told(tmp_path):
+    """What it was found by is not what the stages that follow would take."""
+    own = Path(shutil.copy(table_path("continental"), tmp_path / "lut_continental_0123456789ab.npz"))
+    with pytest.raises(StepError, match=r"model.json: names lut_continental_0123456789ab.npz, but"):
+        retrieve(tmp_path, "continental", lut=[own])
 
 
 def test_table_of_other_code_is_told(tmp_path):

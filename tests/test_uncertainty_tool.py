@@ -78,7 +78,7 @@ def test_noise_is_that_of_the_tool(band, tool):
 
 @pytest.mark.skipif(not (SHARED / "data/srf").exists(), reason="the noise model of ../shared/data/srf is not there")
 def test_noise_is_that_of_the_camera_before_launch():
-    """To a seventh; in bands of 60 m the pixels were twice as many then."""
+    """To a seventh; B01 and B09, of 60 m, count for means of two, as in the "binned" model of ESA's tool."""
     with (SHARED / "data/srf/S2A_SNR_model.csv").open(encoding="utf-8") as file:
         rows = {f"B{row[0][1:].upper():0>2}": row for row in csv.reader(file) if row[0][:1] == "B" and row[0] != "Band"}
     for band, row in rows.items():

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from steps.atmosphere.lut import LookUpTable
+from steps.atmosphere.models import USUAL, main_model
 
 #: Wavelengths (nm) besides 550 at which CAMS tells the optical thickness.
 _SPECTRAL = (469, 670, 865, 1240)
@@ -109,6 +110,18 @@ def other_mixture(probability: np.ndarray, mixtures: Sequence[Mapping[str, float
     step = np.sqrt(max(variance[-1], 0)) * components[:, -1]
     other = np.maximum(max((mean + step, mean - step), key=np.min), 0)
     return _rounded(dict(zip(models, (other / other.sum()).tolist(), strict=True)))
+
+
+def usual_doubt(shares: Mapping[str, float]) -> dict[str, float]:
+    """Return what a mixture of aerosol models may be instead where nothing tells: a mixture one standard deviation off.
+
+    The truth may lie anywhere between it and another model, or as far on the other side: a rectangular distribution
+    (JCGM 100:2008, 4.3.7). Continental and maritime aerosol, the pair of which one is right for most of the land,
+    differ most in absorption; for the special models the question is whether the air is not just continental.
+    """
+    other = "maritime" if main_model(shares) == USUAL else USUAL
+    rest = {model: share * (1 - 3**-0.5) for model, share in shares.items()}
+    return rest | {other: rest.get(other, 0.0) + 3**-0.5}
 
 
 def _rounded(shares: Mapping[str, float]) -> dict[str, float]:

@@ -39,18 +39,6 @@ def main_model(shares: Mapping[str, float]) -> str:
     return max(shares, key=shares.__getitem__)
 
 
-def usual_doubt(shares: Mapping[str, float]) -> dict[str, float]:
-    """Return what a mixture of aerosol models may be instead where nothing tells: a mixture one standard deviation off.
-
-    The truth may lie anywhere between it and another model, or as far on the other side: a rectangular distribution
-    (JCGM 100:2008, 4.3.7). Continental and maritime aerosol, the pair of which one is right for most of the land,
-    differ most in absorption; for the special models the question is whether the air is not just continental.
-    """
-    other = "maritime" if main_model(shares) == USUAL else USUAL
-    rest = {model: share * (1 - 3**-0.5) for model, share in shares.items()}
-    return rest | {other: rest.get(other, 0.0) + 3**-0.5}
-
-
 def lut_path(aerosol: str) -> Path:
     """Return where the look-up table of an aerosol model is: shipped, or else in the cache folder once it is built.
 

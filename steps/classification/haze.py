@@ -182,9 +182,8 @@ def _atmospheres(
     rows, columns = ((np.arange(n) + 0.5) / _CELL - 0.5 for n in grid.shape)
 
     def over_pixels(evaluate: Callable, aot550: np.ndarray) -> Coefficients:
-        spans = np.array([tile.elevation_km]), aot550, np.array([column])
-        names = ("elevation_km", "aot550", "water_vapour")
-        atmosphere = SceneAtmosphere(evaluate, tile.angles, band, x, y, **dict(zip(names, spans, strict=True)))
+        spans = {"elevation_km": np.array([tile.elevation_km]), "aot550": aot550, "water_vapour": np.array([column])}
+        atmosphere = SceneAtmosphere(evaluate, tile.angles, band, x, y, **spans)
         fields = vars(atmosphere.at(tile.elevation_km, aot550, column)).values()
         return Coefficients(*(interpolate(field.astype("f4"), rows, columns) for field in fields))
 
