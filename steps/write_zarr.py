@@ -130,7 +130,7 @@ def _rows(array, reader: Reader, grid: Grid) -> Iterator[tuple]:
 
 def _copy(task: tuple) -> None:
     array, reader, rows = task
-    array[rows] = reader(rows)
+    eopf.write_rows(array, rows, reader(rows))
 
 
 def _classes(path: Path, name: str, rows: slice) -> np.ndarray:
