@@ -34,6 +34,8 @@ _OPTIONS = {
     "blocksize": 512,
     "bigtiff": "IF_SAFER",
 }
+#: Those at 10 m, each of which takes as long as four at 20 m.
+_LONG_FILES = 5
 # GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing. In bytes,
 # as rasterio takes it.
 _CACHE = 128 * 2**20
@@ -95,7 +97,7 @@ def run(
         Both are lossless; deflate is read by every program, zstd is faster.
     threads
         Files that are written side by side, by processes: GDAL's copying holds the interpreter's lock, and its own
-        threads do half of what they could.
+        threads do half of what they could. They help where there are more processes than long files.
 
     Raises
     ------
@@ -116,7 +118,8 @@ def run(
     check_space(cogs, sum(sizes.values()))
     with atomic(cogs) as folder:
         folder.mkdir()
-        write = partial(_write_asset, folder, scene, sources, min_cos_incidence, compression)
+        options = _OPTIONS | {"compress": compression, "num_threads": 2 if threads > _LONG_FILES else 1}
+        write = partial(_write_asset, folder, scene, sources, min_cos_incidence, options)
         largest_first = sorted(sizes, key=sizes.__getitem__, reverse=True)
         write_files(cogs, write, [(key, wanted[key]) for key in largest_first], threads)
         seal_folder(folder, cogs)
@@ -140,9 +143,9 @@ def _size(asset: Asset, scene: Scene) -> int:
 
 
 def _write_asset(
-    folder: Path, scene: Scene, sources: dict, faint: float, compression: str, key: str, asset: Asset
+    folder: Path, scene: Scene, sources: dict, faint: float, options: dict, key: str, asset: Asset
 ) -> None:
-    grid, options = scene.grid.at(asset.resolution), _OPTIONS | {"compress": compression}
+    grid = scene.grid.at(asset.resolution)
     made = layers_of.Layers(sources[asset.resolution], grid, faint)
     _write(folder / f"{key}.tif", asset, made, grid, _tags(scene, asset), options)
 

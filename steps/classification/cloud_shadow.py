@@ -8,6 +8,7 @@ A shadow may lie far from its cloud. So where shadows fall is found in coarse pi
 whatever part of it is processed; what is dark there is told pixel by pixel.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -182,7 +183,7 @@ class ShadowLimits(NamedTuple):
 
 
 def shadow_limits(
-    scl: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray
+    scl: np.ndarray, b8a: np.ndarray, b11: np.ndarray, resolution: int, directions: np.ndarray, threads: int = 1
 ) -> ShadowLimits:
     """Find where the shadows of clouds fall, and how dark ground has to be there.
 
@@ -196,6 +197,8 @@ def shadow_limits(
         Pixel size, m.
     directions : float, shape (m, n, 2)
         From `displacement`, for each of m x n equal parts of the scene.
+    threads
+        Heights that are tried side by side.
     """
     from scipy import ndimage
 
@@ -227,8 +230,11 @@ def shadow_limits(
     part = (centres / labels.shape * directions.shape[:2]).astype(int)
     moves = directions[part[:, 0], part[:, 1]] / pixel
     heights = np.arange(LOWEST, HIGHEST, pixel / max(np.hypot(*directions.mean((0, 1))), 0.05))
-    evidence = shadow_evidence(*clouds, *_by_label(rim, count), darkness, moves, heights, pixel)
-    pattern = pattern_evidence(coarse_cloud, share, pixel, directions, heights)
+    rims, some = _by_label(rim, count), np.array_split(heights, min(threads, heights.size))
+    with ThreadPoolExecutor(threads) as pool:
+        pattern = pool.submit(pattern_evidence, coarse_cloud, share, pixel, directions, heights)
+        found = pool.map(lambda few: shadow_evidence(*clouds, *rims, darkness, moves, few, pixel), some)
+        evidence, pattern = np.hstack(list(found)), pattern.result()
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
     shadow = project(*clouds, matched, darkness, moves)
     if matched.any():

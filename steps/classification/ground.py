@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from steps.classification.blocks import by_rows
 from steps.classification.images import share_around
 from steps.classification.parallax import UNSEEN
 from steps.classification.parts import connected, pixels_in
@@ -28,7 +29,7 @@ RIM = 2
 DISPLACED_RIM = 0.25
 
 
-def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> None:
+def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray, threads: int) -> None:
     """Turn clouds that are not displaced between the bands into bare ground or, by their colour, water, in place.
 
     The rim of a cloud is what shows parallax; the inside of a large one may be too even for that. The edge of the
@@ -38,16 +39,38 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
     ----------
     scl, signs, displaced : uint8, shape (rows, columns)
         The latter as in `Refinements`.
+    threads
+        Blocks of rows that are worked on side by side.
     """
-    cloud = (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-    labels, count = connected(cloud)
-    rim = cloud & (share_around(cloud.view(np.uint8), 2 * RIM + 1) < 200) & (displaced != UNSEEN)
+    rim, earth = np.empty(scl.shape, np.bool_), np.empty(scl.shape, np.bool_)
+
+    def one(rows: slice, wide: slice, inner: slice) -> None:
+        rim[rows] = _rim(scl[wide], displaced[wide])[inner]
+        earth[rows] = _still_earth(scl[wide], displaced[wide], signs[wide])[inner]
+
+    by_rows(one, scl.shape[0], STILL_WINDOW // 2, threads)
+    labels, count = connected(_cloudy(scl))
     moved = pixels_in(labels, count, rim & (displaced == 1))
     ground = moved < DISPLACED_RIM * pixels_in(labels, count, rim)
+    _turn_into_ground(scl, labels, ground, earth, signs)
+
+
+def _cloudy(scl: np.ndarray) -> np.ndarray:
+    return (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
+
+
+def _rim(scl: np.ndarray, displaced: np.ndarray) -> np.ndarray:
+    """Return the rims of clouds, where parallax can tell something."""
+    cloud = _cloudy(scl)
+    return cloud & (share_around(cloud.view(np.uint8), 2 * RIM + 1) < 200) & (displaced != UNSEEN)
+
+
+def _still_earth(scl: np.ndarray, displaced: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return what is `earthy` and displaced hardly anywhere."""
     earth = earthy(scl, signs)
     if earth.any():
         earth &= share_around((displaced == 1).view(np.uint8), STILL_WINDOW) <= 200 * STILL_DISPLACED
-    _turn_into_ground(scl, labels, ground, earth, signs)
+    return earth
 
 
 @njit(cache=True, nogil=True)
@@ -96,7 +119,7 @@ def ground_by_vapour(
         return
     ratio = b09 / np.maximum(b8a, np.float32(1e-6))
     if land.any():
-        labels, count = connected((scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH))
+        labels, count = connected(_cloudy(scl))
         labelled = np.nonzero(labels)
         of_clouds = labels[labelled]
         size = np.bincount(of_clouds, minlength=count + 1)

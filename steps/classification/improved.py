@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from steps.classification.blocks import change_by_rows
-from steps.classification.cloud_shadow import MATCHED, ShadowLimits, block_mean, in_shadow, shadow_limits
+from steps.classification.cloud_shadow import MATCHED, ShadowLimits, in_shadow, shadow_limits
 from steps.classification.ground import ground_without_parallax
 from steps.classification.images import share_around
 from steps.classification.parts import connected, pixels_in, reclassify
@@ -132,7 +132,7 @@ def refine(
         surf_is_water(scl, signs, resolution)
         snow_by_context(scl, signs)
     if "parallax" in refinements.improvements and refinements.displaced is not None:
-        ground_without_parallax(scl, refinements.displaced, signs)
+        ground_without_parallax(scl, refinements.displaced, signs, threads)
     if "shore" in refinements.improvements:
         change_by_rows(shore_is_water, scl, b8a, b11, margin=SHORE_REACH, threads=threads)
     if "single_pixels" in refinements.improvements:
@@ -142,7 +142,7 @@ def refine(
         if isinstance(refinements.shadows, ShadowLimits):
             shadows = refinements.shadows
         else:
-            shadows = shadow_limits(scl, b8a, b11, resolution, refinements.shadows)
+            shadows = shadow_limits(scl, b8a, b11, resolution, refinements.shadows, threads)
         scl[in_shadow(scl, b8a, b11, shadows)] = SHADOW
     if "terrain" in refinements.improvements and refinements.cast_shadow is not None:
         cast_shadow_is_dark(scl, refinements.cast_shadow)
@@ -201,24 +201,51 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     from scipy import ndimage
 
     snow = scl == SNOW
-    surf = snow & (signs & LIKE_SURF != 0)
-    if not surf.any():
+    if not (snow & (signs & LIKE_SURF != 0)).any():
         return
     size = max(1, min(MATCHED // resolution, *scl.shape))
     reach, around = (max(round(distance / (size * resolution)), 1) for distance in (SURF_REACH, SURF_AROUND))
-    everywhere = np.ones(scl.shape, np.bool_)
-    cover, water, land = (block_mean(m, everywhere, size) for m in (snow, scl == WATER, signs & LIKE_LAND != 0))
+    cover, water, land = _shares(scl, signs, size)
     broad = ndimage.minimum_filter((cover > 0.5).view(np.uint8), 2 * reach + 1)
     shore = ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
     for share, least in ((water, SURF_WATER), (land, SURF_LAND)):
         shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
-    rows, columns = (np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape)
-    surf &= shore[np.ix_(rows, columns)]
+    surf = _surf(scl, signs, shore, size)
     if not surf.any():
         return
     labels, count = connected(snow)
     white, pixels = (pixels_in(labels, count, place) for place in (surf, snow))
     reclassify(scl, labels, 2 * white > pixels, WATER)
+
+
+@njit(cache=True, nogil=True)
+def _shares(scl, signs, size):
+    """Return which shares of blocks of `size` x `size` pixels are snow, water, and look like land.
+
+    `scl` and `signs` have one shape (rows, columns); rows and columns beyond the last whole block are left out. The
+    result is float32, shape (3, rows, columns).
+    """
+    rows, columns = scl.shape[0] // size, scl.shape[1] // size
+    found = np.zeros((3, rows, columns), np.float32)
+    for i in range(rows * size):
+        for j in range(columns * size):
+            y, x = i // size, j // size
+            found[0, y, x] += scl[i, j] == SNOW
+            found[1, y, x] += scl[i, j] == WATER
+            found[2, y, x] += signs[i, j] & LIKE_LAND != 0
+    return found / np.float32(size**2)
+
+
+@njit(cache=True, nogil=True)
+def _surf(scl, signs, shore, size):
+    """Return the snow that looks like surf and lies in a block of `size` x `size` pixels that is `shore`."""
+    surf = np.zeros(scl.shape, np.bool_)
+    for i in range(scl.shape[0]):
+        y = min(i // size, shore.shape[0] - 1)
+        for j in range(scl.shape[1]):
+            if scl[i, j] == SNOW and signs[i, j] & LIKE_SURF:
+                surf[i, j] = shore[y, min(j // size, shore.shape[1] - 1)]
+    return surf
 
 
 def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:

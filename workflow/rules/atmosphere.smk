@@ -83,7 +83,7 @@ rule aerosol:
         kept("benchmarks/aerosol.tsv")
     conda:
         CONDA
-    threads: threads_of("aerosol", 2)
+    threads: threads_of("aerosol", 4)
     resources:
         mem_mb=memory(1200),
         workers=WORKERS,

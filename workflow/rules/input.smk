@@ -224,7 +224,7 @@ rule scene_classification_overview:
     priority: 1
     conda:
         CONDA
-    threads: threads_of("scene_classification_overview", 2)
+    threads: threads_of("scene_classification_overview", 4)
     resources:
         mem_mb=memory(600),
         workers=WORKERS,
