@@ -175,18 +175,18 @@ def test_each_route_is_measured(tmp_path, monkeypatch):
     assert stamp["date"].startswith("20")
 
 
-def test_a_stage_scales_by_amdahls_law():
-    """Of 10 s, 8 are shared; a piece that one thread has to do bounds it, and what gets slower is not shared at all."""
-    stage = cores.Scaling(one=10, two=6)
+def test_a_stage_scales_by_the_cpu_time_of_two_threads():
+    """Of 6 s one thread works alone for 2; a piece that one has to do bounds it; who only waits shares nothing."""
+    stage = cores.Scaling(one=10, two=6, cpu=10)
     assert [stage.seconds(n) for n in (1, 2, 4, 8)] == [10, 6, 4, 3]
-    assert cores.Scaling(one=10, two=6, longest=2.5).seconds(8) == 4.5
-    assert cores.Scaling(one=10, two=11).seconds(8) == 10
-    assert cores.Scaling(one=10, two=4.9).seconds(10) == 1
+    assert cores.Scaling(one=10, two=6, cpu=10, longest=2.5).seconds(8) == 4.5
+    assert cores.Scaling(one=10, two=11, cpu=10).seconds(8) == 11
+    assert cores.Scaling(one=10, two=5.5, cpu=11).seconds(11) == 1
 
 
 def test_a_simulated_run_is_the_workflows(tmp_path):
     """Its stages follow each other as the rules say, with their threads and times, and end with the catalog."""
-    scaling = cores.Scaling(one=0.3, two=0.2)
+    scaling = cores.Scaling(one=0.3, two=0.2, cpu=0.3)
     names = ["demo", "import_l1c", "resample", "dem", "scene_classification_overview", "aerosol", "water_vapour"]
     names += ["scene_classification", "reflectance", "write_cog", "publish_cog", "quality_report", "quicklook"]
     of_stages = dict.fromkeys([*names, "report", "catalog"], scaling)

@@ -359,7 +359,7 @@ def test_glint_is_no_ground():
     scl, displaced, signs = np.full((40, 40), 6, "u1"), np.zeros((40, 40), "u1"), np.zeros((40, 40), "u1")
     scl[10:20, 10:20], scl[10:20, 25:35] = 8, 9
     signs[:, :22] = looks.LIKE_WATER
-    ground_without_parallax(scl, displaced, signs)
+    ground_without_parallax(scl, displaced, signs, threads=2)
     expected = np.full((40, 40), 6)
     expected[10:20, 25:35] = 5
     np.testing.assert_array_equal(scl, expected)

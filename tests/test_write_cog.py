@@ -140,11 +140,11 @@ def test_true_colour(inputs, cogs):
 @pytest.mark.parametrize("compression", ["deflate", "zstd"])
 def test_bytes_do_not_depend_on_run_or_threads(inputs, tmp_path, compression):
     digests = []
-    for threads in (1, 3):
+    for threads in (1, 3, 8):
         folder = tmp_path / str(threads)
         run(**inputs(20), cogs=folder, compression=compression, threads=threads)
         digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()})
-    assert digests[0] == digests[1]
+    assert digests[0] == digests[1] == digests[2]
     with rasterio.open(tmp_path / "1/nir08.tif") as file:
         assert file.compression.name == compression
 

@@ -1,11 +1,12 @@
 """How fast one product would be on more cores: the workflow, with stages that only wait, as long as real ones take.
 
-Two runs are measured in which each stage is alone on the machine, with one thread and with two. By Amdahl's law that
-tells the part of it that threads share, `2 (T1 - T2)`, and the rest, which they do not. Then Snakemake runs the
-workflow for each number of cores with a command in place of each stage that sleeps for the serial part and a thread's
-share of the rest, but no shorter than the longest piece that the stage says cannot be shared. So what follows what,
-threads, the choice of the next job, and what Snakemake itself takes are not modelled but are what they are. What the
-model leaves out: threads that wait for each other's memory and files.
+Two runs are measured in which each stage is alone on the machine, with one thread and with two. What two threads take
+beyond half of their CPU time is the time in which only one of them works; the rest of the CPU time is shared by threads.
+Then Snakemake runs the workflow for each number of cores with a command in place of each stage that sleeps for the
+former and a thread's share of the latter, but no shorter than the longest piece that the stage says cannot be shared.
+So what follows what, threads, the choice of the next job, and what Snakemake itself takes are not modelled but are what
+they are. CPU time that two threads take more than one, since they wait for each other's memory, counts as any other.
+What the model leaves out: that more threads may wait for memory and files longer.
 """
 
 import json
@@ -93,7 +94,7 @@ class Scaling:
     one, two
         Wall time with one thread and with two, with nothing beside it, s.
     cpu
-        CPU time with one thread, s.
+        CPU time with two threads, s.
     longest
         Time of its longest piece that only one thread can do, s.
     memory
@@ -102,18 +103,21 @@ class Scaling:
 
     one: float
     two: float
-    cpu: float = 0
+    cpu: float
     longest: float = 0
     memory: float = 0
 
     @property
-    def shared(self) -> float:
-        """Seconds of one thread that threads share, by Amdahl's law."""
-        return min(max(2 * (self.one - self.two), 0), self.one)
+    def alone(self) -> float:
+        """Seconds in which only one of two threads works."""
+        return min(max(2 * self.two - self.cpu, 0), self.two)
 
     def seconds(self, threads: int) -> float:
         """Return the wall time with some threads, s."""
-        return self.one - self.shared + max(self.shared / threads, min(self.longest, self.shared))
+        if threads == 1:
+            return self.one
+        shared = 2 * (self.two - self.alone)
+        return self.alone + max(shared / threads, min(self.longest, shared))
 
 
 def run(
@@ -221,7 +225,7 @@ def _stages(output: Path) -> dict[str, dict[str, float]]:
 
 def _scaling(one: Mapping[str, dict], two: Mapping[str, dict]) -> dict[str, Scaling]:
     return {
-        stage: Scaling(cost["wall"], two[stage]["wall"], cost["cpu"], cost["longest"], cost["memory"])
+        stage: Scaling(cost["wall"], two[stage]["wall"], two[stage]["cpu"], cost["longest"], cost["memory"])
         for stage, cost in one.items()
     }
 
@@ -297,8 +301,8 @@ def _write_stages(path: Path, scaling: Mapping[str, Scaling], seconds: Mapping[i
             "stage": stage,
             "one thread s": one.one,
             "two threads s": one.two,
-            "CPU s": one.cpu,
-            "not shared s": one.one - one.shared,
+            "CPU s of two": one.cpu,
+            "not shared s": one.alone,
             f"threads of {most}": seconds[most][stage].threads,
             f"s of {most}": seconds[most][stage].end - seconds[most][stage].begin,
             "waited for": "yes" if stage in on_path else "no",
