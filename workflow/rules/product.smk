@@ -143,8 +143,9 @@ rule write_cog:
     priority: 1
     conda:
         CONDA
-    # The largest file is a fifth of the work; without reflectance there is little, beside which others can run.
-    threads: unless_small(8 if CHOICE.reflectance else 1)
+    # The largest file is a fifth of the work; one of eight cores is left for quicklooks. Without reflectance there is
+    # little to write.
+    threads: unless_small(7 if CHOICE.reflectance else 1)
     resources:
         mem_mb=memory(200, each=250),
     params:
