@@ -21,6 +21,7 @@ from steps.atmosphere.uncertainty import (
     CALIBRATION_BY_CONTINUUM,
     INPUTS,
     VAPOUR_BY_CONTINUUM,
+    WITH_AEROSOL,
     InputUncertainties,
     changes,
     noise_variance,
@@ -68,6 +69,9 @@ class _Maps(NamedTuple):
         Stored numbers at 20 m.
     aot_uncertainty, cells
         How well the aerosol is known, in cells of the whole tile, and their grid.
+    with_dem, aerosol_by_ground, vapour_by_b09
+        Whether the elevation is that of a DEM, whether the ground tells the aerosol, and whether the water vapour is
+        what makes B09 agree with other bands.
     """
 
     elevation: np.ndarray
@@ -75,6 +79,9 @@ class _Maps(NamedTuple):
     wvp: np.ndarray
     aot_uncertainty: np.ndarray
     cells: Grid
+    with_dem: bool
+    aerosol_by_ground: bool
+    vapour_by_b09: bool
 
 
 class _State(NamedTuple):
@@ -88,10 +95,8 @@ class _State(NamedTuple):
         At the nodes; water vapour in g/cm2.
     ranges
         Values that span the elevations, aerosol and water vapour of the tile, and their uncertainty.
-    with_dem
-        Whether the elevation is that of a DEM.
-    vapour_by_b09
-        Whether the water vapour is what makes B09 agree with other bands.
+    with_dem, aerosol_by_ground, vapour_by_b09
+        As of `_Maps`.
     inputs
         Uncertainty of these and of all else.
     """
@@ -102,6 +107,7 @@ class _State(NamedTuple):
     water_vapour: np.ndarray
     ranges: tuple[np.ndarray, ...]
     with_dem: bool
+    aerosol_by_ground: bool
     vapour_by_b09: bool
     inputs: InputUncertainties
 
@@ -158,8 +164,6 @@ def run(
     """
     scene, angle_grid, means = Scene.read(metadata), AngleGrid(angles), read_document(scene_means, SceneMeans)
     tile, other = (WholeTile(table_of(aerosol_model, other=one), scene, angle_grid, means) for one in (False, True))
-    with_dem = "dem" in tags_of(terrain, TERRAIN)
-    vapour_by_b09 = tags_of(wvp, WVP).get("method") == "B09"
     known = values(aot_uncertainty, AOT_UNCERTAINTY, AOT_UNCERTAINTY.name)
     inputs = replace(INPUTS, aot550=(float(known.max()), 0.0))
     maps = _Maps(
@@ -168,14 +172,17 @@ def run(
         read(wvp, WVP, WVP.name),
         known,
         grid_of(aot_uncertainty, AOT_UNCERTAINTY),
+        "dem" in tags_of(terrain, TERRAIN),
+        tags_of(aot, AOT).get("method") == "DDV",
+        tags_of(wvp, WVP).get("method") == "B09",
     )
     counted = light_around(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     aots, columns, elevations = (
-        np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=with_dem, inputs=inputs)
+        np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=maps.with_dem, inputs=inputs)
     )
     ranges = elevations, aots, columns
     models: dict[str, Any] = {"aerosol": tile.table.aerosol, "other_aerosol": other.table.aerosol}
-    logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), with_dem, inputs)
+    logger.info("aerosol models %s, elevation from a DEM: %s, %s", list(models.values()), maps.with_dem, inputs)
     for source, target, gains in zip(boa, uncertainty, gain or itertools.repeat(None, len(boa)), strict=True):
         grid = grid_of(source, BOA)
         if grid_of(terrain, TERRAIN) != grid.at(20):
@@ -185,7 +192,7 @@ def run(
         mesh, around_counted = Mesh(grid, CELL[round(grid.resolution)]), None
         if counted is not None:
             around_counted = nearest(counted, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
-        state = _state(mesh, maps, ranges, with_dem, vapour_by_b09, inputs)
+        state = _state(mesh, maps, ranges, inputs)
         bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
@@ -197,14 +204,7 @@ def run(
                 _write_band(output, band, stored, around, nodes, gained, pool)
 
 
-def _state(
-    mesh: Mesh,
-    maps: _Maps,
-    ranges: tuple[np.ndarray, ...],
-    with_dem: bool,
-    vapour_by_b09: bool,
-    inputs: InputUncertainties,
-) -> _State:
+def _state(mesh: Mesh, maps: _Maps, ranges: tuple[np.ndarray, ...], inputs: InputUncertainties) -> _State:
     """Return the state of the atmosphere at the nodes, at which the aerosol is as uncertain as around there."""
     places = (maps.cells.top - mesh.y, mesh.x - maps.cells.left)
     of_aot = interpolate(maps.aot_uncertainty, *(v / maps.cells.resolution - 0.5 for v in places))
@@ -214,8 +214,9 @@ def _state(
         _at_nodes(maps.aot, AOT.nodata, mesh) * AOT.scale,
         _at_nodes(maps.wvp, WVP.nodata, mesh) * WVP.scale,
         ranges,
-        with_dem,
-        vapour_by_b09,
+        maps.with_dem,
+        maps.aerosol_by_ground,
+        maps.vapour_by_b09,
         replace(inputs, aot550=(of_aot, 0.0)),
     )
 
@@ -226,7 +227,8 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
     values_at = state.elevation_km, state.aot550, state.water_vapour
-    inputs = replace(state.inputs, calibration=CALIBRATION[band])
+    correlation = WITH_AEROSOL.get(band, 0.0) if state.aerosol_by_ground else 0.0
+    inputs = replace(state.inputs, calibration=CALIBRATION[band], calibration_with_aerosol=correlation)
     if band == "B09" and state.vapour_by_b09:
         inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
     terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)

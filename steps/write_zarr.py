@@ -82,9 +82,9 @@ def run(
     check_space(folder, 20 * scene.part.width * scene.part.height)
     try:
         with atomic(folder) as part, workers("threads", threads) as run_all:
-            writer = eopf.EopfWriter(part, threads)
+            writer = eopf.EopfWriter(part)
             images = _images(writer, scene, boa, aot, wvp, classification)
-            for _ in run_all(_copy, [*_masks(writer, source, sources, scene), *images]):
+            for _ in run_all(partial(_copy, writer), [*_masks(writer, source, sources, scene), *images]):
                 pass
             write_angles(writer, Xml(sources.tile, source.label("MTD_TL.xml")), scene)
             _write_meteorology(writer, source, sources, scene)
@@ -128,9 +128,9 @@ def _rows(array, reader: Reader, grid: Grid) -> Iterator[tuple]:
     return ((array, reader, rows) for rows in row_blocks(grid.height, eopf.CHUNK))
 
 
-def _copy(task: tuple) -> None:
+def _copy(writer: eopf.EopfWriter, task: tuple) -> None:
     array, reader, rows = task
-    eopf.write_rows(array, rows, reader(rows))
+    writer.write_rows(array, rows, reader(rows))
 
 
 def _classes(path: Path, name: str, rows: slice) -> np.ndarray:

@@ -86,23 +86,24 @@ class Pixels:
         fields = (astuple(self.air(model, *state)) for model in MODELS)
         return BandAtmosphere(*(a + share * (b - a) for a, b in zip(*fields, strict=True)))
 
-    def terms(self):
-        """What `surface_variance` takes."""
+    def terms(self, correlation=0.0):
+        """What `surface_variance` takes, for a correlation of calibration with aerosol thickness."""
 
         def at(share):
             return lambda *state: coefficients(self.mixture(share, *state))
 
-        return *changes(at(0), at(3**-0.5), *self.state, with_dem=True), self.noise
+        inputs = InputUncertainties(calibration_with_aerosol=correlation)
+        return *changes(at(0), at(3**-0.5), *self.state, with_dem=True, inputs=inputs), self.noise
 
-    def predicted(self, adjacency, sources):
-        nominal, changed, noise = self.terms()
+    def predicted(self, adjacency, sources, correlation=0.0):
+        nominal, changed, noise = self.terms(correlation)
         changed = [c for c, source in zip(changed, SOURCES, strict=False) if source in sources]
         inputs = InputUncertainties(calibration=0.03 if "calibration" in sources else 0)
         noise = [v if "noise" in sources else 0 * v for v in noise]
         around = self.around if adjacency else None
         return np.sqrt(surface_variance(self.surface, around, nominal, changed, noise, inputs))
 
-    def perturbed(self, adjacency, sources):
+    def perturbed(self, adjacency, sources, correlation=0.0):
         """Invert what a sensor of limited accuracy sees, in air that is known to a limited accuracy."""
 
         def normal(source):
@@ -110,12 +111,14 @@ class Pixels:
 
         elevation, aot, column = self.state
         truth = self.air(MODELS[0], *self.state)
-        calibration = 1 + 0.03 * normal("calibration")
+        of_calibration = normal("calibration")
+        calibration = 1 + 0.03 * of_calibration
         toa = toa_reflectance(self.surface, truth, self.around if adjacency else None)
         seen = calibration * toa + np.sqrt(self.noise[0] + self.noise[1] * toa) * normal("noise")
         around = calibration * toa_reflectance(self.around, truth)
         elevation = elevation + 0.01 * normal("elevation")
-        aot = aot + (0.03 + 0.1 * aot) * normal("aot550")
+        of_aot = correlation * of_calibration + np.sqrt(1 - correlation**2) * normal("aot550")
+        aot = aot + (0.03 + 0.1 * aot) * of_aot
         absolute, relative = INPUTS.water_vapour
         column = column + (absolute + relative * column) * normal("water_vapour")
         # The aerosol is anything from the other model to its opposite.
@@ -163,6 +166,20 @@ def test_predicted_spread_of_each_source_alone(band, source, adjacency):
     """Pooled, because at some reflectance a source has no effect at all."""
     actual, predicted = deviations(band, adjacency, (source,))
     assert rms(actual) / rms(predicted) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjacency", [True, False])
+@pytest.mark.parametrize("band", ["B01", "B02", "B8A"])
+def test_what_calibration_and_aerosol_have_in_common_counts(band, adjacency):
+    """Aerosol that is too thick since the band sees too much takes a part of that out again over dark ground."""
+    pixels, sources = Pixels(band, 1000), ("calibration", "aot550")
+    actual = np.stack([pixels.perturbed(adjacency, sources, 0.8) - pixels.surface for _ in range(10)])
+    predicted = pixels.predicted(adjacency, sources, 0.8)
+    assert rms(actual) / rms(predicted) == pytest.approx(1, abs=0.1)
+    dark, independent = pixels.surface < 0.1, pixels.predicted(adjacency, sources)
+    assert rms(actual[:, dark]) / rms(predicted[dark]) == pytest.approx(1, abs=0.1)
+    assert rms(predicted[dark]) < (0.8 if band != "B8A" else 1) * rms(independent[dark])
 
 
 def test_noise_at_the_reference_radiance():
@@ -327,6 +344,18 @@ def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):
     for band, of_band in (("B01", {}), ("B09", {"calibration": 0.03, "water_vapour": (0.001, 0.0)})):
         surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
         expected = layer.expected(band, surface, None, **of_band)
+        np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_aerosol_that_the_ground_tells_depends_on_calibration(tmp_path):
+    layer = Layer(tmp_path)
+    aot = tmp_path / "aot.tif"
+    write(aot, AOT, grid_of(aot, AOT), {AOT.name: read(aot, AOT, AOT.name)}, method="DDV")
+    fine, path = layer.run(60, adjacency=False)
+    for band, correlation in (("B01", 0.3), ("B09", 0)):
+        surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
+        expected = layer.expected(band, surface, None, calibration_with_aerosol=correlation)
         np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
 
 

@@ -234,8 +234,8 @@ def shadow_limits(
     with ThreadPoolExecutor(threads) as pool:
         pattern = pool.submit(pattern_evidence, coarse_cloud, share, pixel, directions, heights)
         found = pool.map(lambda few: shadow_evidence(*clouds, *rims, darkness, moves, few, pixel), some)
-        evidence, pattern = np.hstack(list(found)), pattern.result()
-    matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern)
+        evidence = np.hstack(list(found))
+    matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern.result())
     shadow = project(*clouds, matched, darkness, moves)
     if matched.any():
         missing = block_mean((scl == NO_DATA).astype(np.float32), everywhere, size) > 0.5

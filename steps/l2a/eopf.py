@@ -167,12 +167,10 @@ class EopfWriter:
     ----------
     folder
         That is made.
-    threads
-        Chunks that are encoded side by side; as many for all Zarrs of a process as the first one says.
     """
 
-    def __init__(self, folder: Path, threads: int):
-        zarr.config.set({"threading.max_workers": threads})
+    def __init__(self, folder: Path):
+        self._folder = folder
         self._root = zarr.open_group(folder, mode="w", zarr_format=2)
 
     def image(self, path: str, grid: Grid, dtype: str, own: Mapping, cf: Mapping, fill_value=None) -> zarr.Array:
@@ -203,6 +201,27 @@ class EopfWriter:
             "coordinates": _GRID_MAPPING,
         }
         return self._create(path, grid.shape, (CHUNK, CHUNK), dtype, ("y", "x"), own, {**cf, **projection}, fill_value)
+
+    def write_rows(self, array: zarr.Array, rows: slice, values: np.ndarray) -> None:
+        """Write rows of an image, which begin and end as chunks do, a file for each chunk.
+
+        Zarr makes a temporary file, a link and a task of its event loop of each, for which threads wait for each other:
+        it takes an eighth longer.
+
+        Parameters
+        ----------
+        array
+            From `image`.
+        rows
+            Which.
+        values : shape (rows, columns), or a single one for all pixels
+        """
+        folder, fill = self._folder / array.path, array.fill_value or 0
+        values = np.broadcast_to(values.astype(array.dtype, copy=False), (rows.stop - rows.start, array.shape[1]))
+        for down, right in np.ndindex(*(-(-n // CHUNK) for n in values.shape)):
+            chunk = values[down * CHUNK :, right * CHUNK :][:CHUNK, :CHUNK]
+            chunk = np.pad(chunk, [(0, CHUNK - n) for n in chunk.shape], constant_values=fill)
+            (folder / f"{rows.start // CHUNK + down}.{right}").write_bytes(_COMPRESSOR.encode(chunk))
 
     def table(self, path: str, values: np.ndarray, dimensions: Sequence[str], own: Mapping) -> None:
         """Write a small array, of one axis for each dimension, NaN where it has no value."""
@@ -260,28 +279,6 @@ class EopfWriter:
         self._root["measurements/reflectance"].attrs.update(_levels(grid))
         self._root.attrs.update(attributes)
         zarr.consolidate_metadata(self._root.store)
-
-
-def write_rows(array: zarr.Array, rows: slice, values: np.ndarray) -> None:
-    """Write rows of an image, which begin and end as chunks do, a file for each chunk.
-
-    Zarr makes a temporary file, a link and a task of its event loop of each, for which threads wait for each other: it
-    takes an eighth longer.
-
-    Parameters
-    ----------
-    array
-        From `EopfWriter.image`.
-    rows
-        Which.
-    values : shape (rows, columns), or a single one for all pixels
-    """
-    folder, fill = Path(array.store.root, array.path), array.fill_value or 0
-    values = np.broadcast_to(values.astype(array.dtype, copy=False), (rows.stop - rows.start, array.shape[1]))
-    for down, right in np.ndindex(*(-(-n // CHUNK) for n in values.shape)):
-        chunk = values[down * CHUNK :, right * CHUNK :][:CHUNK, :CHUNK]
-        chunk = np.pad(chunk, [(0, CHUNK - n) for n in chunk.shape], constant_values=fill)
-        Path(folder, f"{rows.start // CHUNK + down}.{right}").write_bytes(_COMPRESSOR.encode(chunk))
 
 
 def _levels(grid: Grid) -> dict:
