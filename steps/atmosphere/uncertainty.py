@@ -103,7 +103,8 @@ CALIBRATION = {
 WITH_AEROSOL = {"B01": 0.3, "B02": 0.3}
 #: `CALIBRATION` of B09, and standard uncertainty of the column (g/cm2), where the column is found by B09: it takes up
 #: what calibration in B09 is wrong by, and what is left is the error of the reflectance that B07, B8A and B11 make
-#: expect there, 0.022 of their calibration (`steps.water_vapour.CONTINUUM`) and 0.02 of the spectra of soils and plants.
+#: expect there, 0.022 of their calibration (`steps.water_vapour.CONTINUUM`) and 0.02 of the spectra of soils and
+#: plants.
 CALIBRATION_BY_CONTINUUM = 0.03
 VAPOUR_BY_CONTINUUM = (0.001, 0.0)
 
