@@ -354,6 +354,22 @@ def test_share_around_is_scipys_filter(shape, size):
     np.testing.assert_array_equal(share_around(marked, size), expected)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ground_is_the_same_whatever_the_blocks(monkeypatch, seed):
+    """One block may have nothing of what another has, and clouds and windows reach over their borders."""
+    random = np.random.default_rng(seed)
+    scl = random.choice(np.array([5, 7, 8, 9], "u1"), (90, 40), p=[0.6, 0.02, 0.28, 0.1])
+    displaced = random.choice(np.array([0, 1, parallax.UNSEEN], "u1"), scl.shape, p=[0.9, 0.05, 0.05])
+    signs = np.where(random.random(scl.shape) < 0.5, looks.LIKE_EARTH, 0).astype("u1")
+    signs[40:][scl[40:] != 5] = 0
+    whole = scl.copy()
+    ground_without_parallax(whole, displaced, signs, threads=1)
+    monkeypatch.setattr(blocks, "ROWS", 13)
+    ground_without_parallax(scl, displaced, signs, threads=2)
+    np.testing.assert_array_equal(scl, whole)
+    assert (whole == 5).mean() > 0.62
+
+
 def test_glint_is_no_ground():
     """What parallax shows to be no cloud is water if it has the colour of water."""
     scl, displaced, signs = np.full((40, 40), 6, "u1"), np.zeros((40, 40), "u1"), np.zeros((40, 40), "u1")

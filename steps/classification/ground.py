@@ -83,7 +83,7 @@ def _turn_into_ground(scl, labels, ground, earth, signs):
 
 
 def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return the clouds and unclassified pixels that look like earth, as most of the pixels around do.
+    """Return the clouds and unclassified pixels around which most pixels look like earth.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def earthy(scl: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """
     doubtful = (scl == OPEN) | ((scl >= UNCLASSIFIED) & (scl <= CLOUD_HIGH))
     earth = (signs & LIKE_EARTH != 0).view(np.uint8)
-    if not (doubtful & (earth > 0)).any():
+    if not (doubtful.any() and earth.any()):
         return np.zeros_like(doubtful)
     return doubtful & (share_around(earth, EARTH_WINDOW) > 100)
 
