@@ -1,12 +1,13 @@
 """How fast one product would be on more cores: the workflow, with stages that only wait, as long as real ones take.
 
-Two runs are measured in which each stage is alone on the machine, with one thread and with two. What two threads take
-beyond half of their CPU time is the time in which only one of them works; threads share the rest of the CPU time. Then
+Two runs are measured in which each stage is alone on the machine, with one thread and with two. What the CPU time of
+two threads lacks of twice their wall time is the time in which only one of them works; threads share all else. Then
 Snakemake runs the workflow for each number of cores with a command in place of each stage that sleeps for the former
-and a thread's share of the latter, but no shorter than the longest piece that the stage says cannot be shared.
-So what follows what, threads, the choice of the next job, and what Snakemake itself takes are not modelled but are what
-they are. CPU time that two threads take more than one, since they wait for each other's memory, counts as any other.
-What the model leaves out: that more threads may wait for memory and files longer.
+and a thread's share of the latter, but no shorter than the longest piece that the stage says cannot be shared. So what
+follows what, threads, the choice of the next job, and what Snakemake itself takes are not modelled but are what they
+are. CPU time that two threads take more than one, since they wait for each other's memory, counts as any other. What
+the model leaves out: that more threads may wait for memory and files longer, and that the largest COGs have two threads
+where there are more than five.
 """
 
 import json
