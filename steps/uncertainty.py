@@ -95,8 +95,8 @@ class _State(NamedTuple):
         At the nodes; water vapour in g/cm2.
     ranges
         Values that span the elevations, aerosol and water vapour of the tile, and their uncertainty.
-    with_dem, aerosol_by_ground, vapour_by_b09
-        As of `_Maps`.
+    maps
+        What these are taken from.
     inputs
         Uncertainty of these and of all else.
     """
@@ -106,9 +106,7 @@ class _State(NamedTuple):
     aot550: np.ndarray
     water_vapour: np.ndarray
     ranges: tuple[np.ndarray, ...]
-    with_dem: bool
-    aerosol_by_ground: bool
-    vapour_by_b09: bool
+    maps: _Maps
     inputs: InputUncertainties
 
 
@@ -214,9 +212,7 @@ def _state(mesh: Mesh, maps: _Maps, ranges: tuple[np.ndarray, ...], inputs: Inpu
         _at_nodes(maps.aot, AOT.nodata, mesh) * AOT.scale,
         _at_nodes(maps.wvp, WVP.nodata, mesh) * WVP.scale,
         ranges,
-        maps.with_dem,
-        maps.aerosol_by_ground,
-        maps.vapour_by_b09,
+        maps,
         replace(inputs, aot550=(of_aot, 0.0)),
     )
 
@@ -227,11 +223,11 @@ def _nodes(band: str, state: _State, tile: WholeTile, other: WholeTile, *, adjac
     ours, others = (t.over(band, mesh.x, mesh.y, state.ranges) for t in (tile, other))
     noise = noise_variance(band, scene.bands[band], tile.angles.sun(*np.meshgrid(mesh.x, mesh.y))[0], scene.earth_sun)
     values_at = state.elevation_km, state.aot550, state.water_vapour
-    correlation = WITH_AEROSOL.get(band, 0.0) if state.aerosol_by_ground else 0.0
+    correlation = WITH_AEROSOL.get(band, 0.0) if state.maps.aerosol_by_ground else 0.0
     inputs = replace(state.inputs, calibration=CALIBRATION[band], calibration_with_aerosol=correlation)
-    if band == "B09" and state.vapour_by_b09:
+    if band == "B09" and state.maps.vapour_by_b09:
         inputs = replace(inputs, calibration=CALIBRATION_BY_CONTINUUM, water_vapour=VAPOUR_BY_CONTINUUM)
-    terms = changes(ours.at, others.at, *values_at, with_dem=state.with_dem, inputs=inputs)
+    terms = changes(ours.at, others.at, *values_at, with_dem=state.maps.with_dem, inputs=inputs)
     return Nodes(variance_nodes(*terms, noise, adjacency=adjacency, inputs=inputs), mesh.cell)
 
 

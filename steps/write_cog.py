@@ -34,8 +34,6 @@ _OPTIONS = {
     "blocksize": 512,
     "bigtiff": "IF_SAFER",
 }
-#: Those at 10 m, each of which takes as long as four at 20 m.
-_LONG_FILES = 5
 # GDAL's own limit is a share of the machine's memory, which a job may not have; more than this gains nothing. In bytes,
 # as rasterio takes it.
 _CACHE = 128 * 2**20
@@ -118,9 +116,10 @@ def run(
     check_space(cogs, sum(sizes.values()))
     with atomic(cogs) as folder:
         folder.mkdir()
-        options = _OPTIONS | {"compress": compression, "num_threads": 2 if threads > _LONG_FILES else 1}
-        write = partial(_write_asset, folder, scene, sources, min_cos_incidence, options)
         largest_first = sorted(sizes, key=sizes.__getitem__, reverse=True)
+        long = sum(2 * size > sizes[largest_first[0]] for size in sizes.values())
+        options = _OPTIONS | {"compress": compression, "num_threads": 2 if threads > long else 1}
+        write = partial(_write_asset, folder, scene, sources, min_cos_incidence, options)
         write_files(cogs, write, [(key, wanted[key]) for key in largest_first], threads)
         seal_folder(folder, cogs)
 

@@ -135,11 +135,11 @@ def coefficients(air):
     return Coefficients(air.gas_transmittance * air.path_reflectance, gain, ratio, air.spherical_albedo)
 
 
-def deviations(band, adjacency, sources=SOURCES):
+def deviations(band, adjacency, sources=SOURCES, correlation=0.0):
     """Return actual deviations of 1000 pixels, each drawn ten times, and the predicted uncertainty of each pixel."""
     pixels = Pixels(band, 1000)
-    actual = np.stack([pixels.perturbed(adjacency, sources) - pixels.surface for _ in range(10)])
-    return actual, pixels.predicted(adjacency, sources)
+    actual = np.stack([pixels.perturbed(adjacency, sources, correlation) - pixels.surface for _ in range(10)])
+    return actual, pixels.predicted(adjacency, sources, correlation)
 
 
 def rms(values):
@@ -174,8 +174,7 @@ def test_predicted_spread_of_each_source_alone(band, source, adjacency):
 def test_what_calibration_and_aerosol_have_in_common_counts(band, adjacency):
     """Aerosol that is too thick since the band sees too much takes a part of that out again over dark ground."""
     pixels, sources = Pixels(band, 1000), ("calibration", "aot550")
-    actual = np.stack([pixels.perturbed(adjacency, sources, 0.8) - pixels.surface for _ in range(10)])
-    predicted = pixels.predicted(adjacency, sources, 0.8)
+    actual, predicted = deviations(band, adjacency, sources, 0.8)
     assert rms(actual) / rms(predicted) == pytest.approx(1, abs=0.1)
     dark, independent = pixels.surface < 0.1, pixels.predicted(adjacency, sources)
     assert rms(actual[:, dark]) / rms(predicted[dark]) == pytest.approx(1, abs=0.1)
@@ -336,27 +335,24 @@ def test_layer_without_adjacency_is_the_propagated_uncertainty(tmp_path):
 
 
 @pytest.mark.slow
-def test_vapour_that_b09_tells_is_no_error_of_its_reflectance(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "method", "of_bands"),
+    [
+        (WVP, "B09", {"B01": {}, "B09": {"calibration": 0.03, "water_vapour": (0.001, 0.0)}}),
+        (AOT, "DDV", {"B01": {"calibration_with_aerosol": 0.3}, "B09": {"calibration_with_aerosol": 0.0}}),
+    ],
+    ids=["vapour", "aerosol"],
+)
+def test_what_a_band_tells_of_the_air_depends_on_its_calibration(tmp_path, kind, method, of_bands):
+    """Vapour that B09 tells is no error of its reflectance; B01 tells aerosol that takes a part of its error out."""
     layer = Layer(tmp_path)
-    wvp = tmp_path / "wvp.tif"
-    write(wvp, WVP, grid_of(wvp, WVP), {WVP.name: read(wvp, WVP, WVP.name)}, method="B09")
-    fine, path = layer.run(60, adjacency=False)
-    for band, of_band in (("B01", {}), ("B09", {"calibration": 0.03, "water_vapour": (0.001, 0.0)})):
+    path = tmp_path / {WVP: "wvp.tif", AOT: "aot.tif"}[kind]
+    write(path, kind, grid_of(path, kind), {kind.name: read(path, kind, kind.name)}, method=method)
+    fine, found = layer.run(60, adjacency=False)
+    for band, of_band in of_bands.items():
         surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
         expected = layer.expected(band, surface, None, **of_band)
-        np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_aerosol_that_the_ground_tells_depends_on_calibration(tmp_path):
-    layer = Layer(tmp_path)
-    aot = tmp_path / "aot.tif"
-    write(aot, AOT, grid_of(aot, AOT), {AOT.name: read(aot, AOT, AOT.name)}, method="DDV")
-    fine, path = layer.run(60, adjacency=False)
-    for band, correlation in (("B01", 0.3), ("B09", 0)):
-        surface = np.where(fine[band] == 0, np.nan, fine[band] * 1e-4 - 0.1)
-        expected = layer.expected(band, surface, None, calibration_with_aerosol=correlation)
-        np.testing.assert_allclose(values(path, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
+        np.testing.assert_allclose(values(found, UNCERTAINTY, band), expected, rtol=0.01, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ Snakemake runs the workflow for each number of cores with a command in place of 
 and a thread's share of the latter, but no shorter than the longest piece that the stage says cannot be shared. So what
 follows what, threads, the choice of the next job, and what Snakemake itself takes are not modelled but are what they
 are. CPU time that two threads take more than one, since they wait for each other's memory, counts as any other. What
-the model leaves out: that more threads may wait for memory and files longer, and that the largest COGs have two threads
-where there are more than five.
+the model leaves out: that more threads may wait for memory and files longer, and that COGs have two threads each where
+there are more than long files.
 """
 
 import json

@@ -3,6 +3,7 @@
 import numpy as np
 
 from steps.classification.blocks import by_rows
+from steps.classification.classes import is_one_of
 from steps.classification.images import share_around
 from steps.classification.parallax import UNSEEN
 from steps.classification.parts import connected, pixels_in
@@ -49,19 +50,15 @@ def ground_without_parallax(scl: np.ndarray, displaced: np.ndarray, signs: np.nd
         earth[rows] = _still_earth(scl[wide], displaced[wide], signs[wide])[inner]
 
     by_rows(one, scl.shape[0], STILL_WINDOW // 2, threads)
-    labels, count = connected(_cloudy(scl))
+    labels, count = connected(is_one_of(scl, (CLOUD_MEDIUM, CLOUD_HIGH)))
     moved = pixels_in(labels, count, rim & (displaced == 1))
     ground = moved < DISPLACED_RIM * pixels_in(labels, count, rim)
     _turn_into_ground(scl, labels, ground, earth, signs)
 
 
-def _cloudy(scl: np.ndarray) -> np.ndarray:
-    return (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)
-
-
 def _rim(scl: np.ndarray, displaced: np.ndarray) -> np.ndarray:
     """Return the rims of clouds, where parallax can tell something."""
-    cloud = _cloudy(scl)
+    cloud = is_one_of(scl, (CLOUD_MEDIUM, CLOUD_HIGH))
     return cloud & (share_around(cloud.view(np.uint8), 2 * RIM + 1) < 200) & (displaced != UNSEEN)
 
 
@@ -119,7 +116,7 @@ def ground_by_vapour(
         return
     ratio = b09 / np.maximum(b8a, np.float32(1e-6))
     if land.any():
-        labels, count = connected(_cloudy(scl))
+        labels, count = connected(is_one_of(scl, (CLOUD_MEDIUM, CLOUD_HIGH)))
         labelled = np.nonzero(labels)
         of_clouds = labels[labelled]
         size = np.bincount(of_clouds, minlength=count + 1)

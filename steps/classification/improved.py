@@ -201,7 +201,8 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     from scipy import ndimage
 
     snow = scl == SNOW
-    if not (snow & (signs & LIKE_SURF != 0)).any():
+    surf = snow & (signs & LIKE_SURF != 0)
+    if not surf.any():
         return
     size = max(1, min(MATCHED // resolution, *scl.shape))
     reach, around = (max(round(distance / (size * resolution)), 1) for distance in (SURF_REACH, SURF_AROUND))
@@ -210,7 +211,7 @@ def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
     shore = ndimage.maximum_filter(broad, 2 * (reach + around) + 1) == 0
     for share, least in ((water, SURF_WATER), (land, SURF_LAND)):
         shore &= ndimage.uniform_filter(share, 2 * around + 1, mode="nearest") >= least
-    surf = _surf(scl, signs, shore, size)
+    _drop_elsewhere(surf, shore, size)
     if not surf.any():
         return
     labels, count = connected(snow)
@@ -237,15 +238,16 @@ def _shares(scl, signs, size):
 
 
 @njit(cache=True, nogil=True)
-def _surf(scl, signs, shore, size):
-    """Return the snow that looks like surf and lies in a block of `size` x `size` pixels that is `shore`."""
-    surf = np.zeros(scl.shape, np.bool_)
-    for i in range(scl.shape[0]):
-        y = min(i // size, shore.shape[0] - 1)
-        for j in range(scl.shape[1]):
-            if scl[i, j] == SNOW and signs[i, j] & LIKE_SURF:
-                surf[i, j] = shore[y, min(j // size, shore.shape[1] - 1)]
-    return surf
+def _drop_elsewhere(mask, place, size):
+    """Take out of a mask (rows, columns) what lies in no block of `size` x `size` pixels that is in a place, in place.
+
+    Rows and columns beyond the last whole block belong to that.
+    """
+    for i in range(mask.shape[0]):
+        y = min(i // size, place.shape[0] - 1)
+        for j in range(mask.shape[1]):
+            if mask[i, j]:
+                mask[i, j] = place[y, min(j // size, place.shape[1] - 1)]
 
 
 def snow_by_context(scl: np.ndarray, signs: np.ndarray) -> None:
