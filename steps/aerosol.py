@@ -24,7 +24,7 @@ from steps.atmosphere.aerosol_scene import (
     samples_of,
 )
 from steps.atmosphere.choice import mean_mixture, mixture_of_cams, other_mixture, usual_doubt
-from steps.atmosphere.ground_samples import ERRORS, LEAVES, LOCAL_ERRORS
+from steps.atmosphere.ground_samples import ERRORS, LOCAL_ERRORS, TELL_TYPE
 from steps.atmosphere.lut import LookUpTable, load_mixture, load_table
 from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.models import USUAL, lut_path, mixture_name
@@ -105,9 +105,9 @@ def run(
     metadata, angles
         The scene and its angles.
     lut
-        Look-up tables of the atmosphere. Several are mixed by how much vegetation looks like vegetation under each of
-        the aerosol models, with a preference for the mixture that the CAMS data are; where none is seen, that, or the
-        first.
+        Look-up tables of the atmosphere. Several are mixed by how much vegetation and water look like ground under each
+        of the aerosol models, with a preference for the mixture that the CAMS data are; where none is seen, that, or
+        the first.
     aot
         Output: the map.
     aot_uncertainty
@@ -257,7 +257,7 @@ def _mixture(
     step = max(1, int(np.sqrt(samples.pixels[0].size / _CELLS_FOR_MODEL)))
     few = retrieval.every(step)
     samples, expected = samples.every(step), Thickness(*(v[::step, ::step] for v in expected))
-    samples = samples._replace(pixels=np.where(LEAVES, samples.pixels, 0))
+    samples = samples._replace(pixels=np.where(TELL_TYPE, samples.pixels, 0))
     if not samples.pixels.any():
         shares = of_cams or usual
         return shares, usual_doubt(shares), "CAMS" if of_cams else "DEFAULT"

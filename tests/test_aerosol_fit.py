@@ -13,7 +13,7 @@ from steps.atmosphere.adjacency import environment, environment_weights
 from steps.atmosphere.aerosol_fit import Thickness, fit_thickness
 from steps.atmosphere.aerosol_scene import AOT_NODES, Samples, _sample, limit_of
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.ground_samples import KINDS, drop_bright_water, kinds_of_ground, sample_means
 from steps.atmosphere.inversion import environment_share, surface_reflectance, toa_reflectance
 from steps.atmosphere.scene import Coefficients
 from steps.atmosphere.surface_prior import BANDS, SHIFT, log_density, surface_prior
@@ -60,15 +60,40 @@ def test_kinds_of_ground_of_one_pixel_each():
     nir = np.array([[4000, 5000, 4000, 2900, 1100, 4000, 4000, 4000]], "u2")
     dark = np.array([[1, 0, 0, 0, 0, 1, 1, 1]], "u1")
     classes = np.array([[VEGETATION, VEGETATION, SOIL, SOIL, WATER, CLOUD_HIGH, VEGETATION, VEGETATION]], "u1")
-    near = np.zeros((1, 8), bool)
-    near[0, 7] = True
+    # Three pixels of each, of which the middle one is looked at: water is a sample amid water only.
+    red, nir, dark, classes = (np.repeat(values, 3, axis=1) for values in (red, nir, dark, classes))
+    near = np.zeros(red.shape, bool)
+    near[0, 21:] = True
     result = np.empty(red.shape, "u1")
     for cosine, level in ((0.7, 0.7), (0.66, 0.7)):
         kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 1e4 * cosine, "i2"), level, result)
-        assert result.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+        assert result[0, 1::3].tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
     for cosine, level in ((0.6, 0.7), (0.8, 0.7), (0.2, 0.2)):  # slopes away from the sun and to it, hardly any light
         kinds_of_ground(red, nir, dark, classes, near, 1, np.full(red.shape, 1e4 * cosine, "i2"), level, result)
-        assert result.tolist() == [[0, 0, 0, 0, 5, 0, 0, 0]]
+        assert result[0, 1::3].tolist() == [0, 0, 0, 0, 5, 0, 0, 0]
+
+
+def test_samples_of_water_have_no_shore_and_no_boat():
+    """Lakes with ragged shores, seen as means of 80 m of which most that is called water has a part of the shore."""
+    from scipy.ndimage import gaussian_filter
+
+    shape = (96, 96)
+    wet = gaussian_filter(np.random.default_rng(4).normal(size=(8 * 96, 8 * 96)), 30) > 0.005
+    share = wet.reshape(96, 8, 96, 8).mean((1, 3))
+    red, swir = (np.rint(1e4 * (0.1 + 0.02 * share + shore * (1 - share))).astype("u2") for shore in (0.1, 0.3))
+    boat = tuple(np.argwhere(share == 1)[50])
+    swir[boat] += 100
+    classes = np.where(share > 0.5, WATER, SOIL).astype("u1")
+    result = np.empty(shape, "u1")
+    unlit, near = np.zeros(shape, "i2"), np.zeros(shape, bool)
+    kinds_of_ground(red, swir, np.zeros(shape, "u1"), classes, near, 1, unlit, 0.7, result)
+    drop_bright_water(swir, result, 16)
+    taken = result == KINDS.index("water") + 1
+    assert share[classes == WATER].mean() < 0.98  # else there is nothing to show
+    assert taken.sum() > 300
+    assert not taken[boat]
+    assert (share[taken] > 0.985).all()
+    assert share[taken].mean() > 0.999
 
 
 def test_dark_ground_limits_the_thickness_unless_it_is_odd():

@@ -12,7 +12,7 @@ from steps.atmosphere.aerosol_fit import log_likelihood, surface_of
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
 from steps.atmosphere.dark_vegetation import SWIR_LIMITS, dark_vegetation
-from steps.atmosphere.ground_samples import KINDS, kinds_of_ground, sample_means
+from steps.atmosphere.ground_samples import KINDS, drop_bright_water, kinds_of_ground, sample_means
 from steps.atmosphere.inversion import surface_reflectance, toa_reflectance
 from steps.atmosphere.inversion_kernel import Block, Nodes, density_factor, invert
 from steps.atmosphere.inversion_nodes import inversion_nodes
@@ -219,6 +219,7 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     clouds = retrieval.near_cloud, retrieval.ratio
     sunlight = retrieval.cos_incidence, float(np.cos(np.radians(retrieval.scene.sun_zenith)))
     kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, *sunlight, kinds)
+    drop_bright_water(read(retrieval.stack, TOA, "B12"), kinds, retrieval.cell)
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
     results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.counted, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))

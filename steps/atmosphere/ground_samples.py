@@ -2,21 +2,20 @@
 
 import numpy as np
 
-from steps.core.compiled import njit
+from steps.core.compiled import helper, njit
 from steps.sentinel2.kinds import REFLECTANCE_SCALE, REFLECTANCE_ZERO
 from steps.sentinel2.scene_classes import SOIL, VEGETATION, WATER
 
 #: Kinds of ground, whose number + 1 stands for them.
 KINDS = ("dark vegetation", "vegetation", "sparse vegetation", "bare ground", "water")
-#: Which of them tell the aerosol's type, shape (kinds, 1, 1): leaves. The colour of soil differs more from place to
-#: place than that of aerosols.
-LEAVES = np.array([True, True, False, False, False])[:, None, None]
+#: Which of them tell the aerosol's type, shape (kinds, 1, 1): leaves and water. The colour of soil differs more from
+#: place to place than that of aerosols.
+TELL_TYPE = np.array([True, True, False, False, True])[:, None, None]
 #: What the aerosol thickness that such ground tells is wrong by besides, an absolute and a relative part. The aerosol's
 #: colour is not known exactly. The colour of soil, and of what grows sparsely on it, is much the same all over a scene
-#: and hardly known: what one of 1900 measured soils tells is wrong by 0.2, and one of PROSAIL tells 0.2 too much. Over
-#: water infrared light has to tell what there is at 550 nm, and light of the shore, sediment and glint are much of what
-#: is seen.
-ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.3, 0.4), (0.3, 0.4), (0.04, 0.2))
+#: and hardly known: what one of 1900 measured soils tells is wrong by 0.2, and one of PROSAIL tells 0.2 too much. Water
+#: tells it to 0.03 + 5 % elsewhere (two thirds; Levy et al. 2013, Atmospheric Measurement Techniques 6, 2989).
+ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.3, 0.4), (0.3, 0.4), (0.03, 0.1))
 #: The same of how the thickness differs from cell to cell, where most of these errors are alike, of leaves. Others tell
 #: their own pattern: that of sediment and surf, of fields and towns.
 LOCAL_ERRORS = ((0.02, 0.05), (0.03, 0.08))
@@ -28,6 +27,9 @@ _NDVI = (0.5, 0.25)
 #: known to some percent, too, which is more than the aerosol.
 _EDGE_REACH = 2
 _EDGE = 0.1
+#: Water is a sample up to so much above the darkest one of its cell in B12, at the top of the atmosphere: what is
+#: brighter has a part of the shore, of boats or of glint.
+_BRIGHTER = 0.004
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 COS_INCIDENCE = 0.2588
 #: Land is a sample where it gets as much sunlight as level ground, but for this share. Slopes that turn away from the
@@ -44,6 +46,16 @@ def _beside_an_edge(red, i, j):
             if red[y, x] > limit:
                 return True
     return False
+
+
+@helper(cache=True, nogil=True)
+def _amid_water(classes, i, j):
+    """Return whether a pixel and all its neighbours are water."""
+    for y in range(max(i - 1, 0), min(i + 2, classes.shape[0])):
+        for x in range(max(j - 1, 0), min(j + 2, classes.shape[1])):
+            if classes[y, x] != WATER:
+                return False
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -81,7 +93,7 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, s
             cosine = cos_incidence[i, j] * 1e-4
             lit = cosine > COS_INCIDENCE and abs(cosine - sun_cosine) <= _UNEVEN * sun_cosine
             if classes[i, j] == WATER:
-                result[i, j] = _WATER
+                result[i, j] = _WATER if _amid_water(classes, i, j) else 0
             elif lit and (classes[i, j] == VEGETATION or classes[i, j] == SOIL):
                 r, n = np.int64(red[i, j]) - zero, np.int64(nir[i, j]) - zero
                 if dark[i, j]:
@@ -92,6 +104,32 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, s
                     result[i, j] = _SPARSE
                 else:
                     result[i, j] = _BARE
+
+
+@njit(cache=True, nogil=True)
+def drop_bright_water(swir, kinds, size):
+    """Make no samples of water that is brighter than the darkest of its cell.
+
+    Parameters
+    ----------
+    swir
+        Stored reflectance in B12 at the top of the atmosphere (uint16), shape (rows, columns).
+    kinds
+        Input and output, of `kinds_of_ground`.
+    size
+        Pixels along a side of a cell.
+    """
+    for top in range(0, kinds.shape[0], size):
+        for left in range(0, kinds.shape[1], size):
+            cell, values = kinds[top : top + size, left : left + size], swir[top : top + size, left : left + size]
+            darkest = np.int64(65535)
+            for i, j in np.ndindex(cell.shape):
+                if cell[i, j] == _WATER:
+                    darkest = min(darkest, np.int64(values[i, j]))
+            limit = darkest + np.int64(_BRIGHTER / REFLECTANCE_SCALE)
+            for i, j in np.ndindex(cell.shape):
+                if cell[i, j] == _WATER and values[i, j] > limit:
+                    cell[i, j] = 0
 
 
 @njit(cache=True, nogil=True)
