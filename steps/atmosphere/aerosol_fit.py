@@ -22,7 +22,7 @@ from steps.atmosphere.surface_prior import log_density, surface_prior
 #: Neighbourhoods: standard deviation of their weights (km; None: all cells alike), and how much the aerosol in one
 #: differs from that of the one before: a part of its own and a share of the thickness. Aerosol differs by about a
 #: tenth over 30 km and a fifth over 100 km (Anderson et al. 2003, Journal of the Atmospheric Sciences 60, 119).
-NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)), (1.0, (0.005, 0.1)))
+NEIGHBOURHOODS = ((None, (0.0, 0.0)), (15.0, (0.01, 0.12)), (4.0, (0.005, 0.1)), (0.7, (0.005, 0.1)))
 #: Samples of one kind count as so many independent ones at most: what is odd about the ground of one cell is odd about
 #: that of the next.
 INDEPENDENT = 0.8

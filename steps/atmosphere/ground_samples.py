@@ -16,9 +16,9 @@ TELL_TYPE = np.array([True, True, False, False, True])[:, None, None]
 #: and hardly known: what one of 1900 measured soils tells is wrong by 0.2, and one of PROSAIL tells 0.2 too much. Water
 #: tells it to 0.03 + 5 % elsewhere (two thirds; Levy et al. 2013, Atmospheric Measurement Techniques 6, 2989).
 ERRORS = ((0.01, 0.08), (0.03, 0.1), (0.3, 0.4), (0.3, 0.4), (0.03, 0.1))
-#: The same of how the thickness differs from cell to cell, where most of these errors are alike, of leaves. Others tell
-#: their own pattern: that of sediment and surf, of fields and towns.
-LOCAL_ERRORS = ((0.02, 0.05), (0.03, 0.08))
+#: The same of how the thickness differs from cell to cell, where most of these errors are alike, of what grows. Others
+#: tell their own pattern: that of sediment and surf, of fields and towns.
+LOCAL_ERRORS = ((0.02, 0.05), (0.03, 0.08), (0.06, 0.12))
 DARK, _GREEN, _SPARSE, _BARE, _WATER = range(1, len(KINDS) + 1)
 #: Vegetation index at the top of the atmosphere above which land counts as vegetation and as sparse vegetation.
 _NDVI = (0.5, 0.25)
