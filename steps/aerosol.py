@@ -304,7 +304,7 @@ def _stand_in(wanted: str, source: str, default_model: str | None) -> Iterator[s
     if source == "CAMS" and wanted == "ddv":
         yield "Hardly any clear ground: the aerosol of the product's CAMS data was taken."
     if default_model:
-        yield f"No CAMS data and hardly any clear vegetation: {default_model} aerosol was assumed."
+        yield f"No CAMS data and hardly any clear vegetation or water: {default_model} aerosol was assumed."
 
 
 def _near_cloud(classes: np.ndarray, resolution: float) -> tuple[np.ndarray, int]:

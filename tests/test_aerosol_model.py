@@ -25,19 +25,19 @@ from steps.sentinel2.bands import STACK_BANDS
 from steps.sentinel2.kinds import TOA
 from steps.sentinel2.reports import ChosenAerosol
 from steps.sentinel2.scene import Auxiliary
-from steps.sentinel2.scene_classes import CLOUD_HIGH
+from steps.sentinel2.scene_classes import CLOUD_HIGH, WATER
 
 MODELS = ("continental", "maritime")
 MEADOW = SURFACES["meadow"]
 SEA_SALT = {f"{name}aod550": ((share,),) for name, share in (("ss", 0.2), ("su", 0.05), ("om", 0.05), ("bc", 0.002))}
 
 
-def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, lut=None, **options):
+def retrieve(tmp_path, truth, auxiliary=None, aot550=0.3, lut=None, ground=MEADOW, **options):
     """Simulate uniform ground under an aerosol of model `truth` and let the stage choose among two tables."""
     scene = SyntheticScene(tmp_path, 12, 10, sun_zenith=50.0, auxiliary=auxiliary, **options)
     grid, bands = scene.grid.at(20), {}
     for n, band in enumerate(b for b in STACK_BANDS if b != "B10"):
-        reflectance = MEADOW[n]
+        reflectance = ground[n]
         atmosphere = scene.atmosphere(band, 20, aot550, 1.5, aerosol=truth)
         bands[band] = np.rint(toa_reflectance(reflectance, atmosphere) * 1e4 + 1000).astype("u2")
     write(tmp_path / "stack.tif", TOA, grid, bands)
@@ -72,6 +72,17 @@ def test_forecast_is_preferred_where_the_ground_tells_little(tmp_path):
     shares, report = retrieve(tmp_path, "continental", auxiliary=auxiliary, aot550=0.02)
     assert shares["maritime"] > 0.6
     assert report["model_source"] == "GROUND"
+
+
+@pytest.mark.slow
+def test_water_tells_the_kind_of_aerosol(tmp_path):
+    """A lake of a quarter of a kilometre, which counts little, beside what is expected without it."""
+    lake = {"ground": SURFACES["clear water"], "classes": lambda shape: np.full(shape, WATER, "u1")}
+    found = [retrieve(tmp_path, truth, **lake) for truth in MODELS]
+    (land, _), (sea, _) = found
+    assert land["continental"] > 0.67 > sea["continental"]  # exp(0.7) to 1 is what is expected
+    assert land["continental"] > sea["continental"] + 0.1
+    assert [report["mean_aot550"] for _, report in found] == pytest.approx([0.3, 0.3], abs=0.04)
 
 
 @pytest.mark.slow
