@@ -83,10 +83,13 @@ def test_samples_of_water_have_no_shore_and_no_boat():
     red, swir = (np.rint(1e4 * (0.1 + 0.02 * share + shore * (1 - share))).astype("u2") for shore in (0.1, 0.3))
     boat = tuple(np.argwhere(share == 1)[50])
     swir[boat] += 100
+    lost = tuple(np.argwhere(share == 1)[90])
+    swir[lost] = 0
     classes = np.where(share > 0.5, WATER, SOIL).astype("u1")
     result = np.empty(shape, "u1")
     unlit, near = np.zeros(shape, "i2"), np.zeros(shape, bool)
-    kinds_of_ground(red, swir, np.zeros(shape, "u1"), classes, near, 1, unlit, 0.7, result)
+    nir = np.maximum(swir, 1)
+    kinds_of_ground(red, nir, np.zeros(shape, "u1"), classes, near, 1, unlit, 0.7, result)
     drop_bright_water(swir, result, 16)
     taken = result == KINDS.index("water") + 1
     assert share[classes == WATER].mean() < 0.98  # else there is nothing to show

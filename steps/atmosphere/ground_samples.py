@@ -113,7 +113,7 @@ def drop_bright_water(swir, kinds, size):
     Parameters
     ----------
     swir
-        Stored reflectance in B12 at the top of the atmosphere (uint16), shape (rows, columns).
+        Stored reflectance in B12 at the top of the atmosphere (uint16), 0 without data, shape (rows, columns).
     kinds
         Input and output, of `kinds_of_ground`.
     size
@@ -124,7 +124,7 @@ def drop_bright_water(swir, kinds, size):
             cell, values = kinds[top : top + size, left : left + size], swir[top : top + size, left : left + size]
             darkest = np.int64(65535)
             for i, j in np.ndindex(cell.shape):
-                if cell[i, j] == _WATER:
+                if cell[i, j] == _WATER and values[i, j] > 0:
                     darkest = min(darkest, np.int64(values[i, j]))
             limit = darkest + np.int64(_BRIGHTER / REFLECTANCE_SCALE)
             for i, j in np.ndindex(cell.shape):
