@@ -213,13 +213,13 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     run_all
         Workers, which take one band each.
     """
-    red, nir = (read(retrieval.stack, TOA, band) for band in ("B04", "B8A"))
-    dark, share, limit = _dark_vegetation(retrieval, red, nir, aot550)
+    red, nir, swir = (read(retrieval.stack, TOA, band) for band in ("B04", "B8A", "B12"))
+    dark, share, limit = _dark_vegetation(retrieval, red, nir, swir, aot550)
     kinds = np.empty(red.shape, np.uint8)
     clouds = retrieval.near_cloud, retrieval.ratio
     sunlight = retrieval.cos_incidence, float(np.cos(np.radians(retrieval.scene.sun_zenith)))
     kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, *sunlight, kinds)
-    drop_bright_water(read(retrieval.stack, TOA, "B12"), kinds, retrieval.cell)
+    drop_bright_water(swir, kinds, retrieval.cell)
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
     results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.counted, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))
@@ -301,7 +301,7 @@ def _is_negative(atmosphere: Sequence[Coefficients], toa: np.ndarray, around: np
 
 
 def _dark_vegetation(
-    retrieval: AerosolScene, red: np.ndarray, nir: np.ndarray, aot550: float
+    retrieval: AerosolScene, red: np.ndarray, nir: np.ndarray, swir: np.ndarray, aot550: float
 ) -> tuple[np.ndarray, float, float]:
     """Return which pixels are dark dense vegetation for a first guess of the thickness, their share and their limit."""
     mesh = Mesh(retrieval.grid, retrieval.cell)
@@ -321,7 +321,6 @@ def _dark_vegetation(
     level = flat_elevation(retrieval.elevation)
     nodes = inversion_nodes(atmosphere, elevation_nodes, aot, column, level)
     thin = None if level is not None else density_factor(retrieval.elevation)
-    swir = read(retrieval.stack, TOA, "B12")
     surface, counts = np.empty_like(swir), np.empty((swir.shape[0], 3), np.int64)
     invert(Block(swir, thin), None, Nodes(nodes, retrieval.cell), 0, surface, counts)
     dark = np.empty(swir.shape, np.uint8)

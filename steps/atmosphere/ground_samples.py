@@ -79,8 +79,8 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, s
     sun_cosine
         That on level ground.
     result
-        Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light, or beside
-        a much brighter pixel.
+        Output, uint8: 1 + the number of one of `KINDS`; 0 where none is seen in clear air and enough light, beside a
+        much brighter pixel, and where water is not amid water.
     """
     zero = np.int64(REFLECTANCE_ZERO)
     for i in range(red.shape[0]):
