@@ -199,18 +199,69 @@ def test_shadows_of_dense_clouds(height):
     assert found[~cloud & ~shade].mean() < 0.03
 
 
+def shadows_at_80m(scl, shade, rng):
+    """Return what is found in shadow where land loses 0.6 of B8A and 0.8 of B11 in `shade`."""
+    texture = rng.lognormal(0, 0.15, scl.shape)
+    bands = [
+        (lit * np.where(shade & (scl != 6), left, 1) * texture).astype("f4") for lit, left in ((0.3, 0.4), (0.2, 0.2))
+    ]
+    limits = shadows.shadow_limits(scl, *bands, 80, np.array(shadows.displacement(*SUN, *VIEW))[None, None])
+    return shadows.in_shadow(scl, *bands, limits)
+
+
+def shifted(cloud, height):
+    return ndimage.shift(cloud, np.rint(height * np.array(shadows.displacement(*SUN, *VIEW)) / 80), order=0)
+
+
+def test_clouds_that_contradict_their_region_have_a_second_height():
+    """Low clouds, three large high ones, and one that would not stand for that by itself."""
+    heights = np.arange(200, 6000, 50.0)
+    low, high = (np.exp(-0.5 * ((heights - height) / 100) ** 2) for height in (1500, 4000))
+    kinds = (4, 0), (0.5, 6), (1, 3)
+    evidence = np.repeat([a * low + b * high for a, b in kinds], (20, 3, 1), axis=0).astype("f4")
+    regions, pattern = np.zeros((24, 2), int), np.zeros((1, 1, heights.size), "f4")
+    first, second = cloud_heights.cloud_heights(evidence, heights, regions, pattern)
+    assert first == pytest.approx(1500, abs=100)
+    assert second[20:] == pytest.approx(4000, abs=100)
+    assert not second[:20].any()
+    alike, none = cloud_heights.cloud_heights(evidence[:20], heights, regions[:20], pattern)
+    assert alike == pytest.approx(1500, abs=100)
+    assert not none.any()
+
+
+@pytest.mark.parametrize(("shore", "expected"), [(0.5, True), (0.05, False)])
+def test_water_in_a_shadow_is_in_it_if_enough_of_it_is_seen_on_land(shore, expected):
+    rng = np.random.default_rng(10)
+    cloud = np.zeros((150, 150), bool)
+    for row, column in np.ndindex(4, 3):
+        cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
+    shade = shifted(cloud, 2000)
+    scl = np.where(cloud, 9, 5).astype("u1")
+    rows = np.nonzero(shade[:, :45].any(axis=1))[0]
+    columns = np.nonzero(shade[rows[0], :45])[0]
+    first = columns[0] + round(shore * columns.size)
+    scl[rows[0] - 6 : rows[0] + 12, first : first + 30] = 6
+    found = shadows_at_80m(scl, shade, rng)
+    wet = (scl == 6) & shade
+    wet[rows[0] + 8 :] = False
+    assert found[wet].all() == found[wet].any() == expected
+    assert found[(scl == 5) & shade].mean() > 0.9
+    assert not found[(scl == 6) & ~shade].any()
+
+
 def test_ground_darker_than_the_limits_is_in_shadow():
     rng = np.random.default_rng(3)
     scl = rng.choice(np.array([0, 4, 5, 6, 8, 10, 11, 100], "u1"), (50, 70))
     b8a, b11 = rng.random((2, 50, 70), "f4")
     coarse = np.where(rng.random((3, 13, 18)) < 0.3, np.nan, rng.random((3, 13, 18))).astype("f4")
-    water = (rng.random((13, 18)) < 0.5).astype("u1")
+    water = rng.integers(0, 3, (13, 18), "u1")
     rows, columns = np.arange(50) // 4, np.arange(70) // 4
-    fine, wet = coarse[:, rows][..., columns], water[rows][:, columns] == 1
+    fine, wet = coarse[:, rows][..., columns], water[rows][:, columns] > 0
     found = shadows.in_shadow(scl, b8a, b11, shadows.ShadowLimits(*coarse, water, rows, columns))
     ground = np.isin(scl, (4, 5, 100)) | ((scl == 6) & wet)
     white = (scl == 11) | ((scl == 6) & wet)
     expected = (ground & (b8a < fine[0]) & (b11 < fine[1])) | (white & (b8a < fine[2]))
+    expected |= (scl == 6) & (water[rows][:, columns] == 2)
     np.testing.assert_array_equal(found, expected)
 
 

@@ -5,6 +5,9 @@ against the clear land around, and how much darker than just outside the shadow,
 shadow beside it. Clouds of one region are often of one height: what each of them says of it is summed, and decides for
 those that say little. Where clouds are so dense that each has the shadows of others around its own, their pattern is
 looked for on the ground.
+
+Clouds of a region may lie in two layers: those that contradict the height of their region have a say of their own for
+another.
 """
 
 import numpy as np
@@ -35,6 +38,10 @@ HEIGHT_SPREAD = 0.08
 LEAST_SPREAD = 60.0
 #: The least sum of what a cloud and its region say at which a height is taken, in standard deviations.
 ACCEPTED = 4.5
+#: By how much a cloud's evidence for another height must exceed that for the height of its region to contradict it,
+#: and to join those that do, in standard deviations.
+CONTRADICTED = 4.0
+JOINED = 1.0
 #: At most so many pixels of a cloud are projected for each height.
 SAMPLE = 500
 
@@ -218,10 +225,37 @@ def _standing_out(evidence: np.ndarray, least: np.ndarray | float) -> np.ndarray
     return evidence / np.maximum(scatter, least)
 
 
-def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-    """Return the height of each cloud by its own evidence and that of its region; 0 where they say too little.
+def _of_regions(
+    evidence: np.ndarray, heights: np.ndarray, regions: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return for each region, and those around it, what its clouds say together, in units of its scatter.
 
-    The region's pattern of clouds has its say only where nothing else is known.
+    Parameters as of `cloud_heights`; the result has the given shape (m, n, heights).
+    """
+    pooled, clouds = np.zeros(shape, np.float32), np.zeros((*shape[:2], 1), np.float32)
+    np.add.at(pooled, regions, np.clip(evidence, -MOST_EVIDENCE_OF_CLOUD, MOST_EVIDENCE_OF_CLOUD))
+    np.add.at(clouds, regions, evidence.any(axis=1, keepdims=True))
+    pooled, clouds = _sum_around(pooled), _sum_around(clouds)
+    step, smooth = heights[1] - heights[0], np.empty_like(pooled)
+    for k, height in enumerate(heights):
+        reach = int(max(HEIGHT_SPREAD * height, LEAST_SPREAD) / step)
+        smooth[..., k] = pooled[..., max(k - reach, 0) : k + reach + 1].mean(axis=-1)
+    return _standing_out(smooth, np.clip(1.5 * np.sqrt(clouds), 1, FEW))
+
+
+def _with_region(evidence: np.ndarray, region: np.ndarray, where: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the index of the height that each cloud and its region say most for; -1 where they say too little."""
+    most = np.maximum(region.max(axis=-1, keepdims=True), 1)
+    both = evidence + (region * np.minimum(1, MOST_EVIDENCE_OF_REGION / most))[where]
+    return np.where(both.max(axis=1) >= ACCEPTED, both.argmax(axis=1), -1)
+
+
+def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """Return the heights of each cloud by its own evidence and that of its region, float32, shape (2, clouds), m.
+
+    The first is 0 where they say too little. The region's pattern of clouds has its say only where nothing else is
+    known. The second is that of the region's other layer, for clouds that say more for it, or 0: what hangs together
+    in the image may be of both.
 
     Parameters
     ----------
@@ -234,20 +268,14 @@ def cloud_heights(evidence: np.ndarray, heights: np.ndarray, regions: np.ndarray
     pattern : float32, shape (m, n, heights)
         From `pattern_evidence`, for m x n regions.
     """
-    step = heights[1] - heights[0]
-    pooled, clouds = np.zeros_like(pattern), np.zeros((*pattern.shape[:2], 1), np.float32)
-    where = regions[:, 0], regions[:, 1]
-    np.add.at(pooled, where, np.clip(evidence, -MOST_EVIDENCE_OF_CLOUD, MOST_EVIDENCE_OF_CLOUD))
-    np.add.at(clouds, where, evidence.any(axis=1, keepdims=True))
-    pooled, clouds = _sum_around(pooled), _sum_around(clouds)
-    smooth = np.empty_like(pooled)
-    for k, height in enumerate(heights):
-        reach = int(max(HEIGHT_SPREAD * height, LEAST_SPREAD) / step)
-        smooth[..., k] = pooled[..., max(k - reach, 0) : k + reach + 1].mean(axis=-1)
-    result = np.zeros(len(evidence), np.float32)
-    for region in (_standing_out(smooth, np.clip(1.5 * np.sqrt(clouds), 1, FEW)), _standing_out(pattern, 1)):
-        region *= np.minimum(1, MOST_EVIDENCE_OF_REGION / np.maximum(region.max(axis=-1, keepdims=True), 1))
-        both = evidence + region[where]
-        accepted = np.where(both.max(axis=1) >= ACCEPTED, heights[both.argmax(axis=1)], 0)
-        result = np.where(result == 0, accepted, result).astype(np.float32)
-    return result
+    where, each = (regions[:, 0], regions[:, 1]), np.arange(len(evidence))
+    first = _with_region(evidence, _of_regions(evidence, heights, where, pattern.shape), where)
+    first = np.where(first < 0, _with_region(evidence, _standing_out(pattern, 1), where), first)
+    found = np.where(first < 0, 0, heights[first])
+    there, most = evidence[each, first], evidence.max(axis=1)
+    against = (first >= 0) & (most >= ACCEPTED) & (most - there >= CONTRADICTED)
+    other = np.where(against[:, None], evidence, np.float32(0))
+    layer = _of_regions(other, heights, where, pattern.shape)
+    second = _with_region(evidence, layer, where)
+    joins = (layer[where] != 0).any(axis=1) & (first >= 0) & (second >= 0) & (evidence[each, second] - there >= JOINED)
+    return np.array((found, np.where(joins, heights[second], 0)), np.float32)

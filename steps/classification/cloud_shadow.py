@@ -35,11 +35,14 @@ RIM = 2
 PART = 2400
 #: Share of its surroundings' reflectance, in both bands, below which a pixel in a projected shadow is shadow.
 DARK_PIXEL = 0.85
-#: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark.
-FILLED = 1.2
+#: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark, in B8A and in B11, of which the sky
+#: gives less.
+FILLED_B8A, FILLED_B11 = 1.2, 1.0
 #: The same beside a projected shadow.
 BESIDE = 0.7
 LEAST_DARK_SHARE = 0.4
+#: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.
+SURE_SEEN, SURE_DARK = 0.3, 0.6
 #: The same on snow, in B8A alone.
 DARK_SNOW = 0.8
 #: What looks like water but is brighter in B8A and darker in B11 / B8A may be snow in a shadow.
@@ -53,10 +56,10 @@ SHADED_SHARE = 0.8
 SURROUNDINGS = 3000
 #: Reflectance below which ground may be lit by the sky alone, whose light has little of B11, and the share of the
 #: surroundings' reflectance.
-UNLIT_B8A, UNLIT_B11 = 0.16, 0.10
-UNLIT_SHARE_B8A, UNLIT_SHARE_B11 = 0.6, 0.4
+UNLIT_B8A, UNLIT_B11 = 0.20, 0.10
+UNLIT_SHARE_B8A, UNLIT_SHARE_B11 = 0.65, 0.45
 #: Least area of such ground for it to be the shadow of a cloud that is not seen, m2, and how high such clouds are, m.
-LEAST_UNLIT = 250**2
+LEAST_UNLIT = 150**2
 UNSEEN_CLOUD = 4000.0
 
 
@@ -101,8 +104,8 @@ def project(order, starts, heights, darkness, moves):
     ----------
     order, starts : int
         Flat indices of the pixels of all clouds, cloud by cloud, and where each begins (and the last ends).
-    heights : float, shape (clouds,)
-        m, NaN where it is not known.
+    heights : float32, shape (clouds,)
+        m, 0 where it is not known.
     darkness : float32, shape (rows, columns)
         0-1, NaN where it cannot be judged.
     moves : float, shape (clouds, 2)
@@ -111,7 +114,8 @@ def project(order, starts, heights, darkness, moves):
     Returns
     -------
     uint8, shape of `darkness`
-        1 where the shadow of a cloud with a known height falls, 2 where most of such a shadow is dark.
+        1 where the shadow of a cloud with a known height falls, 2 where most of such a shadow is dark, 3 where so much
+        is that water in it is in shadow, too.
     """
     rows, columns = darkness.shape
     result = np.zeros(darkness.shape, np.uint8)
@@ -122,6 +126,8 @@ def project(order, starts, heights, darkness, moves):
         seen, dark = 0, 0
         for write in (False, True):
             value = 2 if seen > 0 and dark >= LEAST_DARK_SHARE * seen else 1
+            if value == 2 and seen >= SURE_SEEN * (starts[c + 1] - starts[c]) and dark >= SURE_DARK * seen:
+                value = 3
             for k in range(starts[c], starts[c + 1]):
                 y, x = order[k] // columns + dy, order[k] % columns + dx
                 if 0 <= y < rows and 0 <= x < columns:
@@ -169,7 +175,8 @@ class ShadowLimits(NamedTuple):
     snow : float32, shape (m, n)
         The same of snow in B8A.
     water : uint8, shape (m, n)
-        1 where what looks like water is land or snow in the shadow if it is as dark as either.
+        1 where what looks like water is land or snow in the shadow if it is as dark as either, 2 where it is in shadow
+        however dark.
     rows, columns : int, shapes (rows,) and (columns,)
         The coarse row and column that each row and column of the scene lies in.
     """
@@ -236,18 +243,20 @@ def shadow_limits(
         found = pool.map(lambda few: shadow_evidence(*clouds, *rims, darkness, moves, few, pixel), some)
         evidence = np.hstack(list(found))
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern.result())
-    shadow = project(*clouds, matched, darkness, moves)
+    shadow = np.maximum(*(project(*clouds, layer, darkness, moves) for layer in matched))
     if matched.any():
         missing = block_mean((scl == NO_DATA).astype(np.float32), everywhere, size) > 0.5
         beyond = _within(missing, UNSEEN_CLOUD * directions.mean((0, 1)) / pixel)
         shadow[(shadow == 0) & _mostly_in(beyond, _unlit(bands, around), LEAST_UNLIT / pixel**2)] = 1
-    shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 3
+    shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 4
     bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
-    share = np.array((np.nan, DARK_PIXEL, FILLED, BESIDE), np.float32)[shadow]
+    limit_b8a = np.array((np.nan, DARK_PIXEL, FILLED_B8A, FILLED_B8A, BESIDE), np.float32)[shadow] * around[0]
+    limit_b11 = np.array((np.nan, DARK_PIXEL, FILLED_B11, FILLED_B11, BESIDE), np.float32)[shadow] * around[1]
     on_snow = block_mean(b8a, snow, size)
     on_snow[shadow > 0] = np.nan
     on_snow = np.where(shadow > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
-    return ShadowLimits(share * around[0], share * around[1], on_snow, _no_water(bodies, shadow > 0), *at_pixels)
+    in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, shadow > 0))
+    return ShadowLimits(limit_b8a, limit_b11, on_snow, in_water, *at_pixels)
 
 
 def _unlit(bands: list[np.ndarray], around: list[np.ndarray]) -> np.ndarray:
@@ -302,9 +311,10 @@ def in_shadow(scl, b8a, b11, limits):
         y = limits.rows[i]
         for j in range(scl.shape[1]):
             x, c = limits.columns[j], scl[i, j]
-            blue = c == WATER and limits.water[y, x]
+            blue = c == WATER and limits.water[y, x] > 0
+            result[i, j] = blue and limits.water[y, x] == 2
             if c == SNOW or blue:
-                result[i, j] = b8a[i, j] < limits.snow[y, x]
+                result[i, j] |= b8a[i, j] < limits.snow[y, x]
             if blue or (c != NO_DATA and c != WATER and c != SNOW and not CLOUD_MEDIUM <= c <= CIRRUS):
                 result[i, j] |= b8a[i, j] < limits.b8a[y, x] and b11[i, j] < limits.b11[y, x]
     return result
