@@ -107,8 +107,10 @@ def overview_shadows(toa, sun, improvements, view_zenith=0, view_azimuth=0, **ma
     coarse = {name: averaged(image, 4) for name, image in toa.items() if name != "B08"}
     maps = {name: averaged(a, 4) if isinstance(a, np.ndarray) else a for name, a in maps.items()}
     maps |= {"view_zenith": view_zenith, "view_azimuth": view_azimuth, "improvements": improvements}
-    scl, _, _ = classify_scene(coarse, 80, *sun, mode="improved", **maps)
     directions = np.array([[displacement(*sun, view_zenith, view_azimuth)]])
+    no_clouds = np.full_like(coarse["B8A"], 5, "u1")
+    nowhere = shadow_limits(no_clouds, coarse["B8A"], coarse["B11"], 80, directions)
+    scl, _, _ = classify_scene(coarse, 80, *sun, mode="improved", shadows=nowhere, **maps)
     limits = shadow_limits(scl, coarse["B8A"], coarse["B11"], 80, directions)
     rows, columns = (np.minimum(np.arange(n) // 4, m - 1) for n, m in zip(toa["B02"].shape, scl.shape, strict=True))
     return limits._replace(rows=rows, columns=columns)
