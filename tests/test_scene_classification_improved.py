@@ -289,6 +289,13 @@ def test_signs():
         looks.LIKE_SURF: (b8a < 0.35) & (b11 / b03 > 0.15),
         looks.LIKE_LAND: b11 > b03,
         looks.LIKE_WATER: (b02 - b04 > np.float32(0.034)) & (b8a < b04),
+        looks.LIKE_GLINT: (b02 - b04 > np.float32(0.034))
+        & (b8a < b04)
+        & (b8a < 0.15)
+        & (b11 < b8a)
+        & (b12 < b11)
+        & (b11 > 0.55 * b8a)
+        & (b12 > 0.75 * b11),
         looks.LIKE_VEIL: veil & (b12 > 0.08) & (b12 / b04 > 0.8),
         looks.LIKE_EARTH: (b04 > 0.25) & (b02 / b04 < 0.97) & ~snow & ~ice,
     }
@@ -296,6 +303,22 @@ def test_signs():
     for flag, where in expected.items():
         assert where.any()
         np.testing.assert_array_equal(found & flag != 0, where)
+
+
+def test_glint_is_water():
+    """A pixel at a time against its window; what is not dark stays, and so does what is amid dry land."""
+    rng = np.random.default_rng(11)
+    glint = ndimage.gaussian_filter(rng.normal(size=(80, 90)), 3) > 0
+    scl = np.where(glint, 2, rng.choice(np.array([2, 4, 6], "u1"), glint.shape)).astype("u1")
+    signs = np.where(glint | (rng.random(glint.shape) < 0.1), looks.LIKE_GLINT, 0).astype("u1")
+    wet = ((scl == 2) & (signs != 0)) | (scl == 6)
+    share = ndimage.uniform_filter(np.pad(wet, 4, mode="edge").astype(float), 9)[4:-4, 4:-4]
+    found = scl.copy()
+    improved.glint_is_water(found, signs)
+    sure = abs(share - 0.5) > 0.02
+    expected = np.where((scl == 2) & (signs != 0) & (share > 0.5), 6, scl)
+    np.testing.assert_array_equal(found[sure], expected[sure])
+    assert (expected != scl).any()
 
 
 def test_snow_by_context():

@@ -17,6 +17,7 @@ from steps.classification.rules import CLOUD_HP, CLOUD_MP, OPEN, SNOW_T1
 from steps.classification.shore import SHORE_REACH, shore_is_water
 from steps.classification.signs import (
     HIGH_ICE,
+    LIKE_GLINT,
     LIKE_LAND,
     LIKE_SNOW,
     LIKE_SURF,
@@ -40,13 +41,15 @@ from steps.sentinel2.scene_classes import (
 #: cirrus: also above 1500 m; haze: reflectance as it would be under little aerosol and a higher sun;
 #: thin_cloud: veils over land that the rules leave unclassified or call vegetation; snow: snow told from cloud and surf
 #: by B10 and context; parallax: bright ground that looks like cloud; vapour: the same by B09 and B10 where B08 is not
-#: given; shore: pixels beside water that are water for the most part; single_pixels: no clouds of one pixel.
+#: given; glint: dark water in the glint of the sun; shore: pixels beside water that are water for the most part;
+#: single_pixels: no clouds of one pixel.
 Improvement = Literal[
-    "shadow", "terrain", "cirrus", "haze", "thin_cloud", "snow", "parallax", "vapour", "shore", "single_pixels"
+    "shadow", "terrain", "cirrus", "haze", "thin_cloud", "snow", "parallax", "vapour", "glint", "shore", "single_pixels"
 ]
 IMPROVEMENTS: tuple[str, ...] = get_args(Improvement)
-#: Width of the window (pixels) of which half must look like thin cloud.
+#: Widths of the windows (pixels) of which half must look like thin cloud, and like water.
 THIN_WINDOW = 9
+GLINT_WINDOW = 9
 #: Surf is narrower than twice the first of these, and within the second of it there is no broader snow, but water and
 #: a shore: m; least shares of water and of land there.
 SURF_REACH = 100
@@ -133,10 +136,13 @@ def refine(
         snow_by_context(scl, signs)
     if "parallax" in refinements.improvements and refinements.displaced is not None:
         ground_without_parallax(scl, refinements.displaced, signs, threads)
-    if "shore" in refinements.improvements:
-        change_by_rows(shore_is_water, scl, b8a, b11, margin=SHORE_REACH, threads=threads)
-    if "single_pixels" in refinements.improvements:
-        change_by_rows(drop_single_pixels, scl, margin=1, threads=threads)
+    for name, change, images, reach in (
+        ("glint", glint_is_water, (signs,), GLINT_WINDOW // 2),
+        ("shore", shore_is_water, (b8a, b11), SHORE_REACH),
+        ("single_pixels", drop_single_pixels, (), 1),
+    ):
+        if name in refinements.improvements:
+            change_by_rows(change, scl, *images, margin=reach, threads=threads)
     shadows = None
     if "shadow" in refinements.improvements:
         if isinstance(refinements.shadows, ShadowLimits):
@@ -184,6 +190,18 @@ def thin_clouds(scl: np.ndarray, signs: np.ndarray) -> None:
     veiled = (found | (scl == CLOUD_MEDIUM) | (scl == CLOUD_HIGH)).view(np.uint8)
     mostly = share_around(veiled, THIN_WINDOW) > 100
     scl[found & mostly] = CLOUD_MEDIUM
+
+
+def glint_is_water(scl: np.ndarray, signs: np.ndarray) -> None:
+    """Turn dark pixels that look like water in the glint of the sun, amid such and other water, into water, in place.
+
+    Parameters
+    ----------
+    scl, signs : uint8, shape (rows, columns)
+    """
+    found = (scl == DARK) & (signs & LIKE_GLINT != 0)
+    if found.any():
+        scl[found & (share_around((found | (scl == WATER)).view(np.uint8), GLINT_WINDOW) > 100)] = WATER
 
 
 def surf_is_water(scl: np.ndarray, signs: np.ndarray, resolution: int) -> None:
