@@ -74,7 +74,10 @@ def test_kinds_of_ground_of_one_pixel_each():
 
 
 def test_samples_of_water_have_no_shore_and_no_boat():
-    """Lakes with ragged shores, seen as means of 80 m of which most that is called water has a part of the shore."""
+    """Lakes with ragged shores, seen as means of 80 m of which most that is called water has a part of the shore.
+
+    One lake is in strong glint.
+    """
     from scipy.ndimage import gaussian_filter
 
     shape = (96, 96)
@@ -85,6 +88,9 @@ def test_samples_of_water_have_no_shore_and_no_boat():
     swir[boat] += 100
     lost = tuple(np.argwhere(share == 1)[90])
     swir[lost] = 0
+    glinting = np.s_[32:48, 48:64]
+    swir[glinting] += 400
+    assert (share[glinting] == 1).sum() > 50
     classes = np.where(share > 0.5, WATER, SOIL).astype("u1")
     result = np.empty(shape, "u1")
     unlit, near = np.zeros(shape, "i2"), np.zeros(shape, bool)
@@ -95,6 +101,7 @@ def test_samples_of_water_have_no_shore_and_no_boat():
     assert share[classes == WATER].mean() < 0.98  # else there is nothing to show
     assert taken.sum() > 300
     assert not taken[boat]
+    assert not taken[glinting].any()
     assert (share[taken] > 0.985).all()
     assert share[taken].mean() > 0.999
 

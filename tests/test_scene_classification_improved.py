@@ -289,7 +289,7 @@ def test_signs():
         looks.LIKE_SURF: (b8a < 0.35) & (b11 / b03 > 0.15),
         looks.LIKE_LAND: b11 > b03,
         looks.LIKE_WATER: (b02 - b04 > np.float32(0.034)) & (b8a < b04),
-        looks.LIKE_GLINT: (b02 - b04 > np.float32(0.034))
+        looks.LIKE_GLINT: (b02 - b04 > 0.034 - 0.12 * b8a)
         & (b8a < b04)
         & (b8a < 0.15)
         & (b11 < b8a)

@@ -38,9 +38,10 @@ MIXED = 0.75
 MIDDLE = (443, 492, 560, 665, 704, 865, 1614, 2202)
 PURE_WATER = (0.0069, 0.0154, 0.0619, 0.429, 0.704, 4.6, 670.0, 2200.0)
 PLANKTON = (1, 0.72, 0.22, 0.42, 0.05, 0, 0, 0)
-#: Mean sun glint of half of the waters: to Sentinel-2 it is some hundredths in summer (Harmel et al. 2018, Remote
-#: Sensing of Environment 204, 308).
+#: Sun glint to Sentinel-2 is some hundredths in summer (Harmel et al. 2018, Remote Sensing of Environment 204, 308): a
+#: third of the waters have none, a third this in the mean, and a third any up to the second.
 GLINT = 0.02
+STRONG_GLINT = 0.12
 #: Steps of the fit, and what is added to the variances of a distribution (of the logarithm).
 STEPS = 60
 LEAST_SPREAD = 0.02
@@ -152,7 +153,8 @@ def water(random: np.random.Generator) -> np.ndarray:
     scattering += 0.012 * sediment * (550 / wavelength) ** random.uniform(0, 1.2)
     u = scattering / (absorption + scattering)
     below = 0.089 * u + 0.125 * u**2
-    return np.pi * 0.52 * below / (1 - 1.7 * below) + random.choice([0, random.exponential(GLINT)])
+    glint = random.choice([0, random.exponential(GLINT), random.uniform(0, STRONG_GLINT)])
+    return np.pi * 0.52 * below / (1 - 1.7 * below) + glint
 
 
 def one_of(random: np.random.Generator, spectra: np.ndarray) -> np.ndarray:

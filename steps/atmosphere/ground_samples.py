@@ -28,8 +28,10 @@ _NDVI = (0.5, 0.25)
 _EDGE_REACH = 2
 _EDGE = 0.1
 #: Water is a sample up to so much above the darkest one of its cell in B12, at the top of the atmosphere: what is
-#: brighter has a part of the shore, of boats or of glint.
+#: brighter has a part of the shore, of boats or of glint. Above the second, glint is so strong that what it is wrong by
+#: is more than the aerosol's signal.
 _BRIGHTER = 0.004
+_STRONG_GLINT = 0.05
 #: Lowest cosine of the sun's incidence, of 75 degrees.
 COS_INCIDENCE = 0.2588
 #: Land is a sample where it gets as much sunlight as level ground, but for this share. Slopes that turn away from the
@@ -108,7 +110,7 @@ def kinds_of_ground(red, nir, dark, classes, near_cloud, ratio, cos_incidence, s
 
 @njit(cache=True, nogil=True)
 def drop_bright_water(swir, kinds, size):
-    """Make no samples of water that is brighter than the darkest of its cell.
+    """Make no samples of water that is brighter than the darkest of its cell, or in strong glint.
 
     Parameters
     ----------
@@ -119,6 +121,7 @@ def drop_bright_water(swir, kinds, size):
     size
         Pixels along a side of a cell.
     """
+    strong = REFLECTANCE_ZERO + np.int64(_STRONG_GLINT / REFLECTANCE_SCALE)
     for top in range(0, kinds.shape[0], size):
         for left in range(0, kinds.shape[1], size):
             cell, values = kinds[top : top + size, left : left + size], swir[top : top + size, left : left + size]
@@ -126,7 +129,7 @@ def drop_bright_water(swir, kinds, size):
             for i, j in np.ndindex(cell.shape):
                 if cell[i, j] == _WATER and values[i, j] > 0:
                     darkest = min(darkest, np.int64(values[i, j]))
-            limit = darkest + np.int64(_BRIGHTER / REFLECTANCE_SCALE)
+            limit = min(darkest + np.int64(_BRIGHTER / REFLECTANCE_SCALE), strong)
             for i, j in np.ndindex(cell.shape):
                 if cell[i, j] == _WATER and values[i, j] > limit:
                     cell[i, j] = 0

@@ -31,19 +31,22 @@ THIN_B8A_B11 = 1.2
 #: since molecules above it scatter blue and ozone absorbs red.
 EARTH_B04 = 0.25
 EARTH_B02_B04 = 0.97
-#: Glint is white but for the air's blue and falls little towards B12, where soils, wet ones too, and shadows are darker
-#: and what burned is brighter: B8A at most, and B11 / B8A and B12 / B11, at least. Of 4248 soils, 104 dry plants and 21
-#: burned ones of the package `earthlib` none is so, under AOT 0.05 to 0.6; of built-up ground dark roofs are.
+#: Glint is white but for the air's blue, of which the same air takes some (as a share of B8A), and falls little towards
+#: B12, where soils, wet ones too, and shadows are darker and what burned is brighter: B8A at most, and B11 / B8A and
+#: B12 / B11, at least. Of 4248 soils, 104 dry plants and 21 burned ones of the package `earthlib` none is so, under AOT
+#: 0.05 to 0.6; of built-up ground dark roofs are.
+GLINT_LESS_BLUE = 0.12
 GLINT_B8A = 0.15
 GLINT_B11_B8A = 0.55
 GLINT_B12_B11 = 0.75
 
 
 @helper(cache=True, nogil=True)
-def _glint(nir, swir, b12):
-    """Return `LIKE_GLINT` where what is water by its colour is so by B8A, B11 and B12, else 0."""
+def _water(bluer, nir, swir, b12):
+    """Return `LIKE_WATER`, `LIKE_GLINT`, both or 0 by how much brighter B02 is than B04, and by B8A, B11 and B12."""
+    found = LIKE_WATER if bluer > B02_MINUS_B04_WATER else np.uint8(0)
     white = GLINT_B11_B8A * nir < swir < nir < GLINT_B8A and GLINT_B12_B11 * swir < b12 < swir
-    return LIKE_GLINT if white else np.uint8(0)
+    return found | LIKE_GLINT if white and bluer > B02_MINUS_B04_WATER - GLINT_LESS_BLUE * nir else found
 
 
 @njit(cache=True, nogil=True)
@@ -58,8 +61,8 @@ def signs(b02, b03, b04, b8a, b10, b11, b12):
     Returns
     -------
     uint8, shape (rows, columns)
-        `HIGH_ICE`, or what is seen where there is none: `LIKE_SNOW`, or `LIKE_EARTH`; and any of `LIKE_WATER`, which
-        may be `LIKE_GLINT`, `LIKE_LAND`, `LIKE_SURF` and `LIKE_VEIL`.
+        `HIGH_ICE`, or what is seen where there is none: `LIKE_SNOW`, or `LIKE_EARTH`; and any of `LIKE_WATER`,
+        `LIKE_GLINT`, `LIKE_LAND`, `LIKE_SURF` and `LIKE_VEIL`.
     """
     result = np.zeros(b02.shape, np.uint8)
     low, high = THIN_B02_B11
@@ -74,8 +77,8 @@ def signs(b02, b03, b04, b8a, b10, b11, b12):
                     found |= LIKE_SNOW
                 elif red > EARTH_B04 and blue < EARTH_B02_B04 * red:
                     found |= LIKE_EARTH
-            if blue - red > B02_MINUS_B04_WATER and nir < red:
-                found |= LIKE_WATER | _glint(nir, swir, b12[i, j])
+            if nir < red:
+                found |= _water(blue - red, nir, swir, b12[i, j])
             if swir > green:
                 found |= LIKE_LAND
             if nir < SURF_B8A and swir > SURF_B11_B03 * green:
