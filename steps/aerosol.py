@@ -198,7 +198,7 @@ def _retrieval(
         classes=classes,
         elevation=elevation,
         cos_incidence=read(terrain, TERRAIN, "cos_incidence"),
-        counted=light_around(classes),
+        light=light_around(classes),
         near_cloud=near_cloud,
         ratio=ratio,
         cell_elevation=cell_moments(elevation, round(CELL / grid.resolution), -32768)[3] * 1e-3,

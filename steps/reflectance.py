@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import ENVIRONMENT, surroundings
+from steps.atmosphere.adjacency import ENVIRONMENT, counted_in, surroundings
 from steps.atmosphere.band import outside_domain
 from steps.atmosphere.inversion_kernel import (
     Block,
@@ -80,8 +80,8 @@ class _Surroundings:
         At 60 m.
     density_factor, excess
         What `invert` takes.
-    counted
-        How much each pixel counts, see `environment`.
+    light
+        From where pixels send up light, see `counted_in`.
     radius_km
         How far they reach.
     """
@@ -89,7 +89,7 @@ class _Surroundings:
     atmosphere: _AtmosphereNodes
     density_factor: np.ndarray | None
     excess: np.ndarray
-    counted: np.ndarray
+    light: np.ndarray
     radius_km: float
 
 
@@ -282,14 +282,14 @@ def _surroundings(
     atmosphere: _AtmosphereNodes, heights: np.ndarray, wvp: np.ndarray, classification: Path, radius_km: float
 ) -> _Surroundings | None:
     """Return the surroundings, None where hardly any ground of the tile is clear."""
-    counted = light_around(read(classification, CLASSIFICATION, "SCL"))
-    if counted is None:
+    light = light_around(read(classification, CLASSIFICATION, "SCL"))
+    if light is None:
         logger.warning("hardly any clear pixel: the surroundings' light is not taken out")
         return None
-    counted = nearest(counted, *grid_of(classification, CLASSIFICATION).positions(atmosphere.mesh.grid))
+    light = nearest(light, *grid_of(classification, CLASSIFICATION).positions(atmosphere.mesh.grid))
     thin = None if atmosphere.level is not None else density_factor(heights)
     excess = _excess(atmosphere, thin, block_mean(wvp, 3), 0)
-    return _Surroundings(atmosphere, thin, excess, counted, radius_km)
+    return _Surroundings(atmosphere, thin, excess, light, radius_km)
 
 
 def _atmosphere_nodes(mesh: Mesh, elevation: np.ndarray, aot: np.ndarray, wvp: np.ndarray) -> _AtmosphereNodes:
@@ -324,15 +324,14 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     """Return the reflectance of the surroundings of each pixel of 60 m in one band, from its raster and its nodes."""
     band, toa, nodes = item
     height = grid_of(toa, TOA).height
-    ratio = height // around.counted.shape[0]
+    ratio = height // around.light.shape[0]
     stored = np.vstack([block_mean(read(toa, TOA, band, rows), ratio) for rows in row_blocks(height, 3 * BLOCK)])
-    counted = around.counted * (stored > 0)
     boa, counts = np.empty_like(stored), np.empty((stored.shape[0], 3), np.int64)
     block = Block(stored, around.density_factor, around.excess)
     invert(block, None, Nodes(nodes, around.atmosphere.mesh.cell), 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
-    mean = tile.clear_ground(band, middle)
+    mean, counted = tile.clear_ground(band, middle), counted_in(around.light, middle) * (stored > 0)
     return surroundings(reflectance, counted, middle, ENVIRONMENT / 1000, around.radius_km, mean)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import ENVIRONMENT, environment, environment_weights
+from steps.atmosphere.adjacency import ENVIRONMENT, counted_in, environment, environment_weights
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.inversion_kernel import Environment, Nodes
 from steps.atmosphere.lut import table_of
@@ -174,7 +174,7 @@ def run(
         tags_of(aot, AOT).get("method") == "DDV",
         tags_of(wvp, WVP).get("method") == "B09",
     )
-    counted = light_around(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
+    light = light_around(read(classification, CLASSIFICATION, "SCL")) if adjacency else None
     aots, columns, elevations = (
         np.concatenate(span[:2]) for span in spans(*tile.ranges, with_dem=maps.with_dem, inputs=inputs)
     )
@@ -187,16 +187,16 @@ def run(
             raise StepError(
                 f"{terrain}: its pixels are not those of {source} at 20 m; delete both and run their stages again"
             )
-        mesh, around_counted = Mesh(grid, CELL[round(grid.resolution)]), None
-        if counted is not None:
-            around_counted = nearest(counted, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
+        mesh, light_here = Mesh(grid, CELL[round(grid.resolution)]), None
+        if light is not None:
+            light_here = nearest(light, *grid_of(classification, CLASSIFICATION).positions(grid.at(ENVIRONMENT)))
         state = _state(mesh, maps, ranges, inputs)
         bands = [band for band in native_bands(round(grid.resolution)) if band in OUTPUT_BANDS[round(grid.resolution)]]
         with create(target, UNCERTAINTY, grid, bands, **models) as output, ThreadPoolExecutor(threads) as pool:
             for band in bands:
                 stored, around = read(source, BOA, band), None
-                if around_counted is not None:
-                    around = _environment(stored, around_counted, tile, band, adjacency_km, threads)
+                if light_here is not None:
+                    around = _environment(stored, light_here, tile, band, adjacency_km, threads)
                 nodes = _nodes(band, state, tile, other, adjacency=around is not None)
                 gained = read(gains, GAIN, band) if gains else None
                 _write_band(output, band, stored, around, nodes, gained, pool)
@@ -237,11 +237,11 @@ def _at_nodes(values: np.ndarray, nodata: float | None, mesh: Mesh) -> np.ndarra
     return interpolate(filled(mean, count > 0, 0), *(np.arange(n) - 0.5 for n in mesh.shape))
 
 
-def _environment(stored, counted, tile: WholeTile, band: str, radius_km, threads) -> Environment:
+def _environment(stored, light, tile: WholeTile, band: str, radius_km, threads) -> Environment:
     """Return the surroundings of each pixel of 60 m."""
-    ratio = stored.shape[0] // counted.shape[0]
-    stored = block_mean(stored, ratio)
-    counted, middle = counted * (stored > 0), tile.middle(band)
+    ratio = stored.shape[0] // light.shape[0]
+    stored, middle = block_mean(stored, ratio), tile.middle(band)
+    counted = counted_in(light, middle) * (stored > 0)
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)

@@ -5,10 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 from scipy.ndimage import convolve
+from synthetic import table
 
-from steps.atmosphere.adjacency import environment, environment_weights
+from steps.atmosphere.adjacency import counted_in, environment, environment_weights
+from steps.atmosphere.band import band_atmosphere
 from steps.atmosphere.inversion import aerosol_environment, environment_share, rayleigh_environment
 from steps.classification.classes import light_around
+from steps.sentinel2.responses import reference_response
 
 PIXEL = 0.06
 
@@ -37,10 +40,22 @@ def test_environment_is_a_convolution():
 
 
 def test_what_sends_up_light():
-    """Ground, shadow and cirrus by all of it, clouds by half, what has no data by nothing; nothing without ground."""
+    """Ground, shadow and cirrus, and clouds; what has no data sends nothing; nothing without ground."""
     classes = np.array([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]], "u1")
-    np.testing.assert_array_equal(light_around(classes), [[0, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 1, 1]])
+    np.testing.assert_array_equal(light_around(classes), [[0, 1, 1, 1, 1, 1, 1, 1, -1, -1, 1, 1]])
     assert light_around(np.array([[0, 8, 9, 10]], "u1")) is None
+
+
+def test_light_of_clouds_counts_by_the_air_above_them():
+    """Against profiles that fall exponentially by 8 and 2 km, from 2.5 km up, less the way up that it does not need."""
+    air = band_atmosphere(
+        table(), reference_response("S2A", "B02"), sun_zenith=45, view_zenith=5, relative_azimuth=100, elevation_km=0,
+        aot550=0.3, water_vapour=1.5, ozone=0.3,
+    )  # fmt: skip
+    light = np.array([[1, 0, -1]], "f4")
+    molecules, aerosol = air.rayleigh_diffuse_up, air.aerosol_diffuse_up
+    above = (molecules * np.exp(-2.5 / 8) + aerosol * np.exp(-2.5 / 2)) / (molecules + aerosol)
+    assert counted_in(light, air)[0] == pytest.approx([1, 0, above * air.transmittance_up], abs=0.005)
 
 
 def test_contrast_that_the_uniform_inversion_lost():

@@ -14,6 +14,8 @@ from steps.atmosphere.inversion import environment_share
 
 #: Pixel size at which surroundings are looked at, m.
 ENVIRONMENT = 60
+#: Shares of the molecules and of the aerosol above 2.5 km, between the heights of fair-weather and of middle clouds.
+_MOLECULES_ABOVE_CLOUDS, _AEROSOL_ABOVE_CLOUDS = 0.73, 0.29
 
 
 def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> np.ndarray:
@@ -49,6 +51,25 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
     weights *= (share(radius_km) - inner) / weights.sum()
     weights[half, half] = inner
     return weights
+
+
+def counted_in(light: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
+    """Return how much the light that each pixel sends up counts in a band, 0 to 1, float32.
+
+    The light of a cloud is scattered by the air above it alone. As ground that looks as bright as the cloud it sends up
+    too much, by the transmittance that it does not need.
+
+    Parameters
+    ----------
+    light
+        1 for ground, -1 for clouds, 0 for what is not known, float32 (`light_around`).
+    atmosphere
+        In the middle of the scene.
+    """
+    molecules, aerosol = float(atmosphere.rayleigh_diffuse_up), float(atmosphere.aerosol_diffuse_up)
+    above = _MOLECULES_ABOVE_CLOUDS * molecules + _AEROSOL_ABOVE_CLOUDS * aerosol
+    of_clouds = above / (molecules + aerosol) * float(atmosphere.transmittance_up)
+    return np.where(light < 0, -np.float32(of_clouds) * light, light)
 
 
 def surroundings(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import surroundings
+from steps.atmosphere.adjacency import counted_in, surroundings
 from steps.atmosphere.aerosol_fit import log_likelihood, surface_of
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.climatology import aerosol_climatology
@@ -59,8 +59,8 @@ class AerosolScene:
         Raster of reflectance at the top of the atmosphere, and its grid.
     classes, elevation, cos_incidence
         Scene classification and terrain of the same pixels, stored numbers.
-    counted
-        How much each pixel counts as surroundings, see `environment`; None where hardly any ground is seen.
+    light
+        From where pixels send up light, see `counted_in`; None where hardly any ground is seen.
     near_cloud, ratio
         Which pixels, `ratio` times larger, have clouds nearby.
     cell_elevation
@@ -79,7 +79,7 @@ class AerosolScene:
     classes: np.ndarray
     elevation: np.ndarray
     cos_incidence: np.ndarray
-    counted: np.ndarray | None
+    light: np.ndarray | None
     near_cloud: np.ndarray
     ratio: int
     cell_elevation: np.ndarray
@@ -221,12 +221,12 @@ def samples_of(retrieval: AerosolScene, aot550: float, run_all: RunAll) -> Sampl
     kinds_of_ground(red, nir, dark, retrieval.classes, *clouds, *sunlight, kinds)
     drop_bright_water(swir, kinds, retrieval.cell)
     bands = [(band, retrieval.middle(band, aot550)) for band in BANDS]
-    results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.counted, retrieval.cell)
+    results = run_all(_sample, bands, retrieval.stack, kinds, retrieval.light, retrieval.cell)
     toa, around, pixels = (np.stack(values) for values in zip(*results, strict=True))
     return Samples(toa, around, pixels.min(axis=0), dark, share, limit)
 
 
-def _sample(item, stack: Path, kinds: np.ndarray, counted: np.ndarray | None, cell: int):
+def _sample(item, stack: Path, kinds: np.ndarray, light: np.ndarray | None, cell: int):
     """Return one band's mean reflectance of samples and of their surroundings, and their pixels.
 
     The surroundings are those under the first guess of the aerosol: what ground as bright looks like through it.
@@ -236,9 +236,9 @@ def _sample(item, stack: Path, kinds: np.ndarray, counted: np.ndarray | None, ce
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     kinds = np.where(stored > 0, kinds, 0)
     sampled, count = sample_means(toa, kinds, len(KINDS), cell)
-    if counted is None:
+    if light is None:
         return sampled, sampled, count
-    counted = counted * (stored > 0)
+    counted = counted_in(light, atmosphere) * (stored > 0)
     uniform = surface_reflectance(toa, atmosphere).astype(np.float32)
     around = surroundings(uniform, counted, atmosphere, pixel_km, _SURROUNDINGS_KM)
     around = toa_reflectance(around, atmosphere).astype(np.float32)

@@ -8,9 +8,6 @@ from steps.sentinel2.scene_classes import CLOUD_HIGH, CLOUD_MEDIUM, COVERED, NO_
 
 #: Smallest share of clear pixels among the valid ones for surroundings to be known.
 _LEAST_CLEAR = 0.05
-#: Share of a cloud's light that counts as light of the surroundings. Above 2.5 km height, between those of fair-weather
-#: and of middle clouds, are 0.73 of the molecules and 0.29 of the aerosol.
-_OF_CLOUDS = 0.5
 
 
 def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
@@ -28,15 +25,15 @@ def clear_ground(classes: np.ndarray) -> np.ndarray | None:
 
 
 def light_around(classes: np.ndarray) -> np.ndarray | None:
-    """Return how much of the light that each pixel of a map of scene classes sends up is scattered by the air above.
+    """Return from where each pixel of a map of scene classes sends up light, as `adjacency.counted_in` takes it.
 
-    Float32: 1 for ground, also in shadow and under thin cirrus, 0 for what is not known, and for clouds, which lie in
-    the air, something in between. None where hardly any ground shows.
+    Float32: 1 for ground, also in shadow and under thin cirrus, -1 for clouds, which lie in the air, and 0 for what is
+    not known. None where hardly any ground shows.
     """
     if clear_ground(classes) is None:
         return None
     result = (classes != NO_DATA).astype(np.float32)
-    result[is_one_of(classes, (CLOUD_MEDIUM, CLOUD_HIGH))] = _OF_CLOUDS
+    result[is_one_of(classes, (CLOUD_MEDIUM, CLOUD_HIGH))] = -1
     return result
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import surroundings
+from steps.atmosphere.adjacency import counted_in, surroundings
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.inversion import ground_signal
 from steps.atmosphere.lut import LookUpTable
@@ -103,15 +103,15 @@ class _Squares(NamedTuple):
     ----------
     grid
         Of the squares.
-    counted, clear
-        How much each counts as surroundings (`light_around`), and the share of it that is clear ground.
+    ground, clouds
+        Shares of it that are ground and clouds, which send up light (`light_around`).
     thickness
         Optical thickness of the aerosol, in cells of `_CELL` squares a side.
     """
 
     grid: Grid
-    counted: np.ndarray
-    clear: np.ndarray
+    ground: np.ndarray
+    clouds: np.ndarray
     thickness: np.ndarray
 
 
@@ -123,12 +123,12 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     StepError
         If a raster cannot be read.
     """
-    counted = light_around(read(tile.classification, CLASSIFICATION, "SCL"))
+    light = light_around(read(tile.classification, CLASSIFICATION, "SCL"))
     fine = grid_of(tile.stack, TOA)
     size = min(_PIXELS, *fine.shape)
     count, _, _, mean, _ = cell_moments(read(tile.aot, AOT, AOT.name), size * _CELL, AOT.nodata)
     thickness = filled(mean * AOT.scale, count > 0, 0.0)
-    if counted is None or (thickness.max() <= LEFT and tile.scene.sun_zenith <= SUN):
+    if light is None or (thickness.max() <= LEFT and tile.scene.sun_zenith <= SUN):
         return None
     width, height = fine.width // size, fine.height // size
     grid = replace(fine, resolution=size * fine.resolution, width=width, height=height)
@@ -137,7 +137,7 @@ def find_haze(tile: Overview, threads: int = 1) -> Haze | None:
     def averaged(pixels: np.ndarray) -> np.ndarray:
         return pixels[whole].reshape(height, size, width, size).mean(axis=(1, 3))
 
-    squares = _Squares(grid, averaged(counted), averaged(counted == 1), thickness)
+    squares = _Squares(grid, averaged(light > 0), averaged(light < 0), thickness)
 
     def change(band: str) -> tuple[np.ndarray, np.ndarray]:
         return _change(band, tile, block_mean(np.ascontiguousarray(read(tile.stack, TOA, band)[whole]), size), squares)
@@ -157,9 +157,10 @@ def _change(band: str, tile: Overview, stored: np.ndarray, squares: _Squares) ->
     toa = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     thick, thin, middle = _atmospheres(band, tile, squares.thickness, squares.grid)
     uniform, known = thick.uniform(toa).astype("f4"), stored > 0
-    clear = squares.clear * known
-    mean = float((uniform * clear).sum() / max(clear.sum(), 1e-6))
-    around = surroundings(uniform, squares.counted * known, middle, squares.grid.resolution / 1000, _REACH, mean)
+    ground = squares.ground * known
+    mean = float((uniform * ground).sum() / max(ground.sum(), 1e-6))
+    counted = (squares.ground + counted_in(-squares.clouds, middle)) * known
+    around = surroundings(uniform, counted, middle, squares.grid.resolution / 1000, _REACH, mean)
     factor = thick.gain / thin.gain * (1 - thick.albedo * around) / (1 - thin.albedo * around)
     return factor.astype("f4"), (_at_top(around, thin) - factor * _at_top(around, thick)).astype("f4")
 
