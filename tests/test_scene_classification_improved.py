@@ -182,35 +182,28 @@ def test_correlation():
         np.testing.assert_allclose((product[a, b, k], power[a, b, k]), expected, rtol=1e-4, atol=1e-5)
 
 
+def shade_of(cloud, height, pixel):
+    return ndimage.shift(cloud, np.rint(height * np.array(shadows.displacement(*SUN, *VIEW)) / pixel), order=0)
+
+
+def found_in_shadow(scl, bands, pixel):
+    limits = shadows.shadow_limits(scl, *bands, pixel, np.array(shadows.displacement(*SUN, *VIEW))[None, None])
+    return shadows.in_shadow(scl, *bands, limits)
+
+
 @pytest.mark.parametrize("height", [1500, 5200])
 def test_shadows_of_dense_clouds(height):
     """Each cloud has the shadows of others all around its own; their pattern says how high they are."""
     rng = np.random.default_rng(6)
     noise = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 4)
     cloud = (noise > np.quantile(noise, 0.4)) & (np.arange(400)[:, None] > 200)
-    direction = np.array(shadows.displacement(*SUN, *VIEW))
-    shade = ndimage.shift(cloud, np.rint(height * direction / 20), order=0)
+    shade = shade_of(cloud, height, 20)
     bright = (np.where(shade, 0.7, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
     bands = 0.3 * bright, 0.2 * bright
     scl = np.where(cloud, 9, 5).astype("u1")
-    limits = shadows.shadow_limits(scl, *bands, 20, direction[None, None])
-    found = shadows.in_shadow(scl, *bands, limits)
+    found = found_in_shadow(scl, bands, 20)
     assert found[shade & ~cloud].mean() > 0.75
     assert found[~cloud & ~shade].mean() < 0.03
-
-
-def shadows_at_80m(scl, shade, rng):
-    """Return what is found in shadow where land loses 0.6 of B8A and 0.8 of B11 in `shade`."""
-    texture = rng.lognormal(0, 0.15, scl.shape)
-    bands = [
-        (lit * np.where(shade & (scl != 6), left, 1) * texture).astype("f4") for lit, left in ((0.3, 0.4), (0.2, 0.2))
-    ]
-    limits = shadows.shadow_limits(scl, *bands, 80, np.array(shadows.displacement(*SUN, *VIEW))[None, None])
-    return shadows.in_shadow(scl, *bands, limits)
-
-
-def shifted(cloud, height):
-    return ndimage.shift(cloud, np.rint(height * np.array(shadows.displacement(*SUN, *VIEW)) / 80), order=0)
 
 
 def test_clouds_that_contradict_their_region_have_a_second_height():
@@ -235,13 +228,15 @@ def test_water_in_a_shadow_is_in_it_if_enough_of_it_is_seen_on_land(shore, expec
     cloud = np.zeros((150, 150), bool)
     for row, column in np.ndindex(4, 3):
         cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
-    shade = shifted(cloud, 2000)
+    shade = shade_of(cloud, 2000, 80)
     scl = np.where(cloud, 9, 5).astype("u1")
     rows = np.nonzero(shade[:, :45].any(axis=1))[0]
     columns = np.nonzero(shade[rows[0], :45])[0]
     first = columns[0] + round(shore * columns.size)
     scl[rows[0] - 6 : rows[0] + 12, first : first + 30] = 6
-    found = shadows_at_80m(scl, shade, rng)
+    texture, on_land = rng.lognormal(0, 0.15, scl.shape), shade & (scl != 6)
+    bands = [(lit * np.where(on_land, left, 1) * texture).astype("f4") for lit, left in ((0.3, 0.4), (0.2, 0.2))]
+    found = found_in_shadow(scl, bands, 80)
     wet = (scl == 6) & shade
     wet[rows[0] + 8 :] = False
     assert found[wet].all() == found[wet].any() == expected

@@ -53,11 +53,19 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
     return weights
 
 
+def cloud_light(atmosphere: BandAtmosphere) -> np.float32:
+    """Return how much the light of a cloud counts in a band, 0 to 1.
+
+    It is scattered by the air above the cloud alone. As ground that looks as bright as the cloud it sends up too much,
+    by the transmittance that it does not need.
+    """
+    molecules, aerosol = float(atmosphere.rayleigh_diffuse_up), float(atmosphere.aerosol_diffuse_up)
+    above = _MOLECULES_ABOVE_CLOUDS * molecules + _AEROSOL_ABOVE_CLOUDS * aerosol
+    return np.float32(above / (molecules + aerosol) * float(atmosphere.transmittance_up))
+
+
 def counted_in(light: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
     """Return how much the light that each pixel sends up counts in a band, 0 to 1, float32.
-
-    The light of a cloud is scattered by the air above it alone. As ground that looks as bright as the cloud it sends up
-    too much, by the transmittance that it does not need.
 
     Parameters
     ----------
@@ -66,10 +74,7 @@ def counted_in(light: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
     atmosphere
         In the middle of the scene.
     """
-    molecules, aerosol = float(atmosphere.rayleigh_diffuse_up), float(atmosphere.aerosol_diffuse_up)
-    above = _MOLECULES_ABOVE_CLOUDS * molecules + _AEROSOL_ABOVE_CLOUDS * aerosol
-    of_clouds = above / (molecules + aerosol) * float(atmosphere.transmittance_up)
-    return np.where(light < 0, -np.float32(of_clouds) * light, light)
+    return np.where(light < 0, cloud_light(atmosphere), light)
 
 
 def surroundings(

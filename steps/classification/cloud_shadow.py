@@ -37,14 +37,14 @@ PART = 2400
 DARK_PIXEL = 0.85
 #: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark, in B8A and in B11, of which the sky
 #: gives less.
-FILLED_B8A, FILLED_B11 = 1.2, 1.0
+FILLED = 1.2, 1.0
 #: The same beside a projected shadow.
 BESIDE = 0.7
 LEAST_DARK_SHARE = 0.4
-#: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.
-SURE_SEEN, SURE_DARK = 0.3, 0.6
 #: The same on snow, in B8A alone.
 DARK_SNOW = 0.8
+#: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.
+SURE_SEEN, SURE_DARK = 0.3, 0.6
 #: What looks like water but is brighter in B8A and darker in B11 / B8A may be snow in a shadow.
 SHADED_SNOW_B8A = 0.08
 SHADED_SNOW_B11 = 0.25
@@ -250,13 +250,15 @@ def shadow_limits(
         shadow[(shadow == 0) & _mostly_in(beyond, _unlit(bands, around), LEAST_UNLIT / pixel**2)] = 1
     shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 4
     bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
-    limit_b8a = np.array((np.nan, DARK_PIXEL, FILLED_B8A, FILLED_B8A, BESIDE), np.float32)[shadow] * around[0]
-    limit_b11 = np.array((np.nan, DARK_PIXEL, FILLED_B11, FILLED_B11, BESIDE), np.float32)[shadow] * around[1]
+    of_b8a, of_b11 = (
+        np.array((np.nan, DARK_PIXEL, filled, filled, BESIDE), np.float32)[shadow] * of_band
+        for filled, of_band in zip(FILLED, around, strict=True)
+    )
     on_snow = block_mean(b8a, snow, size)
     on_snow[shadow > 0] = np.nan
     on_snow = np.where(shadow > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
     in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, shadow > 0))
-    return ShadowLimits(limit_b8a, limit_b11, on_snow, in_water, *at_pixels)
+    return ShadowLimits(of_b8a, of_b11, on_snow, in_water, *at_pixels)
 
 
 def _unlit(bands: list[np.ndarray], around: list[np.ndarray]) -> np.ndarray:
@@ -311,8 +313,8 @@ def in_shadow(scl, b8a, b11, limits):
         y = limits.rows[i]
         for j in range(scl.shape[1]):
             x, c = limits.columns[j], scl[i, j]
-            blue = c == WATER and limits.water[y, x] > 0
-            result[i, j] = blue and limits.water[y, x] == 2
+            blue = limits.water[y, x] if c == WATER else 0
+            result[i, j] = blue == 2
             if c == SNOW or blue:
                 result[i, j] |= b8a[i, j] < limits.snow[y, x]
             if blue or (c != NO_DATA and c != WATER and c != SNOW and not CLOUD_MEDIUM <= c <= CIRRUS):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steps.atmosphere.adjacency import counted_in, surroundings
+from steps.atmosphere.adjacency import cloud_light, surroundings
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.inversion import ground_signal
 from steps.atmosphere.lut import LookUpTable
@@ -159,7 +159,7 @@ def _change(band: str, tile: Overview, stored: np.ndarray, squares: _Squares) ->
     uniform, known = thick.uniform(toa).astype("f4"), stored > 0
     ground = squares.ground * known
     mean = float((uniform * ground).sum() / max(ground.sum(), 1e-6))
-    counted = (squares.ground + counted_in(-squares.clouds, middle)) * known
+    counted = (squares.ground + cloud_light(middle) * squares.clouds) * known
     around = surroundings(uniform, counted, middle, squares.grid.resolution / 1000, _REACH, mean)
     factor = thick.gain / thin.gain * (1 - thick.albedo * around) / (1 - thin.albedo * around)
     return factor.astype("f4"), (_at_top(around, thin) - factor * _at_top(around, thick)).astype("f4")
