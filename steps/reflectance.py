@@ -331,7 +331,7 @@ def _environment(item: tuple[str, Path, np.ndarray], around: _Surroundings, tile
     invert(block, None, Nodes(nodes, around.atmosphere.mesh.cell), 0, boa, counts)
     reflectance = boa * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     middle = tile.middle(band)
-    mean, counted = tile.clear_ground(band, middle), counted_in(around.light, middle) * (stored > 0)
+    mean, counted = tile.far_away(band, middle), counted_in(around.light, middle) * (stored > 0)
     return surroundings(reflectance, counted, middle, ENVIRONMENT / 1000, around.radius_km, mean)
 
 

@@ -245,7 +245,7 @@ def _environment(stored, light, tile: WholeTile, band: str, radius_km, threads) 
     reflectance = stored * np.float32(REFLECTANCE_SCALE) + np.float32(REFLECTANCE_OFFSET)
     share = partial(environment_share, atmosphere=middle)
     weights = environment_weights(share, ENVIRONMENT / 1000, radius_km)
-    around = environment(reflectance, counted, weights, tile.clear_ground(band, middle), threads=threads)
+    around = environment(reflectance, counted, weights, tile.far_away(band, middle), threads=threads)
     return Environment(around, ratio)
 
 

@@ -13,7 +13,7 @@ from steps.atmosphere.lut import LookUpTable, table_of
 from steps.atmosphere.maps import Pixels, write_map
 from steps.atmosphere.relief import SCALE_HEIGHT, Mesh, flat_elevation, thinned
 from steps.atmosphere.scene import SceneAtmosphere, evaluator, lagrange
-from steps.classification.classes import clear_ground, is_one_of
+from steps.classification.classes import is_one_of, light_around
 from steps.core.cells import cell_moments
 from steps.core.cli import cli
 from steps.core.documents import write_document
@@ -22,7 +22,7 @@ from steps.core.parallel import Backend, workers
 from steps.core.rasters import bands_of, grid_of, read
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.kinds import AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
-from steps.sentinel2.reports import SceneMeans, Span, WaterVapourMethod, WaterVapourReport
+from steps.sentinel2.reports import SceneMeans, SentUp, Span, WaterVapourMethod, WaterVapourReport
 from steps.sentinel2.scene import Scene
 from steps.sentinel2.scene_classes import NO_DATA, SNOW, SOIL, VEGETATION
 
@@ -167,18 +167,20 @@ def _stand_in(scene: Scene, column: float) -> tuple[float, WaterVapourMethod, tu
 def _scene_means(stack: Path, classes: np.ndarray, heights, thickness, column) -> SceneMeans:
     """Return what parts of the tile take from the whole."""
     valid = classes != NO_DATA
-    ground = clear_ground(classes)
-    clear = None
-    if ground is not None:
-        clear = {}
+    around, light = light_around(classes), None
+    if around is not None:
+        light = {}
         for band in bands_of(stack, TOA):
             stored = read(stack, TOA, band)
-            clear[band] = float(stored[ground & (stored > 0)].mean(dtype="f8"))
+            ground, everything = (
+                float(stored.mean(where=part & (stored > 0), dtype="f8")) for part in (around > 0, around != 0)
+            )
+            light[band] = SentUp(ground, everything - ground)
     return SceneMeans(
         elevation_km=_span(heights),
         aot550=_span(thickness[valid] * AOT.scale if valid.any() else np.zeros(1)),
         water_vapour=_span(column),
-        clear=clear,
+        light=light,
     )
 
 

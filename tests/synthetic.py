@@ -16,7 +16,7 @@ from steps.core.rasters import Grid, bands_of, grid_of, read, write
 from steps.sentinel2.angles import AngleGrid
 from steps.sentinel2.bands import BANDS
 from steps.sentinel2.kinds import ANGLES, AOT, CLASSIFICATION, REFLECTANCE_OFFSET, REFLECTANCE_SCALE, TERRAIN, TOA, WVP
-from steps.sentinel2.reports import ChosenAerosol, SceneMeans, Span
+from steps.sentinel2.reports import ChosenAerosol, SceneMeans, SentUp, Span
 from steps.sentinel2.responses import reference_response
 from steps.sentinel2.scene import Auxiliary, Band, Scene
 
@@ -138,14 +138,19 @@ class SyntheticScene:
         """Write the means of the scene that the reflectance needs: of the ground in `toa`, and of the air's rasters."""
         size = grid_of(toa, TOA).resolution
         at = [((np.arange(n) + 0.5) * size // 20).astype(int) for n in grid_of(toa, TOA).shape]
-        ground = ~np.isin(self.classes, (0, 8, 9, 10))[np.ix_(*at)]
-        clear = {band: read(toa, TOA, band)[ground].mean() for band in bands_of(toa, TOA)} if ground.any() else None
+        classes, light = self.classes[np.ix_(*at)], None
+        if not np.isin(classes, (0, 8, 9, 10)).all():
+            bands = {band: read(toa, TOA, band) for band in bands_of(toa, TOA)}
+            ground = {band: float(values[~np.isin(classes, (0, 8, 9))].mean()) for band, values in bands.items()}
+            light = {
+                band: SentUp(ground[band], values[classes > 0].mean() - ground[band]) for band, values in bands.items()
+            }
         fields = {"elevation_km": self.elevation(*self.coordinates(60)) / 1000}
         for name, path, kind in (("aot550", "aot.tif", AOT), ("water_vapour", "wvp.tif", WVP)):
             stored = read(self.folder / path, kind, kind.name)
             fields[name] = np.append(stored[stored > 0], [] if stored.any() else 1) * kind.scale
         spans = {name: Span(v.mean(), v.min(), v.max()) for name, v in fields.items()}
-        write_document(self.folder / "means.json", SceneMeans(**spans, clear=clear))
+        write_document(self.folder / "means.json", SceneMeans(**spans, light=light))
         return self.folder / "means.json"
 
     @property

@@ -150,9 +150,9 @@ def test_samples_amid_snow_are_as_dark_as_they_are(tmp_path, band):
     rasters.write(tmp_path / "stack.tif", TOA, Grid(32631, 0, 0, 80, *stored.shape[::-1]), {band: stored})
     kinds = np.where(forest, 2, 0).astype("u1")
     seen, around, _ = _sample((band, air), tmp_path / "stack.tif", kinds, counted, 16)
-    seen, around = (values[1].ravel() for values in (seen, around))
-    found = adjacent_reflectance(seen, air, surface_reflectance(around, air))
-    np.testing.assert_allclose(found, 0.03, atol=0.001)
+    found = adjacent_reflectance(seen[1], air, surface_reflectance(around[1], air))
+    np.testing.assert_allclose(found[2:-2, 2:-2], 0.03, atol=0.001)
+    np.testing.assert_allclose(found, 0.03, atol=0.002)  # what lies beyond the edge is not known
 
 
 def test_means_of_samples_are_those_of_numpy():

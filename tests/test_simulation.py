@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,6 +155,24 @@ def test_thin_clouds_scatter_what_theory_says_and_thick_ones_no_more_than_all():
     cloud = clouds.Layer(np.array([0.1, 1000.0], "f4"), 1000.0, True)
     assert cloud.reflectance[0] == pytest.approx(0.15 * 0.1 / 2, rel=0.01)
     assert 0.98 < cloud.reflectance[1] < 1
+
+
+@pytest.mark.parametrize("molecules", [0.0, 1.0])
+def test_clouds_count_by_the_air_above_them(molecules):
+    """On the ground clouds are all that is seen, far above it they add nothing, and the light between adds up."""
+    air = SimpleNamespace(molecules=molecules, light=lambda: (0.5, 0.3))
+    ground = np.full((4, 5), 0.2, "f4")
+
+    def leaving(height):
+        layer = clouds.Layer(np.full((12, 15), 30.0, "f4"), height, False)
+        return scene._with_clouds(ground, "B11", air, SimpleNamespace(clouds=[layer])), layer.reflectance[0, 0]
+
+    on_ground, cloud = leaving(0.0)
+    np.testing.assert_allclose(on_ground, (1 - cloud) * 0.2 + 0.82 * cloud / 0.8, rtol=1e-6)
+    np.testing.assert_allclose(leaving(1e6)[0], ground, rtol=1e-6)
+    below, above = 1 - np.exp(-1), np.exp(-1)
+    half_way, _ = leaving(8000.0 if molecules else 2000.0)
+    np.testing.assert_allclose(half_way, below * ground + above * on_ground, rtol=1e-6)
 
 
 def test_horizon_of_a_wall():

@@ -11,11 +11,15 @@ import numpy as np
 
 from steps.atmosphere.band import BandAtmosphere
 from steps.atmosphere.inversion import environment_share
+from steps.atmosphere.relief import filled
+from steps.core.mesh import interpolate
 
 #: Pixel size at which surroundings are looked at, m.
 ENVIRONMENT = 60
 #: Shares of the molecules and of the aerosol above 2.5 km, between the heights of fair-weather and of middle clouds.
 _MOLECULES_ABOVE_CLOUDS, _AEROSOL_ABOVE_CLOUDS = 0.73, 0.29
+#: Size of the cells that ground which is not seen is taken from, over the reach of the surroundings.
+_CELL = 0.1
 
 
 def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> np.ndarray:
@@ -56,12 +60,13 @@ def environment_weights(share: Callable, pixel_km: float, radius_km: float) -> n
 def cloud_light(atmosphere: BandAtmosphere) -> np.float32:
     """Return how much the light of a cloud counts in a band, 0 to 1.
 
-    It is scattered by the air above the cloud alone. As ground that looks as bright as the cloud it sends up too much,
-    by the transmittance that it does not need.
+    It is scattered by the air above the cloud alone; below it the air scatters the light of the ground. The uniform
+    reflectance is that of a cloud on the ground: it lacks the path reflectance of the air below the cloud and has the
+    transmittance on the way up through it in excess, which are about as much.
     """
     molecules, aerosol = float(atmosphere.rayleigh_diffuse_up), float(atmosphere.aerosol_diffuse_up)
     above = _MOLECULES_ABOVE_CLOUDS * molecules + _AEROSOL_ABOVE_CLOUDS * aerosol
-    return np.float32(above / (molecules + aerosol) * float(atmosphere.transmittance_up))
+    return np.float32(above / (molecules + aerosol))
 
 
 def counted_in(light: np.ndarray, atmosphere: BandAtmosphere) -> np.ndarray:
@@ -104,7 +109,7 @@ def surroundings(
     pixel_km, radius_km
         See `environment_weights`.
     mean
-        Reflectance of the clear ground; None: that of the pixels that count fully, of which there have to be some.
+        What is farther away counts as; None: the mean of these pixels, of which some have to count fully.
 
     Returns
     -------
@@ -113,7 +118,11 @@ def surroundings(
     """
     albedo = np.float32(atmosphere.spherical_albedo)
     seen = uniform / (1 - albedo * uniform)
-    middle = float(seen[counted == 1].mean()) if mean is None else mean / (1 - float(albedo) * mean)
+    if mean is None:
+        ground = float(seen[counted == 1].mean())
+        middle = ground + float(((seen - np.float32(ground)) * counted).mean(where=counted > 0))
+    else:
+        middle = mean / (1 - float(albedo) * mean)
     weights = environment_weights(partial(environment_share, atmosphere=atmosphere), pixel_km, radius_km)
     q = float(atmosphere.transmittance_up / atmosphere.direct_up) - 1
     around = environment(seen, counted, weights, middle, q + (1 + q) * float(albedo) * middle)
@@ -135,12 +144,12 @@ def environment(
     reflectance
         Shape (rows, columns), float32.
     counted
-        How much each pixel counts, 0 to 1, same shape. What is left of it, and all beyond the edges and beyond the
-        reach of the weights, counts as `mean`.
+        How much each pixel counts, 0 to 1, same shape. What is left of it, and all beyond the edges, counts as the
+        nearest ground that counts fully, or as `mean` where there is none.
     weights
         From `environment_weights`.
     mean
-        That of the scene's clear ground.
+        What is beyond the reach of the weights counts as.
     coupling
         Q, see `surroundings`; 0 if `reflectance` is the true one.
     threads
@@ -153,14 +162,37 @@ def environment(
     """
     from scipy import fft
 
-    anomaly = np.where(counted > 0, (reflectance - np.float32(mean)) * counted, np.float32(0))
     half = weights.shape[0] // 2
-    shape = [fft.next_fast_len(n + half, real=True) for n in reflectance.shape]
-    shape = [max(n, fft.next_fast_len(weights.shape[0], real=True)) for n in shape]
+    shape = [fft.next_fast_len(n + 2 * half, real=True) for n in reflectance.shape]
     kernel = np.zeros(shape, np.float32)
     kernel[: weights.shape[0], : weights.shape[1]] = weights
     kernel = np.roll(kernel, (-half, -half), (0, 1))
     k = fft.rfft2(kernel, workers=threads)
     k = k * np.float32(1 + coupling) / (1 + np.float32(coupling) * k)
-    result = fft.irfft2(fft.rfft2(anomaly, shape, workers=threads) * k, shape, workers=threads)
-    return result[: reflectance.shape[0], : reflectance.shape[1]] + np.float32(mean)
+    anomaly = _everywhere(reflectance, counted, mean, half, shape) - np.float32(mean)
+    result = fft.irfft2(fft.rfft2(anomaly, workers=threads) * k, shape, workers=threads)
+    return result[tuple(slice(half, half + n) for n in reflectance.shape)] + np.float32(mean)
+
+
+def _everywhere(reflectance: np.ndarray, counted: np.ndarray, mean: float, half: int, shape: list[int]) -> np.ndarray:
+    """Return an image of a `shape` with the scene `half` pixels from its edges, and ground from near by where none is.
+
+    What lies beyond an edge is more like the ground at the edge than like the scene's mean. Means of cells stand for
+    the ground near by, so that no streak goes out from a single pixel.
+    """
+    size = max(1, round(_CELL * half))
+    full = counted == 1
+    sums = (_cell_sums(np.where(full, values, np.float32(0)), size) for values in (reflectance, np.ones_like(counted)))
+    total, number = sums
+    cells = filled(total / np.maximum(number, 1), number > 0, mean)
+    rows, columns = ((np.arange(n) - half + 0.5) / size - 0.5 for n in shape)
+    result = interpolate(cells.astype(np.float32), rows, columns)
+    scene = result[half : half + reflectance.shape[0], half : half + reflectance.shape[1]]
+    scene += np.where(counted > 0, (reflectance - scene) * counted, np.float32(0))
+    return result
+
+
+def _cell_sums(values: np.ndarray, size: int) -> np.ndarray:
+    """Return the sums of cells of `size` pixels a side; the last ones may be smaller."""
+    starts = [np.arange(0, n, size) for n in values.shape]
+    return np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)

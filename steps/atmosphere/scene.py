@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steps.atmosphere.adjacency import cloud_light
 from steps.atmosphere.band import BandAtmosphere, band_atmosphere
 from steps.atmosphere.inversion import surface_reflectance, uniform_surface
 from steps.atmosphere.lut import LookUpTable
@@ -226,11 +227,15 @@ class WholeTile:
         angles = (float(v.mean()) for v in geometry(self.angles, band, *points))
         return evaluator(self.table, self.scene, band)(*angles, *(getattr(self.means, name).mean for name in _MEANS))
 
-    def clear_ground(self, band: str, middle: BandAtmosphere) -> float:
-        """Return the mean reflectance of the clear ground in a band, whose `middle` is given; there has to be some."""
-        assert self.means.clear is not None
-        toa = self.means.clear[band] * REFLECTANCE_SCALE + REFLECTANCE_OFFSET
-        return float(surface_reflectance(toa, middle))
+    def far_away(self, band: str, middle: BandAtmosphere) -> float:
+        """Return the mean reflectance of what sends up light in a band, whose `middle` is given: ground and clouds.
+
+        There has to be some clear ground.
+        """
+        assert self.means.light is not None
+        light = self.means.light[band]
+        stored = light.ground + float(cloud_light(middle)) * light.clouds
+        return float(surface_reflectance(stored * REFLECTANCE_SCALE + REFLECTANCE_OFFSET, middle))
 
 
 def geometry(angles: AngleGrid, band: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

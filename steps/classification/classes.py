@@ -18,19 +18,13 @@ def is_one_of(classes: np.ndarray, wanted: Collection[int]) -> np.ndarray:
     return result
 
 
-def clear_ground(classes: np.ndarray) -> np.ndarray | None:
-    """Return which pixels (bool) of a map of scene classes show ground, or None where hardly any does."""
-    clear = ~is_one_of(classes, COVERED)
-    return clear if np.count_nonzero(clear) > _LEAST_CLEAR * np.count_nonzero(classes) else None
-
-
 def light_around(classes: np.ndarray) -> np.ndarray | None:
     """Return from where each pixel of a map of scene classes sends up light, as `adjacency.counted_in` takes it.
 
     Float32: 1 for ground, also in shadow and under thin cirrus, -1 for clouds, which lie in the air, and 0 for what is
     not known. None where hardly any ground shows.
     """
-    if clear_ground(classes) is None:
+    if np.count_nonzero(~is_one_of(classes, COVERED)) <= _LEAST_CLEAR * np.count_nonzero(classes):
         return None
     result = (classes != NO_DATA).astype(np.float32)
     result[is_one_of(classes, (CLOUD_MEDIUM, CLOUD_HIGH))] = -1

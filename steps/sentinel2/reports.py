@@ -23,6 +23,22 @@ class Span:
 
 
 @dataclass(frozen=True)
+class SentUp:
+    """Hold what a band sees of a tile's ground and clouds.
+
+    Attributes
+    ----------
+    ground
+        Mean stored number at the top of the atmosphere of all that is no cloud.
+    clouds
+        What clouds would add to it if they counted as ground does.
+    """
+
+    ground: float
+    clouds: float
+
+
+@dataclass(frozen=True)
 class SceneMeans:
     """Hold what parts of a tile take from the whole (`steps.atmosphere.scene.WholeTile`).
 
@@ -34,14 +50,14 @@ class SceneMeans:
         Of the aerosol optical thickness at 550 nm.
     water_vapour
         Of the column, g/cm2.
-    clear
-        Mean stored number of the clear ground at the top of the atmosphere by band; None where hardly any is clear.
+    light
+        What sends up light, by band; None where hardly any ground is clear.
     """
 
     elevation_km: Span
     aot550: Span
     water_vapour: Span
-    clear: dict[str, float] | None
+    light: dict[str, SentUp] | None
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def _band(band: str, atmosphere: SimulatedAtmosphere, world: _World) -> tuple[np
     # Within the band gas and haze let some wavelengths through better than others.
     seen = world.ground.reflectance(atmosphere.seen_weights(5.0, recipe.water_vapour)) + glint
     ground, leaving = _lit(seen, atmosphere, world, size)
-    around = surroundings.environment(_with_clouds(leaving, atmosphere, world), atmosphere.molecules)
+    around = surroundings.environment(_with_clouds(leaving, band, atmosphere, world), atmosphere.molecules)
     around = forward.enlarge(around, forward.MAP // size)
     maps = forward.AtmosphereMaps(
         atmosphere, world.nodes, world.swath, recipe.sun_azimuth, world.grid, world.aot550, world.water_vapour
@@ -239,13 +239,18 @@ def _lit(seen: np.ndarray, atmosphere: SimulatedAtmosphere, world: _World, size:
     return ground, mean(leaving.astype("f4"), forward.MAP // 10)
 
 
-def _with_clouds(leaving: np.ndarray, atmosphere: SimulatedAtmosphere, world: _World) -> np.ndarray:
-    """Return what the surroundings send up, in cells of `MAP`: clouds count by the atmosphere above them."""
+def _with_clouds(leaving: np.ndarray, band: str, atmosphere: SimulatedAtmosphere, world: _World) -> np.ndarray:
+    """Return what the surroundings send up, in cells of `MAP`.
+
+    Light is scattered above the clouds or below them. Above, a cloud takes from the ground's and adds its own, which
+    has not come down through the air as the ground's has; below, only the ground's is.
+    """
+    molecules, down = atmosphere.molecules, sum(atmosphere.light())
     for layer in world.clouds:
         cloud = mean(layer.reflectance, forward.MAP // 20)
-        molecules = atmosphere.molecules
         above = molecules * np.exp(-layer.height / 8000) + (1 - molecules) * np.exp(-layer.height / 2000)
-        leaving = leaving * (1 - cloud) + cloud * np.float32(above)
+        own = clouds.band_factor(band, layer) / down
+        leaving = leaving * (1 - np.float32(above) * cloud) + np.float32(above * own) * cloud
     return leaving
 
 
