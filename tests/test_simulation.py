@@ -23,7 +23,7 @@ from steps.sentinel2.geometry import Swath
 from steps.sentinel2.kinds import MASK_DEFECTIVE
 from steps.sentinel2.scene import SpectralResponse
 from steps.simulation import auxiliary, clouds, forward, particles, recipe, relief, scattering, scene, surroundings
-from steps.simulation.banding import SimulatedAtmosphere, sample
+from steps.simulation.banding import Above, SimulatedAtmosphere, sample
 from steps.simulation.gases import Gases
 from steps.simulation.product import digital_numbers, write_safe
 
@@ -95,6 +95,22 @@ def test_light_in_a_band_is_the_sum_over_its_wavelengths(air, gas, start, end):
         assert found[name][2, 1, 1] == pytest.approx(expected / total, rel=2e-3, abs=2e-5), name
 
 
+@pytest.mark.parametrize("height", [0.0, 4000.0])
+def test_air_above_a_cloud_is_a_share_of_the_molecules(air, gas, height):
+    """Line by line over a narrow band, with what is left of the molecules above a height."""
+    response = SpectralResponse(450, 10, (0, 1, 1, 1, 0))
+    found = SimulatedAtmosphere(response, air, gas, SUN).above(VIEW, height, 1.0)
+    um = 0.47
+    depth, dry = 0.009 * um**-4.05 * np.exp(-height / 8000), np.exp(-0.03 * np.exp(-(((470 - 600) / 60) ** 2)))
+    mu, muv = np.cos(np.radians([SUN, VIEW]))
+    wet = np.exp(-np.sqrt(1 / mu + 1 / muv) * 0.005)
+    assert found.path == pytest.approx(0.1 * depth * dry, rel=0.01)
+    assert found.down == pytest.approx(np.exp(-0.5 * depth), rel=0.01)
+    assert found.through == pytest.approx(np.exp(-0.5 * depth - 0.4 * depth / muv) * dry * wet, rel=0.01)
+    assert found.albedo == pytest.approx(0.3 * depth, rel=0.01)
+    assert found.lit(np.float32(0.8)) == pytest.approx(0.8 / (1 - 0.3 * depth * 0.8), rel=1e-3)
+
+
 def test_without_air_the_satellite_sees_the_ground():
     air = dict.fromkeys(("path", "sky", "around", "albedo"), np.zeros((2, 2))) | {"sun": np.ones((2, 2))}
     ground = np.array([[0.0, 0.1], [0.5, 1.0]])
@@ -160,12 +176,14 @@ def test_thin_clouds_scatter_what_theory_says_and_thick_ones_no_more_than_all():
 @pytest.mark.parametrize("molecules", [0.0, 1.0])
 def test_clouds_count_by_the_air_above_them(molecules):
     """On the ground clouds are all that is seen, far above it they add nothing, and the light between adds up."""
-    air = SimpleNamespace(molecules=molecules, light=lambda: (0.5, 0.3))
+    thin = Above(path=0.0, down=1.0, through=1.0, albedo=0.0)
+    air = SimpleNamespace(molecules=molecules, light=lambda: (0.5, 0.3), above=lambda *_: thin)
     ground = np.full((4, 5), 0.2, "f4")
 
     def leaving(height):
         layer = clouds.Layer(np.full((12, 15), 30.0, "f4"), height, False)
-        return scene._with_clouds(ground, "B11", air, SimpleNamespace(clouds=[layer])), layer.reflectance[0, 0]
+        world = SimpleNamespace(clouds=[layer], recipe=SimpleNamespace(water_vapour=1.0))
+        return scene._with_clouds(ground, "B11", air, world), layer.reflectance[0, 0]
 
     on_ground, cloud = leaving(0.0)
     np.testing.assert_allclose(on_ground, (1 - cloud) * 0.2 + 0.82 * cloud / 0.8, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -60,6 +61,29 @@ class Spectra:
     spherical_albedo: np.ndarray
     depth: np.ndarray
     other: np.ndarray
+
+
+class Above(NamedTuple):
+    """The air above a height in a band.
+
+    Attributes
+    ----------
+    path
+        Reflectance of the molecules.
+    down, through
+        Transmittance of the molecules on the way down, and of molecules and gas down and up.
+    albedo
+        Spherical albedo of the molecules.
+    """
+
+    path: float
+    down: float
+    through: float
+    albedo: float
+
+    def lit(self, reflectance: np.ndarray) -> np.ndarray:
+        """Return what something of a reflectance there sends up, over the light that comes down without the air."""
+        return reflectance / (1 - np.float32(self.albedo) * reflectance)
 
 
 class SimulatedAtmosphere:
@@ -176,8 +200,8 @@ class SimulatedAtmosphere:
         np.add.at(weights, place + 1, self.sampled.weight * part)
         return weights
 
-    def above(self, zenith: float, height: float, water_vapour: float) -> tuple[float, float]:
-        """Return transmittance of gas down to a height and up, and the reflectance of the molecules above it.
+    def above(self, zenith: float, height: float, water_vapour: float) -> Above:
+        """Return the air above a height: its molecules, as many as are there, and gas.
 
         The other gases count as a whole: most ozone is above all clouds.
 
@@ -192,9 +216,15 @@ class SimulatedAtmosphere:
         """
         s, weight = self._spectra, self.sampled.weight
         _, twice = self._vapour(float(np.cos(np.radians(zenith))), np.array([water_vapour]))
-        through = s.other[0] * twice[0, 0]
-        path = directions(np.array(0.0), np.array(0.0)) @ s.rayleigh_path[0]
-        return float(through @ weight), float(path * s.other[0] @ weight * np.exp(-height / MOLECULES_HEIGHT))
+        share = np.exp(-height / MOLECULES_HEIGHT)
+        down, up = s.down[0, 0] ** share, _between(s.up, (0.0, *VIEW_ZENITHS), zenith)[0, 0] ** share
+        path = share * directions(np.array(0.0), np.array(0.0)) @ s.rayleigh_path[0]
+        return Above(
+            path=float(path * s.other[0] @ weight),
+            down=float(down @ weight),
+            through=float(down * up * s.other[0] * twice[0, 0] @ weight),
+            albedo=float(share * s.spherical_albedo[0, 0] @ weight),
+        )
 
     def _vapour(self, view: float, water_vapour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return transmittances of water vapour for half the way and all of it, (elevation, column, wavelength)."""

@@ -243,14 +243,15 @@ def _with_clouds(leaving: np.ndarray, band: str, atmosphere: SimulatedAtmosphere
     """Return what the surroundings send up, in cells of `MAP`.
 
     Light is scattered above the clouds or below them. Above, a cloud takes from the ground's and adds its own, which
-    has not come down through the air as the ground's has; below, only the ground's is.
+    has come down through less air than the ground's; below, only the ground's is.
     """
     molecules, down = atmosphere.molecules, sum(atmosphere.light())
     for layer in world.clouds:
         cloud = mean(layer.reflectance, forward.MAP // 20)
+        air = atmosphere.above(0.0, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
+        own = np.float32(air.down / down) * air.lit(np.float32(clouds.band_factor(band, layer)) * cloud)
         above = molecules * np.exp(-layer.height / 8000) + (1 - molecules) * np.exp(-layer.height / 2000)
-        own = clouds.band_factor(band, layer) / down
-        leaving = leaving * (1 - np.float32(above) * cloud) + np.float32(above * own) * cloud
+        leaving = leaving + np.float32(above) * (own - cloud * leaving)
     return leaving
 
 
@@ -267,9 +268,10 @@ def _through_clouds(
     zenith, azimuth = (float(v[0]) for v in world.swath.view(band, detector, *middle))
     for layer in sorted(world.clouds, key=lambda one: one.height):
         cloud = fitted(layer.seen(zenith, azimuth), size)
-        through, path = atmosphere.above(zenith, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
+        air = atmosphere.above(zenith, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
+        own = air.lit(np.float32(clouds.band_factor(band, layer)) * cloud)
         # Light that a cloud lets through was lost on its way down where the shadow is.
-        below = below * (1 - cloud) + cloud * np.float32(clouds.band_factor(band, layer) * through + path)
+        below = below * (1 - cloud) + np.float32(air.through) * own + np.float32(air.path) * cloud
     return below
 
 
