@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import convolve
-from synthetic import table
+from synthetic import SyntheticScene, table
 
-from steps.atmosphere.adjacency import counted_in, environment, environment_weights
+from steps.atmosphere.adjacency import counted_in, environment, environment_weights, surroundings
 from steps.atmosphere.band import band_atmosphere
-from steps.atmosphere.inversion import aerosol_environment, environment_share, rayleigh_environment
+from steps.atmosphere.inversion import (
+    aerosol_environment,
+    environment_share,
+    rayleigh_environment,
+    surface_reflectance,
+)
+from steps.atmosphere.scene import WholeTile
 from steps.classification.classes import light_around
+from steps.core.rasters import write
+from steps.sentinel2.angles import AngleGrid
+from steps.sentinel2.kinds import TOA
 from steps.sentinel2.responses import reference_response
+from steps.water_vapour import _scene_means
 
 PIXEL = 0.06
 
@@ -93,6 +103,26 @@ def test_light_of_clouds_counts_by_the_air_above_them():
     molecules, aerosol = air.rayleigh_diffuse_up, air.aerosol_diffuse_up
     above = (molecules * np.exp(-2.5 / 8) + aerosol * np.exp(-2.5 / 2)) / (molecules + aerosol)
     assert counted_in(light, air)[0] == pytest.approx([1, 0, above], abs=0.005)
+
+
+def test_mean_of_the_scene_is_that_of_its_numbers(tmp_path):
+    """What a part of a tile takes from the whole makes of it the surroundings that the whole makes by itself."""
+    scene = SyntheticScene(tmp_path, 60, 50, sun_zenith=55)
+    random = np.random.default_rng(4)
+    classes = random.choice(np.array([0, 2, 3, 4, 9], "u1"), scene.grid.at(60).shape, p=[0.1, 0.1, 0.1, 0.5, 0.2])
+    stored = np.where(classes == 9, 7000, random.integers(1300, 1800, classes.shape))
+    stored = np.where(classes == 0, 0, stored).astype("u2")
+    write(tmp_path / "toa.tif", TOA, scene.grid.at(60), {"B02": stored})
+    air = np.full(classes.shape, 200, "u2")
+    means = _scene_means(tmp_path / "toa.tif", classes, np.zeros(1), air, np.full(1, 1.5))
+    tile = WholeTile(table(), scene.scene, AngleGrid(scene.angles), means)
+    middle = tile.middle("B02")
+    uniform = surface_reflectance(stored * 1e-4 - 0.1, middle).astype("f4")
+    counted = counted_in(light_around(classes), middle)
+    by_itself, by_numbers = (
+        surroundings(uniform, counted, middle, PIXEL, 1.2, mean) for mean in (None, tile.far_away("B02", middle))
+    )
+    np.testing.assert_allclose(by_numbers, by_itself, rtol=1e-4, atol=1e-6)
 
 
 def test_contrast_that_the_uniform_inversion_lost():
