@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from steps.atmosphere.band import BandAtmosphere
+from steps.atmosphere.ground_samples import sample_means
 from steps.atmosphere.inversion import environment_share
 from steps.atmosphere.relief import filled
 from steps.core.mesh import interpolate
@@ -181,18 +182,10 @@ def _everywhere(reflectance: np.ndarray, counted: np.ndarray, mean: float, half:
     the ground near by, so that no streak goes out from a single pixel.
     """
     size = max(1, round(_CELL * half))
-    full = counted == 1
-    sums = (_cell_sums(np.where(full, values, np.float32(0)), size) for values in (reflectance, np.ones_like(counted)))
-    total, number = sums
-    cells = filled(total / np.maximum(number, 1), number > 0, mean)
+    (ground,), (pixels,) = sample_means(reflectance, (counted == 1).view(np.uint8), 1, size)
+    cells = filled(ground, pixels > 0, mean)
     rows, columns = ((np.arange(n) - half + 0.5) / size - 0.5 for n in shape)
     result = interpolate(cells.astype(np.float32), rows, columns)
     scene = result[half : half + reflectance.shape[0], half : half + reflectance.shape[1]]
     scene += np.where(counted > 0, (reflectance - scene) * counted, np.float32(0))
     return result
-
-
-def _cell_sums(values: np.ndarray, size: int) -> np.ndarray:
-    """Return the sums of cells of `size` pixels a side; the last ones may be smaller."""
-    starts = [np.arange(0, n, size) for n in values.shape]
-    return np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)

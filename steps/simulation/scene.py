@@ -29,6 +29,7 @@ from steps.simulation.banding import SimulatedAtmosphere, atmospheres
 from steps.simulation.gases import gases
 from steps.simulation.ground import COVERS, Ground, mosaic
 from steps.simulation.l1c_xml import IRRADIANCE
+from steps.simulation.particles import AEROSOL_HEIGHT, MOLECULES_HEIGHT
 from steps.simulation.recipe import Recipe
 from steps.simulation.scattering import WAVELENGTHS, scattering
 from steps.simulation.sky import sky
@@ -250,7 +251,8 @@ def _with_clouds(leaving: np.ndarray, band: str, atmosphere: SimulatedAtmosphere
         cloud = mean(layer.reflectance, forward.MAP // 20)
         air = atmosphere.above(0.0, layer.height, clouds.vapour_above(layer, world.recipe.water_vapour))
         own = np.float32(air.down / down) * air.lit(np.float32(clouds.band_factor(band, layer)) * cloud)
-        above = molecules * np.exp(-layer.height / 8000) + (1 - molecules) * np.exp(-layer.height / 2000)
+        of_molecules, of_aerosol = (np.exp(-layer.height / h) for h in (MOLECULES_HEIGHT, AEROSOL_HEIGHT))
+        above = molecules * of_molecules + (1 - molecules) * of_aerosol
         leaving = leaving + np.float32(above) * (own - cloud * leaving)
     return leaving
 
