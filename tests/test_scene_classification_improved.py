@@ -198,7 +198,7 @@ def test_shadows_of_dense_clouds(height):
     noise = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 4)
     cloud = (noise > np.quantile(noise, 0.4)) & (np.arange(400)[:, None] > 200)
     shade = shade_of(cloud, height, 20)
-    bright = (np.where(shade, 0.7, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
+    bright = (np.where(shade, 0.6, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
     bands = 0.3 * bright, 0.2 * bright
     scl = np.where(cloud, 9, 5).astype("u1")
     found = found_in_shadow(scl, bands, 20)
@@ -244,19 +244,42 @@ def test_water_in_a_shadow_is_in_it_if_enough_of_it_is_seen_on_land(shore, expec
     assert not found[(scl == 6) & ~shade].any()
 
 
+@pytest.mark.parametrize(
+    ("b8a", "b11", "expected"),
+    [(0.09, 0.035, True), (0.025, 0.008, False), (0.12, 0.012, False)],
+    ids=["land that the sky lights", "clear water", "muddy water"],
+)
+def test_what_looks_like_water_at_the_edge_is_in_the_shadow_of_a_cloud_beyond_if_it_is_none(b8a, b11, expected):
+    rng = np.random.default_rng(12)
+    cloud = np.zeros((150, 150), bool)
+    for row, column in np.ndindex(4, 3):
+        cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
+    shade, lake = shade_of(cloud, 2000, 80), np.zeros(cloud.shape, bool)
+    lake[140:146, 60:75] = True
+    scl = np.where(cloud, 9, np.where(lake, 6, 5)).astype("u1")
+    texture = rng.lognormal(0, 0.1, scl.shape)
+    bands = [
+        (np.where(lake, of_lake, lit * np.where(shade, left, 1)) * texture).astype("f4")
+        for of_lake, lit, left in ((b8a, 0.3, 0.4), (b11, 0.2, 0.2))
+    ]
+    found = found_in_shadow(scl, bands, 80)
+    assert found[shade & ~cloud & ~lake].mean() > 0.9
+    assert found[lake].all() == found[lake].any() == expected
+
+
 def test_ground_darker_than_the_limits_is_in_shadow():
     rng = np.random.default_rng(3)
     scl = rng.choice(np.array([0, 4, 5, 6, 8, 10, 11, 100], "u1"), (50, 70))
-    b8a, b11 = rng.random((2, 50, 70), "f4")
+    b8a, b11 = rng.random((2, 50, 70), "f4") ** 2
     coarse = np.where(rng.random((3, 13, 18)) < 0.3, np.nan, rng.random((3, 13, 18))).astype("f4")
     water = rng.integers(0, 3, (13, 18), "u1")
     rows, columns = np.arange(50) // 4, np.arange(70) // 4
-    fine, wet = coarse[:, rows][..., columns], water[rows][:, columns] > 0
+    fine, wet = coarse[:, rows][..., columns], water[rows][:, columns]
     found = shadows.in_shadow(scl, b8a, b11, shadows.ShadowLimits(*coarse, water, rows, columns))
-    ground = np.isin(scl, (4, 5, 100)) | ((scl == 6) & wet)
-    white = (scl == 11) | ((scl == 6) & wet)
+    blue = (scl == 6) & ((wet == 2) | ((wet == 1) & (b8a >= 0.045)))
+    ground, white = np.isin(scl, (4, 5, 100)) | blue, (scl == 11) | blue
     expected = (ground & (b8a < fine[0]) & (b11 < fine[1])) | (white & (b8a < fine[2]))
-    expected |= (scl == 6) & (water[rows][:, columns] == 2)
+    expected |= (scl == 6) & (wet == 2)
     np.testing.assert_array_equal(found, expected)
 
 

@@ -35,14 +35,14 @@ RIM = 2
 PART = 2400
 #: Share of its surroundings' reflectance, in both bands, below which a pixel in a projected shadow is shadow.
 DARK_PIXEL = 0.85
-#: The same in a projected shadow of which at least `LEAST_DARK_SHARE` is that dark, in B8A and in B11, of which the sky
+#: The same inside a projected shadow of which at least `LEAST_DARK_SHARE` is dark, in B8A and in B11, of which the sky
 #: gives less.
 FILLED = 1.2, 1.0
-#: The same beside a projected shadow.
-BESIDE = 0.7
 LEAST_DARK_SHARE = 0.4
+#: The same beside a projected shadow.
+BESIDE = 0.65
 #: The same on snow, in B8A alone.
-DARK_SNOW = 0.8
+DARK_SNOW = 0.5
 #: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.
 SURE_SEEN, SURE_DARK = 0.3, 0.6
 #: What looks like water but is brighter in B8A and darker in B11 / B8A may be snow in a shadow.
@@ -52,6 +52,10 @@ SHADED_SNOW_B11 = 0.25
 #: to belong to a body of water, and of a body that lies in projected shadows, at least, for it to be but shadow.
 WATER_SHARE = 0.25
 SHADED_SHARE = 0.8
+#: B8A below which what looks like water is no land in a shadow. Muddy water may be brighter, but takes nearly all light
+#: of B11: least B11 / B8A of land that only the sky lights.
+OPEN_WATER = 0.045
+MUDDY_WATER_B11 = 0.2
 #: Radius of the surroundings, m.
 SURROUNDINGS = 3000
 #: Reflectance below which ground may be lit by the sky alone, whose light has little of B11, and the share of the
@@ -59,8 +63,10 @@ SURROUNDINGS = 3000
 UNLIT_B8A, UNLIT_B11 = 0.20, 0.10
 UNLIT_SHARE_B8A, UNLIT_SHARE_B11 = 0.65, 0.45
 #: Least area of such ground for it to be the shadow of a cloud that is not seen, m2, and how high such clouds are, m.
-LEAST_UNLIT = 150**2
+LEAST_UNLIT = 100**2
 UNSEEN_CLOUD = 4000.0
+#: A pixel and those around it.
+_AROUND = np.ones((3, 3), np.bool_)
 
 
 @kernel
@@ -175,8 +181,8 @@ class ShadowLimits(NamedTuple):
     snow : float32, shape (m, n)
         The same of snow in B8A.
     water : uint8, shape (m, n)
-        1 where what looks like water is land or snow in the shadow if it is as dark as either, 2 where it is in shadow
-        however dark.
+        1 where what looks like water is land or snow in the shadow if it is as dark as either and brighter than water,
+        2 where it is in shadow however dark.
     rows, columns : int, shapes (rows,) and (columns,)
         The coarse row and column that each row and column of the scene lies in.
     """
@@ -244,28 +250,48 @@ def shadow_limits(
         evidence = np.hstack(list(found))
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern.result())
     shadow = np.maximum(*(project(*clouds, layer, darkness, moves) for layer in matched))
+    bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
     if matched.any():
         missing = block_mean((scl == NO_DATA).astype(np.float32), everywhere, size) > 0.5
         beyond = _within(missing, UNSEEN_CLOUD * directions.mean((0, 1)) / pixel)
-        shadow[(shadow == 0) & _mostly_in(beyond, _unlit(bands, around), LEAST_UNLIT / pixel**2)] = 1
-    shadow[(shadow == 0) & ndimage.binary_dilation(shadow, np.ones((3, 3)))] = 4
-    bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
+        ground = ~(cloud | (scl == NO_DATA))
+        of_ground = [block_mean(band, ground, size) for band in (b8a, b11)]
+        unlit = _unlit(of_ground, around, bodies, around_snow > SHADED_SNOW_B8A)
+        shadow[(shadow == 0) & _mostly_in(beyond, unlit, LEAST_UNLIT / pixel**2)] = 1
+    inside = ndimage.binary_erosion(shadow >= 2, _AROUND, border_value=1)
+    how_dark = np.where(inside, 2, np.minimum(shadow, 1))
+    how_dark[(shadow == 0) & ndimage.binary_dilation(shadow, _AROUND)] = 3
     of_b8a, of_b11 = (
-        np.array((np.nan, DARK_PIXEL, filled, filled, BESIDE), np.float32)[shadow] * of_band
+        np.array((np.nan, DARK_PIXEL, filled, BESIDE), np.float32)[how_dark] * of_band
         for filled, of_band in zip(FILLED, around, strict=True)
     )
     on_snow = block_mean(b8a, snow, size)
-    on_snow[shadow > 0] = np.nan
-    on_snow = np.where(shadow > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
-    in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, shadow > 0))
+    on_snow[how_dark > 0] = np.nan
+    on_snow = np.where(how_dark > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
+    in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, how_dark > 0))
     return ShadowLimits(of_b8a, of_b11, on_snow, in_water, *at_pixels)
 
 
-def _unlit(bands: list[np.ndarray], around: list[np.ndarray]) -> np.ndarray:
-    """Return which ground only the sky seems to light, given B8A and B11 there and around."""
+def _unlit(bands: list[np.ndarray], around: list[np.ndarray], bodies: np.ndarray, snowy: np.ndarray) -> np.ndarray:
+    """Return which ground only the sky seems to light.
+
+    Most of it looks like water, which is told from it by `OPEN_WATER` and, unless snow is near, by
+    `MUDDY_WATER_B11`. Pixels beside water are mixtures that would be taken for such ground.
+
+    Parameters
+    ----------
+    bands, around
+        B8A and B11 of the ground, and of the land around.
+    bodies, snowy : bool
+        What looks like water, and where snow is near.
+    """
+    from scipy import ndimage
+
     (b8a, b11), (b8a_around, b11_around) = bands, around
     dark = b8a < np.minimum(UNLIT_B8A, UNLIT_SHARE_B8A * b8a_around)
-    return dark & (b11 < np.minimum(UNLIT_B11, UNLIT_SHARE_B11 * b11_around))
+    dark &= b11 < np.minimum(UNLIT_B11, UNLIT_SHARE_B11 * b11_around)
+    water = bodies & ((b8a < OPEN_WATER) | ((b11 < MUDDY_WATER_B11 * b8a) & ~snowy))
+    return dark & ~ndimage.binary_dilation(water, _AROUND)
 
 
 def _within(missing: np.ndarray, move: np.ndarray) -> np.ndarray:
@@ -314,6 +340,8 @@ def in_shadow(scl, b8a, b11, limits):
         for j in range(scl.shape[1]):
             x, c = limits.columns[j], scl[i, j]
             blue = limits.water[y, x] if c == WATER else 0
+            if blue == 1 and b8a[i, j] < OPEN_WATER:
+                continue
             result[i, j] = blue == 2
             if c == SNOW or blue:
                 result[i, j] |= b8a[i, j] < limits.snow[y, x]
