@@ -283,6 +283,17 @@ def test_ground_darker_than_the_limits_is_in_shadow():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_water_that_glints_is_in_no_shadow():
+    scl = np.full((8, 8), 6, "u1")
+    signs = np.where(np.arange(8) < 4, looks.LIKE_GLINT, np.uint8(0)) * np.ones((8, 1), "u1")
+    dark, all_dark = np.full(scl.shape, 0.06, "f4"), np.full((2, 2), 0.2, "f4")
+    rows = np.arange(8) // 4
+    limits = shadows.ShadowLimits(*[all_dark] * 3, np.full((2, 2), 2, "u1"), rows, rows)
+    wanted = improved.Refinements(("shadow",), limits, None, None, 0)
+    improved.refine(scl, np.zeros_like(scl), np.zeros_like(scl), dark, dark, signs, 20, wanted, 1)
+    np.testing.assert_array_equal(scl, np.where(signs, 6, 3))
+
+
 def test_without_clouds_no_shadow_falls():
     bright = np.full((30, 25), 0.3, "f4")
     limits = shadows.shadow_limits(np.full(bright.shape, 5, "u1"), bright, bright, 20, np.ones((1, 1, 2)))

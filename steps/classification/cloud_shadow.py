@@ -40,7 +40,7 @@ DARK_PIXEL = 0.85
 FILLED = 1.2, 1.0
 LEAST_DARK_SHARE = 0.4
 #: The same beside a projected shadow.
-BESIDE = 0.65
+BESIDE = 0.655
 #: The same on snow, in B8A alone.
 DARK_SNOW = 0.5
 #: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.

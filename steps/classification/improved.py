@@ -149,7 +149,9 @@ def refine(
             shadows = refinements.shadows
         else:
             shadows = shadow_limits(scl, b8a, b11, resolution, refinements.shadows, threads)
-        scl[in_shadow(scl, b8a, b11, shadows)] = SHADOW
+        # What glints is in the sun.
+        glint = (scl == WATER) & (signs & LIKE_GLINT != 0)
+        scl[in_shadow(scl, b8a, b11, shadows) & ~glint] = SHADOW
     if "terrain" in refinements.improvements and refinements.cast_shadow is not None:
         cast_shadow_is_dark(scl, refinements.cast_shadow)
     buffer_clouds(scl, refinements.cloud_buffer / resolution)
