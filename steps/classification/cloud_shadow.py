@@ -44,7 +44,7 @@ BESIDE = 0.655
 #: The same on snow, in B8A alone.
 DARK_SNOW = 0.5
 #: The least shares of a projected shadow that must be seen on land, and be dark there, for water in it to be in shadow.
-SURE_SEEN, SURE_DARK = 0.3, 0.6
+SURE_SEEN, SURE_DARK = 0.3, 0.75
 #: What looks like water but is brighter in B8A and darker in B11 / B8A may be snow in a shadow.
 SHADED_SNOW_B8A = 0.08
 SHADED_SNOW_B11 = 0.25
