@@ -186,6 +186,13 @@ def shade_of(cloud, height, pixel):
     return ndimage.shift(cloud, np.rint(height * np.array(shadows.displacement(*SUN, *VIEW)) / pixel), order=0)
 
 
+def twelve_clouds():
+    cloud = np.zeros((150, 150), bool)
+    for row, column in np.ndindex(4, 3):
+        cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
+    return cloud
+
+
 def found_in_shadow(scl, bands, pixel):
     limits = shadows.shadow_limits(scl, *bands, pixel, np.array(shadows.displacement(*SUN, *VIEW))[None, None])
     return shadows.in_shadow(scl, *bands, limits)
@@ -198,7 +205,7 @@ def test_shadows_of_dense_clouds(height):
     noise = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 4)
     cloud = (noise > np.quantile(noise, 0.4)) & (np.arange(400)[:, None] > 200)
     shade = shade_of(cloud, height, 20)
-    bright = (np.where(shade, 0.6, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
+    bright = (np.where(shade, 0.65, 1) * rng.lognormal(0, 0.15, cloud.shape)).astype("f4")
     bands = 0.3 * bright, 0.2 * bright
     scl = np.where(cloud, 9, 5).astype("u1")
     found = found_in_shadow(scl, bands, 20)
@@ -225,9 +232,7 @@ def test_clouds_that_contradict_their_region_have_a_second_height():
 @pytest.mark.parametrize(("shore", "expected"), [(0.5, True), (0.05, False)])
 def test_water_in_a_shadow_is_in_it_if_enough_of_it_is_seen_on_land(shore, expected):
     rng = np.random.default_rng(10)
-    cloud = np.zeros((150, 150), bool)
-    for row, column in np.ndindex(4, 3):
-        cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
+    cloud = twelve_clouds()
     shade = shade_of(cloud, 2000, 80)
     scl = np.where(cloud, 9, 5).astype("u1")
     rows = np.nonzero(shade[:, :45].any(axis=1))[0]
@@ -251,9 +256,7 @@ def test_water_in_a_shadow_is_in_it_if_enough_of_it_is_seen_on_land(shore, expec
 )
 def test_what_looks_like_water_at_the_edge_is_in_the_shadow_of_a_cloud_beyond_if_it_is_none(b8a, b11, expected):
     rng = np.random.default_rng(12)
-    cloud = np.zeros((150, 150), bool)
-    for row, column in np.ndindex(4, 3):
-        cloud[30 * row + 40 : 30 * row + 46, 40 * column + 20 : 40 * column + 28] = True
+    cloud = twelve_clouds()
     shade, lake = shade_of(cloud, 2000, 80), np.zeros(cloud.shape, bool)
     lake[140:146, 60:75] = True
     scl = np.where(cloud, 9, np.where(lake, 6, 5)).astype("u1")

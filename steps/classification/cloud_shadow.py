@@ -89,6 +89,11 @@ def block_mean(image, valid, size):
     return result
 
 
+def _share(mask: np.ndarray, size: int) -> np.ndarray:
+    """Return the share of a mask in blocks of `size` x `size`."""
+    return block_mean(mask.astype(np.float32), np.ones(mask.shape, np.bool_), size)
+
+
 def displacement(sun_zenith, sun_azimuth, view_zenith, view_azimuth):
     """Return rows and columns (m down, m right) from a cloud's image to its shadow for 1 m of height.
 
@@ -221,20 +226,67 @@ def shadow_limits(
     at_pixels = [np.minimum(np.arange(n) // size, n // size - 1) for n in scl.shape]
     rows, columns = (n // size * size for n in scl.shape)
     scl, b8a, b11 = (image[:rows, :columns] for image in (scl, b8a, b11))
-    everywhere, cloud = np.ones(scl.shape, np.bool_), (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS)
-    water, snow = scl == WATER, scl == SNOW
-    land = ~(cloud | water | snow | (scl == NO_DATA))
-    coarse_cloud = block_mean(cloud.astype(np.float32), everywhere, size) > 0.5
+    cloud, water, snow, missing = (scl >= CLOUD_MEDIUM) & (scl <= CIRRUS), scl == WATER, scl == SNOW, scl == NO_DATA
+    coarse_cloud = _share(cloud, size) > 0.5
     labels, count = label_parts(coarse_cloud, round(PART / pixel))
     if not count:
         nowhere = np.full(coarse_cloud.shape, np.nan, np.float32)
         return ShadowLimits(nowhere, nowhere, nowhere, np.zeros(nowhere.shape, np.uint8), *at_pixels)
-    bands = [block_mean(band, land, size) for band in (b8a, b11)]
+    ground = ~(cloud | missing)
+    bands = [block_mean(band, ground & ~(water | snow), size) for band in (b8a, b11)]
     around = [surroundings(band, SURROUNDINGS / pixel) for band in bands]
     share = np.maximum(bands[0] / around[0], bands[1] / around[1])
     white = block_mean(b8a, snow | (water & (b8a > SHADED_SNOW_B8A) & (b11 < SHADED_SNOW_B11 * b8a)), size)
-    around_snow = surroundings(block_mean(b8a, snow, size), SURROUNDINGS / pixel)
-    share = np.where(np.isnan(share) & (around_snow > SHADED_SNOW_B8A), white / around_snow, share).astype(np.float32)
+    on_snow = block_mean(b8a, snow, size)
+    around_snow = surroundings(on_snow, SURROUNDINGS / pixel)
+    snowy = around_snow > SHADED_SNOW_B8A
+    share = np.where(np.isnan(share) & snowy, white / around_snow, share).astype(np.float32)
+    shadow, any_height = _projected(coarse_cloud, labels, count, share, directions, pixel, threads)
+    bodies = _share(water, size) > WATER_SHARE
+    if any_height:
+        seen = [block_mean(band, ground, size) for band in (b8a, b11)]
+        beyond = _within(_share(missing, size) > 0.5, UNSEEN_CLOUD * directions.mean((0, 1)) / pixel)
+        unlit = _mostly_in(beyond, _unlit(seen, around, bodies, snowy), LEAST_UNLIT / pixel**2)
+        shadow[(shadow == 0) & unlit] = 1
+    inside = ndimage.binary_erosion(shadow >= 2, _AROUND, border_value=1)
+    how_dark = np.where(inside, 2, np.minimum(shadow, 1))
+    how_dark[(shadow == 0) & ndimage.binary_dilation(shadow, _AROUND)] = 3
+    of_b8a, of_b11 = (
+        np.array((np.nan, DARK_PIXEL, filled, BESIDE), np.float32)[how_dark] * of_band
+        for filled, of_band in zip(FILLED, around, strict=True)
+    )
+    on_snow[how_dark > 0] = np.nan
+    on_snow = np.where(how_dark > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
+    in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, how_dark > 0))
+    return ShadowLimits(of_b8a, of_b11, on_snow, in_water, *at_pixels)
+
+
+def _projected(
+    coarse_cloud: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    share: np.ndarray,
+    directions: np.ndarray,
+    pixel: float,
+    threads: int,
+) -> tuple[np.ndarray, bool]:
+    """Return where the shadows of clouds fall, as `project` does, and whether the height of any cloud is known.
+
+    Parameters
+    ----------
+    coarse_cloud : bool, shape (rows, columns)
+        In pixels of the matching.
+    labels, count
+        From `label_parts`.
+    share : float32, same shape
+        Reflectance next to that of the surroundings, NaN where the ground is not seen.
+    directions, threads
+        As of `shadow_limits`.
+    pixel
+        Size of the pixels, m.
+    """
+    from scipy import ndimage
+
     darkness = np.clip((BRIGHT - share) / (BRIGHT - DARK), 0, 1).astype(np.float32)
     clouds = _by_label(labels, count)
     rim = ndimage.maximum_filter(labels, 2 * (GAP + RIM) + 1)
@@ -249,34 +301,14 @@ def shadow_limits(
         found = pool.map(lambda few: shadow_evidence(*clouds, *rims, darkness, moves, few, pixel), some)
         evidence = np.hstack(list(found))
     matched = cloud_heights(evidence, heights, (centres * pixel / REGION).astype(int), pattern.result())
-    shadow = np.maximum(*(project(*clouds, layer, darkness, moves) for layer in matched))
-    bodies = block_mean(water.astype(np.float32), everywhere, size) > WATER_SHARE
-    if matched.any():
-        missing = block_mean((scl == NO_DATA).astype(np.float32), everywhere, size) > 0.5
-        beyond = _within(missing, UNSEEN_CLOUD * directions.mean((0, 1)) / pixel)
-        ground = ~(cloud | (scl == NO_DATA))
-        of_ground = [block_mean(band, ground, size) for band in (b8a, b11)]
-        unlit = _unlit(of_ground, around, bodies, around_snow > SHADED_SNOW_B8A)
-        shadow[(shadow == 0) & _mostly_in(beyond, unlit, LEAST_UNLIT / pixel**2)] = 1
-    inside = ndimage.binary_erosion(shadow >= 2, _AROUND, border_value=1)
-    how_dark = np.where(inside, 2, np.minimum(shadow, 1))
-    how_dark[(shadow == 0) & ndimage.binary_dilation(shadow, _AROUND)] = 3
-    of_b8a, of_b11 = (
-        np.array((np.nan, DARK_PIXEL, filled, BESIDE), np.float32)[how_dark] * of_band
-        for filled, of_band in zip(FILLED, around, strict=True)
-    )
-    on_snow = block_mean(b8a, snow, size)
-    on_snow[how_dark > 0] = np.nan
-    on_snow = np.where(how_dark > 0, DARK_SNOW * surroundings(on_snow, SURROUNDINGS / pixel), np.float32(np.nan))
-    in_water = np.where(shadow == 3, np.uint8(2), _no_water(bodies, how_dark > 0))
-    return ShadowLimits(of_b8a, of_b11, on_snow, in_water, *at_pixels)
+    return np.maximum(*(project(*clouds, layer, darkness, moves) for layer in matched)), bool(matched.any())
 
 
 def _unlit(bands: list[np.ndarray], around: list[np.ndarray], bodies: np.ndarray, snowy: np.ndarray) -> np.ndarray:
     """Return which ground only the sky seems to light.
 
-    Most of it looks like water, which is told from it by `OPEN_WATER` and, unless snow is near, by
-    `MUDDY_WATER_B11`. Pixels beside water are mixtures that would be taken for such ground.
+    Most of it looks like water, which is told from it by `OPEN_WATER` and, unless snow is near, by `MUDDY_WATER_B11`.
+    Pixels beside water are mixtures that would be taken for such ground.
 
     Parameters
     ----------
